@@ -1,0 +1,1 @@
+//! BGP sans-IO: codec, session FSM, RIBs, export queues.

@@ -1,0 +1,1 @@
+//! BGP sockets and timers, driving brindle-bgp-proto.

@@ -1,0 +1,1 @@
+//! The node daemon: composition and tasks.

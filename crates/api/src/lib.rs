@@ -1,0 +1,1 @@
+//! Brindle's own API types as users write them.

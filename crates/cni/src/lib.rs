@@ -1,0 +1,1 @@
+//! The CNI types and the plugin binary.

@@ -1,0 +1,1 @@
+//! Inputs to ruleset and routes: pure, synchronous, incremental.

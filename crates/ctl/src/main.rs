@@ -1,0 +1,2 @@
+//! brindlectl.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Block-based address management over a compare-and-swap store.

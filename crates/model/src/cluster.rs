@@ -1,0 +1,133 @@
+//! Validated inputs. An update is a key and an optional value: `None` is absence, whether the
+//! object was deleted, never existed or was rejected (style habit 3). Updates may be repeated,
+//! reverted, reordered and coalesced; only the last value of each key counts.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::labels::Labels;
+use crate::net::{PortRange, Protocol};
+use crate::policy::Policy;
+use crate::routing::{BgpConfiguration, BgpPeer};
+use crate::verdict::PolicyId;
+use crate::{Name, NamespacedName};
+
+/// One change of one input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// A namespace.
+    Namespace(Name, Option<Arc<Namespace>>),
+    /// A pod, anywhere in the cluster.
+    Pod(NamespacedName, Option<Arc<Pod>>),
+    /// A policy of any kind.
+    Policy(PolicyId, Option<Arc<Policy>>),
+    /// A node.
+    Node(Name, Option<Arc<Node>>),
+    /// An address pool.
+    IpPool(Name, Option<Arc<IpPool>>),
+    /// Speaker settings: `default`, or `node.<name>` for one node.
+    BgpConfiguration(Name, Option<Arc<BgpConfiguration>>),
+    /// A BGP neighbour.
+    BgpPeer(Name, Option<Arc<BgpPeer>>),
+    /// A pod's attachment to this node, as the CNI plugin made it.
+    Endpoint(EndpointId, Option<Arc<Attachment>>),
+    /// A block of pod addresses with affinity to this node.
+    Block(IpNet, Option<()>),
+}
+
+/// A namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Namespace {
+    /// Its labels, with `kubernetes.io/metadata.name` set (K12).
+    pub labels: Labels,
+}
+
+/// A pod with a network of its own. Host-network pods are not pods for policy (K27): a source
+/// reports them as absent, and finished pods with no addresses (K38).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// The node it is scheduled to, once it is.
+    pub node: Option<Name>,
+    /// Its own labels, system prefixes stripped (C12).
+    pub labels: Labels,
+    /// Addresses it owns, of either family (K35).
+    pub addresses: Vec<IpAddr>,
+    /// Named ports of all its containers, init and sidecar containers included (K22).
+    pub ports: Vec<NamedPort>,
+}
+
+/// A container port with a name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NamedPort {
+    /// The name.
+    pub name: Name,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Its number.
+    pub port: u16,
+}
+
+/// A node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Its labels.
+    pub labels: Labels,
+    /// Its `InternalIP` addresses, at most one a family is used.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// An address pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IpPool {
+    /// The range that blocks are cut from.
+    pub cidr: IpNet,
+    /// Prefix length of a block.
+    pub block_size: u8,
+    /// No new address comes from a disabled pool; existing ones stay routed.
+    pub disabled: bool,
+}
+
+/// Identity of a pod's attachment. The container id keeps a late DEL of a pod's predecessor from
+/// taking away its successor of the same name (K39).
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub struct EndpointId {
+    /// The pod.
+    pub pod: NamespacedName,
+    /// `CNI_CONTAINERID`.
+    pub container_id: Name,
+    /// `CNI_IFNAME`, the name inside the pod.
+    pub interface: Name,
+}
+
+impl fmt::Display for EndpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.pod, self.interface)
+    }
+}
+
+/// How a pod hangs on this node.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub struct Attachment {
+    /// The host side of the veth pair; at most 15 bytes, begins with [`HOST_INTERFACE_PREFIX`].
+    pub host_interface: Name,
+    /// The pod's addresses, at most one a family.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Every host-side pod interface begins so. An interface with this prefix that no endpoint claims
+/// is closed (K37): that is how an unknown workload is recognised.
+pub const HOST_INTERFACE_PREFIX: &str = "brd";
+
+/// A range for convenience of tests and conversions.
+impl From<u16> for PortRange {
+    fn from(port: u16) -> Self {
+        Self::single(port)
+    }
+}

@@ -1,0 +1,51 @@
+//! The vocabulary of Brindle.
+//!
+//! Three groups of types, and nothing that does I/O:
+//!
+//! - **inputs** ([`cluster`], [`policy`], [`selector`], [`labels`]): validated facts about the
+//!   cluster, as the sources hand them to the compiler;
+//! - **the abstract ruleset** ([`ruleset`]): what the compiler makes of them, free of any
+//!   backend's idiom, with [`ruleset::evaluate`] as its meaning;
+//! - **routing** ([`routing`]): what the BGP speaker and the kernel's route table must hold.
+//!
+//! [`packet`] and [`verdict`] are the only types that the compiler's world shares with the oracle.
+
+pub mod cluster;
+pub mod labels;
+pub mod net;
+pub mod packet;
+pub mod policy;
+pub mod routing;
+pub mod ruleset;
+pub mod selector;
+pub mod verdict;
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A Kubernetes object or label name, shared rather than copied.
+pub type Name = Arc<str>;
+
+/// Namespace and name of an object, ordered by namespace first.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub struct NamespacedName {
+    /// The object's namespace.
+    pub namespace: Name,
+    /// The object's name.
+    pub name: Name,
+}
+
+impl NamespacedName {
+    /// Joins a namespace and a name.
+    pub fn new(namespace: impl Into<Name>, name: impl Into<Name>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for NamespacedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}

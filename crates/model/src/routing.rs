@@ -1,0 +1,119 @@
+//! Routing: validated BGP inputs, and what the compiler makes of them for one node.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+
+use crate::Name;
+use crate::labels::Labels;
+use crate::selector::Selector;
+
+/// `BGPConfiguration`: the object `default`, overlaid field by field by `node.<name>`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BgpConfiguration {
+    /// The node's AS; 64512 unless said.
+    pub as_number: Option<u32>,
+    /// The BGP identifier; the node's IPv4 address unless said.
+    pub router_id: Option<Ipv4Addr>,
+    /// TCP port to listen on; 179 unless said.
+    pub listen_port: Option<u16>,
+    /// Whether every node peers with every other by iBGP; yes unless said.
+    pub node_to_node_mesh: Option<bool>,
+    /// Seconds that a peer keeps our routes while we restart (RFC 4724 §3); 120 unless said.
+    pub restart_time: Option<u16>,
+    /// Hold time in seconds (RFC 4271 §4.2); 90 unless said.
+    pub hold_time: Option<u16>,
+}
+
+/// `BGPPeer`: a neighbour of the nodes it selects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BgpPeer {
+    /// Which nodes peer with it.
+    pub nodes: NodeScope,
+    /// The neighbour's address.
+    pub address: IpAddr,
+    /// The neighbour's port; 179 unless said.
+    pub port: u16,
+    /// The neighbour's AS.
+    pub as_number: u32,
+    /// Wait for the neighbour to connect (RFC 4271 §8.1.1 PassiveTcpEstablishment).
+    pub passive: bool,
+}
+
+/// Which nodes an object applies to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeScope {
+    /// The one with this name.
+    Named(Name),
+    /// Those with matching labels.
+    Selected(Selector),
+}
+
+impl NodeScope {
+    /// Whether a node with this name and these labels is meant.
+    pub fn includes(&self, name: &str, labels: &Labels) -> bool {
+        match self {
+            Self::Named(n) => **n == *name,
+            Self::Selected(selector) => selector.matches(labels),
+        }
+    }
+}
+
+/// Default AS number of a cluster (RFC 6996 private use).
+pub const DEFAULT_AS: u32 = 64512;
+
+/// What this node's speaker and route table must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Routing {
+    /// The speaker's identity; `None` while the node or its BGP identifier is not known: no
+    /// session is opened then.
+    pub speaker: Option<Speaker>,
+    /// Neighbours by name of the object (or `mesh.<node>`).
+    pub peers: BTreeMap<Name, Peer>,
+    /// Prefixes to originate; each also has a blackhole route for its unused part.
+    pub originate: BTreeSet<IpNet>,
+}
+
+/// Identity of the local speaker.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Speaker {
+    /// Local AS.
+    pub as_number: u32,
+    /// BGP identifier (RFC 6286: any non-zero value, unique within the AS).
+    pub router_id: Ipv4Addr,
+    /// TCP port to listen on.
+    pub listen_port: u16,
+    /// Restart time advertised in the graceful-restart capability, seconds.
+    pub restart_time: u16,
+    /// Hold time proposed in OPEN, seconds.
+    pub hold_time: u16,
+    /// The node's own addresses: next hops of what it originates, one a family.
+    pub next_hops: Vec<IpAddr>,
+}
+
+/// A resolved neighbour.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Its AS; equal to ours makes it iBGP.
+    pub as_number: u32,
+    /// Do not connect, only accept.
+    pub passive: bool,
+}
+
+/// One change of [`Routing`]; a batch carries them in this order of variants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The speaker's identity is now this.
+    Speaker(Option<Speaker>),
+    /// A neighbour is new, different or gone.
+    Peer(Name, Option<Peer>),
+    /// Announce this prefix and hold its blackhole.
+    Originate(IpNet),
+    /// Stop announcing it.
+    Withdraw(IpNet),
+}

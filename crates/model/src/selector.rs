@@ -1,0 +1,97 @@
+//! Selectors over effective labels, already parsed and validated.
+//!
+//! The tree covers what Kubernetes label selectors translate to (C17). `Display` is the canonical
+//! form (C15): equal text means equal set identity.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::Name;
+use crate::labels::LabelLookup;
+
+/// A predicate over labels.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub enum Selector {
+    /// Matches everything.
+    All,
+    /// Matches nothing: what is left of a selector that could not be read, in an Allow (C16, A13).
+    None,
+    /// The key is present, even with an empty value.
+    Has(Name),
+    /// The key is present and its value is listed.
+    In(Name, BTreeSet<Name>),
+    /// The operand does not match: `Not(In…)` also matches where the key is absent (K11).
+    Not(Box<Selector>),
+    /// Every operand matches. At least two, none of them an `And` (see [`Selector::and`]).
+    And(Vec<Selector>),
+}
+
+impl Selector {
+    /// The key has this value.
+    pub fn equals(key: impl Into<Name>, value: impl Into<Name>) -> Self {
+        Self::In(key.into(), BTreeSet::from([value.into()]))
+    }
+
+    /// Conjunction in canonical shape: flat, sorted, without duplicates and without `All`.
+    pub fn and(operands: impl IntoIterator<Item = Self>) -> Self {
+        let mut flat = BTreeSet::new();
+        for operand in operands {
+            match operand {
+                Self::All => {}
+                Self::None => return Self::None,
+                Self::And(inner) => flat.extend(inner),
+                other => {
+                    flat.insert(other);
+                }
+            }
+        }
+        let mut flat: Vec<_> = flat.into_iter().collect();
+        match flat.len() {
+            0 => Self::All,
+            1 => flat.remove(0),
+            _ => Self::And(flat),
+        }
+    }
+
+    /// Whether these labels match.
+    pub fn matches(&self, labels: &impl LabelLookup) -> bool {
+        match self {
+            Self::All => true,
+            Self::None => false,
+            Self::Has(key) => labels.lookup(key).is_some(),
+            Self::In(key, values) => labels.lookup(key).is_some_and(|v| values.contains(v)),
+            Self::Not(inner) => !inner.matches(labels),
+            Self::And(all) => all.iter().all(|s| s.matches(labels)),
+        }
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all()"),
+            Self::None => f.write_str("!all()"),
+            Self::Has(key) => write!(f, "has({key})"),
+            Self::In(key, values) => match (values.len(), values.first()) {
+                (1, Some(value)) => write!(f, "{key} == \"{value}\""),
+                _ => {
+                    write!(f, "{key} in {{")?;
+                    for (i, value) in values.iter().enumerate() {
+                        write!(f, "{}\"{value}\"", if i == 0 { "" } else { ", " })?;
+                    }
+                    f.write_str("}")
+                }
+            },
+            Self::Not(inner) => write!(f, "!({inner})"),
+            Self::And(all) => {
+                f.write_str("(")?;
+                for (i, operand) in all.iter().enumerate() {
+                    write!(f, "{}{operand}", if i == 0 { "" } else { " && " })?;
+                }
+                f.write_str(")")
+            }
+        }
+    }
+}

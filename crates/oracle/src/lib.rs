@@ -1,0 +1,1 @@
+//! The object-level reference evaluator.

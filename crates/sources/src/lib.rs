@@ -1,0 +1,1 @@
+//! Where inputs come from: API objects read, validated and converted.

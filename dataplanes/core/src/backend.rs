@@ -1,0 +1,60 @@
+//! The contract between the driver and a backend.
+
+use brindle_model::ruleset::RulesetDelta;
+
+/// One way to enforce a ruleset in the kernel: nftables, iptables, eBPF.
+///
+/// A backend holds the desired state (what was staged) beside what it knows the kernel to hold,
+/// and commits the difference. The driver calls it from one thread; nothing else writes the
+/// kernel objects that the backend owns.
+///
+/// - `stage` never touches the kernel.
+/// - `commit` is atomic where the kernel can be. After an error the pending changes stay pending,
+///   what was closed stays closed, and the driver calls `resync` before the next `commit`.
+/// - The first call after construction is `resync`, which finds what an earlier agent left. It is
+///   followed by the staging of the complete ruleset, so that the first commit writes only what
+///   differs, and removes what is ours and no longer wanted (mark and sweep).
+/// - `existing state is enough`: a commit with nothing pending makes no kernel write.
+pub trait Backend: Send {
+    /// Why a kernel operation failed.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// The backend's name in logs, metrics and status.
+    fn name(&self) -> &'static str;
+
+    /// Takes changes into the desired state. Cheap, and without kernel I/O.
+    fn stage(&mut self, delta: &RulesetDelta);
+
+    /// Reads back what the kernel holds of ours; whatever differs from the desired state becomes
+    /// pending, so that the next commit repairs it.
+    ///
+    /// # Errors
+    /// The kernel could not be read; pending changes are as before.
+    fn resync(&mut self) -> Result<Drift, Self::Error>;
+
+    /// Writes what is pending.
+    ///
+    /// # Errors
+    /// The kernel refused; the changes stay pending.
+    fn commit(&mut self) -> Result<Commit, Self::Error>;
+
+    /// Removes every kernel object of ours: what `uninstall` calls.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    fn uninstall(&mut self) -> Result<(), Self::Error>;
+}
+
+/// What a resync found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drift {
+    /// Kernel objects (tables, chains, sets, elements, rules) that differ from the desired state.
+    pub differing: usize,
+}
+
+/// What a commit wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Commit {
+    /// Kernel objects created, changed or deleted; 0 means that the kernel was not written.
+    pub writes: usize,
+}

@@ -1,0 +1,1 @@
+//! The nftables backend: lower, commit, read back.
