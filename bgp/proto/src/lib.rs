@@ -1,1 +1,7 @@
 //! BGP sans-IO: codec, session FSM, RIBs, export queues.
+
+pub mod attribute;
+pub mod capability;
+pub mod family;
+pub mod message;
+pub mod negotiated;
