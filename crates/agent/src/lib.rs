@@ -1,1 +1,3 @@
 //! The node daemon: composition and tasks.
+
+pub mod cni_server;
