@@ -1,0 +1,139 @@
+//! A real `brindle-agent` in a node's namespace.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
+
+use crate::fabric::Node;
+use crate::process::{Daemon, wait_until};
+
+/// A running agent.
+#[derive(Debug)]
+pub struct Agent {
+    daemon: Daemon,
+    run: PathBuf,
+}
+
+/// Where the binaries are: `BRINDLE_BIN`, else beside the running program (`target/release`, or
+/// its `deps` when that program is a test).
+pub fn binary(name: &str) -> PathBuf {
+    if let Some(dir) = env::var_os("BRINDLE_BIN") {
+        return PathBuf::from(dir).join(name);
+    }
+    let exe = env::current_exe().unwrap_or_default();
+    let dir = exe.parent().unwrap_or(Path::new("."));
+    let dir = if dir.ends_with("deps") { dir.parent().unwrap_or(dir) } else { dir };
+    dir.join(name)
+}
+
+impl Agent {
+    /// Starts an agent and waits until it is in sync.
+    ///
+    /// # Errors
+    /// It ends or is not ready in time; the message names its log.
+    pub fn start(node: &Node, lab: &Path) -> Result<Self> {
+        let run = lab.join(&node.name);
+        std::fs::create_dir_all(&run)?;
+        let log = run.join("agent.log");
+        let mut command = node.netns.command(
+            binary("brindle-agent").to_str().context("the path of brindle-agent is not UTF-8")?,
+        );
+        command
+            .arg("--node")
+            .arg(&node.name)
+            .arg("--source")
+            .arg(format!("dir:{}", lab.join("objects").display()))
+            .arg("--status-dir")
+            .arg(lab.join("status"))
+            .arg("--ipam-dir")
+            .arg(lab.join("ipam"))
+            .arg("--state-dir")
+            .arg(run.join("state"))
+            .arg("--run-dir")
+            .arg(&run);
+        let mut agent = Self { daemon: Daemon::start("brindle-agent", command, &log)?, run };
+        let ready = wait_until(Duration::from_secs(20), "the agent to be in sync", || {
+            if let Some(status) = agent.daemon.exited()? {
+                bail!("the agent of {} ended: {status}", node.name);
+            }
+            Ok(agent.ctl(&["status", "--ready"]).is_ok())
+        });
+        ready.with_context(|| format!("see {}", log.display()))?;
+        Ok(agent)
+    }
+
+    /// The agent's admin socket.
+    pub fn socket(&self) -> PathBuf {
+        self.run.join("agent.sock")
+    }
+
+    /// The agent's CNI socket.
+    pub fn cni_socket(&self) -> PathBuf {
+        self.run.join("cni.sock")
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> i32 {
+        self.daemon.pid()
+    }
+
+    /// Resident memory in KiB (`VmRSS`).
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn resident(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|l| l.split_whitespace().next()).context("no VmRSS")?;
+        Ok(kib.parse()?)
+    }
+
+    /// Runs `brindlectl` against this agent and returns what it printed.
+    ///
+    /// # Errors
+    /// It failed; the message holds its standard error.
+    pub fn ctl(&self, arguments: &[&str]) -> Result<String> {
+        let output = Command::new(binary("brindlectl"))
+            .arg("--socket")
+            .arg(self.socket())
+            .args(arguments)
+            .output()
+            .context("start brindlectl")?;
+        if !output.status.success() {
+            bail!(
+                "brindlectl {}: {}: {}",
+                arguments.join(" "),
+                output.status,
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Waits until everything written to the folder before this call is enforced.
+    ///
+    /// # Errors
+    /// It is not within five seconds.
+    pub fn barrier(&self) -> Result<Duration> {
+        let start = Instant::now();
+        self.ctl(&["sync", "--timeout", "5"])?;
+        Ok(start.elapsed())
+    }
+
+    /// Ends the agent with a signal and waits for its end.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn end(self, signal: Signal) -> Result<()> {
+        self.daemon.end(signal, Duration::from_secs(10))
+    }
+
+    /// Leaves the agent running on drop.
+    pub fn let_go(&mut self) {
+        self.daemon.let_go();
+    }
+}

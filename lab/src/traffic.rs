@@ -1,0 +1,152 @@
+//! Traffic that runs while something is done to the lab, and what was lost of it.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::netns::Netns;
+
+/// Time between two datagrams, and between two bytes of the stream.
+const PACE: Duration = Duration::from_millis(1);
+
+/// A UDP flow of numbered datagrams and a TCP stream, from one namespace to another.
+#[derive(Debug)]
+pub struct Traffic {
+    stop: Arc<AtomicBool>,
+    udp_received: Arc<AtomicU64>,
+    tcp_received: Arc<AtomicU64>,
+    udp: JoinHandle<Result<u64>>,
+    tcp: JoinHandle<Result<u64>>,
+    receivers: Vec<JoinHandle<Result<()>>>,
+}
+
+/// What a run of traffic came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Datagrams sent.
+    pub udp_sent: u64,
+    /// Datagrams that did not arrive.
+    pub udp_lost: u64,
+    /// Bytes sent over the stream.
+    pub tcp_sent: u64,
+    /// Bytes that did not arrive.
+    pub tcp_lost: u64,
+}
+
+impl Traffic {
+    /// Starts both flows to a port of `to`.
+    ///
+    /// # Errors
+    /// The port is taken, or the TCP connection is not admitted.
+    pub fn start(from: &Netns, to: &Netns, address: IpAddr, port: u16) -> Result<Self> {
+        let target = SocketAddr::new(address, port);
+        let (listener, inbox) = to.enter(|| -> Result<_> {
+            Ok((TcpListener::bind(target)?, UdpSocket::bind(target)?))
+        })??;
+        let any: SocketAddr =
+            if target.is_ipv6() { "[::]:0".parse()? } else { "0.0.0.0:0".parse()? };
+        let (stream, outbox) = from.enter(|| -> Result<_> {
+            let stream = TcpStream::connect_timeout(&target, Duration::from_secs(2))
+                .with_context(|| format!("connect to {target}"))?;
+            stream.set_nodelay(true)?;
+            let outbox = UdpSocket::bind(any)?;
+            outbox.connect(target)?;
+            Ok((stream, outbox))
+        })??;
+        let (accepted, _) = listener.accept()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let [udp_received, tcp_received] = [(); 2].map(|()| Arc::new(AtomicU64::new(0)));
+        let receivers = vec![
+            thread::spawn({
+                let (count, stop) = (udp_received.clone(), stop.clone());
+                move || receive_datagrams(&inbox, &count, &stop)
+            }),
+            thread::spawn({
+                let count = tcp_received.clone();
+                move || receive_stream(accepted, &count)
+            }),
+        ];
+        let udp = thread::spawn({
+            let stop = stop.clone();
+            move || pace(&stop, || outbox.send(b"brindle").map(|_| ()))
+        });
+        let tcp = thread::spawn({
+            let stop = stop.clone();
+            let mut stream = stream;
+            move || pace(&stop, || stream.write_all(b"b"))
+        });
+        Ok(Self { stop, udp_received, tcp_received, udp, tcp, receivers })
+    }
+
+    /// Datagrams that have arrived so far.
+    pub fn datagrams(&self) -> u64 {
+        self.udp_received.load(Ordering::Relaxed)
+    }
+
+    /// Stops sending, lets the last packets arrive, and counts.
+    ///
+    /// # Errors
+    /// A sender or receiver failed.
+    pub fn stop(self) -> Result<Loss> {
+        self.stop.store(true, Ordering::Relaxed);
+        let udp_sent = joined(self.udp)?;
+        let tcp_sent = joined(self.tcp)?;
+        for receiver in self.receivers {
+            joined(receiver)?;
+        }
+        let lost =
+            |sent: u64, received: &AtomicU64| sent - received.load(Ordering::Relaxed).min(sent);
+        Ok(Loss {
+            udp_sent,
+            udp_lost: lost(udp_sent, &self.udp_received),
+            tcp_sent,
+            tcp_lost: lost(tcp_sent, &self.tcp_received),
+        })
+    }
+}
+
+fn joined<T>(handle: JoinHandle<Result<T>>) -> Result<T> {
+    handle.join().unwrap_or_else(|_| bail!("a traffic thread panicked"))
+}
+
+/// Sends at the pace until told to stop, and counts what was sent. A sleep is the pace itself
+/// here, not a wait for something to happen.
+fn pace(stop: &AtomicBool, mut send: impl FnMut() -> std::io::Result<()>) -> Result<u64> {
+    let mut sent = 0;
+    while !stop.load(Ordering::Relaxed) {
+        send().context("send")?;
+        sent += 1;
+        thread::sleep(PACE);
+    }
+    Ok(sent)
+}
+
+fn receive_datagrams(inbox: &UdpSocket, count: &AtomicU64, stop: &AtomicBool) -> Result<()> {
+    inbox.set_read_timeout(Some(Duration::from_millis(200)))?;
+    let mut buffer = [0; 64];
+    loop {
+        match inbox.recv(&mut buffer) {
+            Ok(_) => {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            // Quiet after the sender has stopped: everything that will arrive has.
+            Err(_) if stop.load(Ordering::Relaxed) => return Ok(()),
+            Err(_) => {}
+        }
+    }
+}
+
+fn receive_stream(mut stream: TcpStream, count: &AtomicU64) -> Result<()> {
+    let mut buffer = [0; 4096];
+    loop {
+        match stream.read(&mut buffer).context("read the stream")? {
+            0 => return Ok(()),
+            n => count.fetch_add(n as u64, Ordering::Relaxed),
+        };
+    }
+}
