@@ -1,0 +1,51 @@
+//! `BGPConfiguration`: settings of the nodes' own BGP speakers.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::duration::Duration;
+use crate::resource::{Envelope, cluster_resource, metadata_schema};
+
+/// Settings of the BGP speakers. The object named `default` is for every node; one named
+/// `node.<name>` overrides it for that node, field by field.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(try_from = "Envelope<BgpConfigurationSpec>", into = "Envelope<BgpConfigurationSpec>")]
+#[schemars(!try_from, !into, rename = "BGPConfiguration")]
+pub struct BgpConfiguration {
+    /// Standard metadata; the name is `default` or `node.<name>`.
+    #[schemars(schema_with = "metadata_schema")]
+    pub metadata: ObjectMeta,
+    /// What is wanted.
+    pub spec: BgpConfigurationSpec,
+}
+
+cluster_resource!(BgpConfiguration, BgpConfigurationSpec, "BGPConfiguration", "bgpconfigurations");
+
+/// What a [`BgpConfiguration`] asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BgpConfigurationSpec {
+    /// AS number, two or four bytes (RFC 6793). 64512 unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4_294_967_294_u32))]
+    pub as_number: Option<i64>,
+    /// BGP identifier as an IPv4 address other than 0.0.0.0 (RFC 6286). It must differ between
+    /// nodes, so it belongs into a `node.<name>` object. The node's IPv4 address unless said.
+    #[serde(default, rename = "routerID", skip_serializing_if = "Option::is_none")]
+    pub router_id: Option<String>,
+    /// TCP port to listen on. 179 unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub listen_port: Option<i32>,
+    /// Whether every node peers with every other node by iBGP. True unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_to_node_mesh_enabled: Option<bool>,
+    /// How long neighbours keep our routes while an agent restarts (RFC 4724 §3), whole seconds,
+    /// at most `4095s`. `120s` unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_time: Option<Duration>,
+    /// Hold time to propose (RFC 4271 §4.2): `0s` for none, or `3s` to `65535s`. `90s` unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_time: Option<Duration>,
+}
