@@ -3,5 +3,8 @@
 pub mod attribute;
 pub mod capability;
 pub mod family;
+pub mod fsm;
 pub mod message;
 pub mod negotiated;
+pub mod speaker;
+pub mod timer;

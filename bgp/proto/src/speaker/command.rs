@@ -1,0 +1,119 @@
+//! What the owner of a speaker tells it.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::family::{Family, FamilySet};
+
+/// Name of a peer: the object that configures it.
+pub type PeerName = Arc<str>;
+
+/// Facts of this start that no later command changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// This process continues one that ran before: OPENs carry R=1 until the restart is over, and
+    /// decisions are held back until the peers have sent their routes (RFC 4724 §4.1).
+    pub restarting: bool,
+    /// Families whose forwarding state outlived the restart: the F bit (RFC 4724 §3). Only honest
+    /// if the kernel was not rebooted and its routes were kept.
+    pub forwarding_preserved: FamilySet,
+    /// Seed of all jitter; take something that differs from node to node.
+    pub jitter_seed: u64,
+}
+
+/// Who we are (RFC 4271 §4.2, RFC 4724 §3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Our AS, not 0.
+    pub as_number: u32,
+    /// Our BGP identifier, not 0 (RFC 6286).
+    pub router_id: Ipv4Addr,
+    /// TCP port to listen on; 0 listens nowhere.
+    pub listen_port: u16,
+    /// Hold time to propose, seconds: 0 for none, else at least 3.
+    pub hold_time: u16,
+    /// Seconds that peers keep our routes while we restart, at most 4095. Also our
+    /// Selection_Deferral_Timer.
+    pub restart_time: u16,
+    /// Next hops of what we originate. A family without one uses the session's own address, if
+    /// that is of the family; else its routes are not advertised.
+    pub next_hops: NextHops,
+}
+
+/// One next hop a family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NextHops {
+    /// For IPv4 routes.
+    pub ipv4: Option<IpAddr>,
+    /// For IPv6 routes.
+    pub ipv6: Option<IpAddr>,
+}
+
+impl NextHops {
+    /// The next hop for routes of this family.
+    pub fn of(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::Ipv4Unicast => self.ipv4,
+            Family::Ipv6Unicast => self.ipv6,
+        }
+    }
+}
+
+impl FromIterator<IpAddr> for NextHops {
+    /// Each address serves its own family; the first of a family counts.
+    fn from_iter<T: IntoIterator<Item = IpAddr>>(addresses: T) -> Self {
+        let mut hops = Self::default();
+        for address in addresses {
+            let slot = if address.is_ipv4() { &mut hops.ipv4 } else { &mut hops.ipv6 };
+            slot.get_or_insert(address);
+        }
+        hops
+    }
+}
+
+/// A neighbour as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerConfig {
+    /// Its address. Two peers with one address: the first by name has it, the other stays idle
+    /// and its status says why.
+    pub address: IpAddr,
+    /// Its TCP port.
+    pub port: u16,
+    /// Its AS; equal to ours makes the session iBGP.
+    pub as_number: u32,
+    /// Wait for it to connect.
+    pub passive: bool,
+    /// Connect from this address; `None` leaves it to the kernel.
+    pub source: Option<IpAddr>,
+}
+
+/// An order to the speaker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Who we are. Another AS or router id resets every session (Cease 6/6); hold and restart time
+    /// count from the next OPEN on; next hops are advertised anew at once. `None` ends every
+    /// session (Cease 6/2) until an identity comes.
+    SetIdentity(Option<Identity>),
+    /// Adds a neighbour or replaces its configuration. Any change but of the name resets its
+    /// session (Cease 6/6).
+    SetPeer(PeerName, PeerConfig),
+    /// Forgets a neighbour (Cease 6/3) and its routes.
+    RemovePeer(PeerName),
+    /// Advertises this prefix to every peer.
+    Originate(IpNet),
+    /// Stops that.
+    Withdraw(IpNet),
+    /// All sources have said what to originate: End-of-RIB may go out (RFC 4724 §4.1). Before
+    /// this, helpers keep routes of the previous run that were not yet originated again.
+    InSync,
+    /// Asks a peer for all its routes again (RFC 2918).
+    Refresh(PeerName),
+    /// Ends every session and forgets all. Graceful closes TCP without a NOTIFICATION, so that
+    /// helpers keep our routes; otherwise they get Cease 6/2 and drop them.
+    Stop {
+        /// Whether we shall be back.
+        graceful: bool,
+    },
+}
