@@ -30,6 +30,11 @@ pub fn binary(name: &str) -> PathBuf {
     dir.join(name)
 }
 
+/// `brindlectl explain`: the flow is allowed.
+const EXIT_ALLOWED: i32 = 0;
+/// `brindlectl explain`: the flow is denied.
+const EXIT_DENIED: i32 = 3;
+
 impl Agent {
     /// Starts an agent and waits until it is in sync.
     ///
@@ -112,6 +117,25 @@ impl Agent {
             );
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Asks which rule decides a flow; a denied flow is an answer too.
+    ///
+    /// # Errors
+    /// The question could not be answered.
+    pub fn explain(&self, from: &str, to: &str, port: &str) -> Result<String> {
+        let output = Command::new(binary("brindlectl"))
+            .arg("--socket")
+            .arg(self.socket())
+            .args(["explain", from, to, "--port", port])
+            .output()
+            .context("start brindlectl")?;
+        match output.status.code() {
+            Some(EXIT_ALLOWED | EXIT_DENIED) => {
+                Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+            }
+            _ => bail!("brindlectl explain: {}", String::from_utf8_lossy(&output.stderr).trim()),
+        }
     }
 
     /// Waits until everything written to the folder before this call is enforced.

@@ -14,6 +14,7 @@
 pub mod agent;
 pub mod bird;
 pub mod fabric;
+pub mod latency;
 pub mod netns;
 pub mod objects;
 pub mod pod;

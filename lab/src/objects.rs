@@ -47,3 +47,25 @@ pub fn namespace(name: &str, team: &str) -> String {
         "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{team: {team}}}}}\n"
     )
 }
+
+/// A running pod with one label `role`, and its addresses once it has them.
+pub fn pod(
+    namespace: &str,
+    name: &str,
+    role: &str,
+    node: &str,
+    addresses: &[std::net::IpAddr],
+) -> String {
+    let mut text = format!(
+        "apiVersion: v1\nkind: Pod\n\
+         metadata: {{name: {name}, namespace: {namespace}, labels: {{role: {role}}}}}\n\
+         spec:\n  nodeName: {node}\n  containers:\n  - {{name: main, image: none}}\n"
+    );
+    if !addresses.is_empty() {
+        text += "status:\n  phase: Running\n  podIPs:\n";
+        for address in addresses {
+            writeln!(text, "  - {{ip: \"{address}\"}}").expect("writing to a String cannot fail");
+        }
+    }
+    text
+}
