@@ -1,2 +1,116 @@
-//! The project's tasks.
-fn main() {}
+//! The project's tasks. The Makefile's targets are thin over these.
+//!
+//! This package depends on nothing of the workspace, so that a bare machine starts working a few
+//! seconds after `make`.
+
+mod build;
+mod machine;
+mod step;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use step::{Step, cargo};
+
+/// Tasks of the project.
+#[derive(Parser)]
+struct Arguments {
+    /// Which one.
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build the lab of nodes, router, pods and policies, show it at work, remove it.
+    Demo {
+        /// Leave the lab up.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Remove what a kept or interrupted demo left.
+    DemoClean,
+    /// Everything that must hold: formatting, lints, licences, all tests.
+    Test,
+    /// Formatting, lints and licences only.
+    Lint,
+    /// Measure, and hold the figures against `benches/limits.toml`.
+    Bench {
+        /// A bench's name, or `all`.
+        name: String,
+    },
+    /// The randomised tests again, for hours instead of minutes.
+    Soak {
+        /// Seconds for each decoder's fuzzing.
+        #[arg(long, default_value_t = 600)]
+        fuzz_seconds: u32,
+        /// Generated worlds for the evaluators.
+        #[arg(long, default_value_t = 1_000_000)]
+        worlds: u32,
+        /// Generated worlds for the kernel.
+        #[arg(long, default_value_t = 1_500)]
+        kernel_worlds: u32,
+    },
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().task {
+        Task::Demo { keep } => {
+            machine::require_root()?;
+            machine::install_packages(machine::DEMO_PACKAGES)?;
+            build::binaries()?;
+            let mut demo = Step::new(build::release("brindle-lab")).arg("demo");
+            if keep {
+                demo = demo.arg("--keep");
+            }
+            demo.run("the demo")
+        }
+        Task::DemoClean => {
+            machine::require_root()?;
+            build::binaries()?;
+            Step::new(build::release("brindle-lab")).arg("clean").run("removing the demo")
+        }
+        Task::Lint => lint(),
+        Task::Test => {
+            machine::require_root()?;
+            machine::install_packages(machine::TEST_PACKAGES)?;
+            lint()?;
+            build::binaries()?;
+            nextest().run("the tests")
+        }
+        Task::Bench { name } => {
+            machine::require_root()?;
+            machine::install_packages(machine::TEST_PACKAGES)?;
+            build::binaries()?;
+            cargo(["run", "--release", "--quiet", "--package", "brindle-benches", "--"])
+                .arg(&name)
+                .run("the bench")
+        }
+        Task::Soak { fuzz_seconds, worlds, kernel_worlds } => {
+            machine::require_root()?;
+            machine::install_packages(machine::TEST_PACKAGES)?;
+            machine::install_tools()?;
+            build::binaries()?;
+            nextest()
+                .env("BRINDLE_FUZZ_SECONDS", &fuzz_seconds.to_string())
+                .env("BRINDLE_WORLDS", &worlds.to_string())
+                .env("BRINDLE_KERNEL_WORLDS", &kernel_worlds.to_string())
+                .arg("--profile")
+                .arg("soak")
+                .run("the soak")
+        }
+    }
+}
+
+/// One runner for every test, so that its summary closes the run.
+fn nextest() -> Step {
+    cargo(["nextest", "run", "--workspace", "--release", "--no-fail-fast"])
+}
+
+fn lint() -> Result<()> {
+    machine::install_tools()?;
+    cargo(["fmt", "--all", "--check"]).run("the formatting")?;
+    cargo(["clippy", "--workspace", "--all-targets", "--release", "--", "--deny", "warnings"])
+        .run("the lints")?;
+    cargo(["deny", "check", "licenses", "bans", "sources"]).run("licences and bans")
+}
