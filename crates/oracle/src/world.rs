@@ -1,0 +1,117 @@
+//! The frozen set of API objects, and the few questions that scan it.
+
+use std::net::IpAddr;
+
+use brindle_model::NamespacedName;
+use k8s_openapi::api::core::v1::{Container, ContainerPort, Namespace, Node, Pod};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+/// API objects exactly as a user wrote them: undefaulted, in any order, names unique per kind.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct World {
+    /// Namespaces.
+    pub namespaces: Vec<Namespace>,
+    /// Pods, host-network and finished ones included.
+    pub pods: Vec<Pod>,
+    /// NetworkPolicies, broken ones included.
+    pub network_policies: Vec<NetworkPolicy>,
+    /// Nodes.
+    pub nodes: Vec<Node>,
+}
+
+/// Label that names a namespace; the API server sets and keeps it (K12).
+const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+
+impl World {
+    /// The pod of this name.
+    pub(crate) fn pod(&self, id: &NamespacedName) -> Option<&Pod> {
+        self.pods.iter().find(|p| {
+            *namespace_of(&p.metadata) == *id.namespace && *name_of(&p.metadata) == *id.name
+        })
+    }
+
+    /// The pods that own an address. More than one only while an address moves from a pod that
+    /// goes to one that comes (K39).
+    pub(crate) fn owners(&self, addr: IpAddr) -> Vec<&Pod> {
+        self.pods
+            .iter()
+            .filter(|p| has_own_network(p) && addresses_of(p).any(|a| a == addr))
+            .collect()
+    }
+
+    /// The value of a namespace's label. A namespace without an object has no labels.
+    pub(crate) fn namespace_label(&self, namespace: &str, key: &str) -> Option<&str> {
+        let object = self.namespaces.iter().find(|n| name_of(&n.metadata) == namespace)?;
+        // K12: kubernetes.io/metadata.name is set on every namespace, whatever the user wrote.
+        if key == NAMESPACE_NAME {
+            return Some(name_of(&object.metadata));
+        }
+        label_of(&object.metadata, key)
+    }
+
+    /// Whether a node holds this address.
+    pub(crate) fn is_address_of_node(&self, node: &str, addr: IpAddr) -> bool {
+        self.nodes.iter().filter(|n| name_of(&n.metadata) == node).any(|n| {
+            let addresses = n.status.iter().flat_map(|s| s.addresses.iter().flatten());
+            addresses.filter_map(|a| a.address.parse::<IpAddr>().ok()).any(|a| a == addr)
+        })
+    }
+}
+
+/// The name in an object's metadata; empty if there is none.
+pub(crate) fn name_of(metadata: &ObjectMeta) -> &str {
+    metadata.name.as_deref().unwrap_or_default()
+}
+
+/// The namespace of a namespaced object: `default` unless said.
+pub(crate) fn namespace_of(metadata: &ObjectMeta) -> &str {
+    metadata.namespace.as_deref().filter(|n| !n.is_empty()).unwrap_or("default")
+}
+
+/// Namespace and name of a namespaced object.
+pub(crate) fn id_of(metadata: &ObjectMeta) -> NamespacedName {
+    NamespacedName::new(namespace_of(metadata), name_of(metadata))
+}
+
+/// The value of an object's label.
+pub(crate) fn label_of<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    metadata.labels.as_ref()?.get(key).map(String::as_str)
+}
+
+/// K27: a host-network pod is a node address, never a pod. K38: a finished pod owns nothing.
+pub(crate) fn has_own_network(pod: &Pod) -> bool {
+    !is_host_network(pod) && !is_finished(pod)
+}
+
+/// K27.
+pub(crate) fn is_host_network(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|s| s.host_network).unwrap_or(false)
+}
+
+/// K38: Succeeded and Failed pods keep their addresses in the object, but no longer own them.
+pub(crate) fn is_finished(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// The node a pod is scheduled to.
+pub(crate) fn node_of(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref().filter(|n| !n.is_empty())
+}
+
+/// K35: all addresses in a pod's status belong to it, of either family.
+pub(crate) fn addresses_of(pod: &Pod) -> impl Iterator<Item = IpAddr> {
+    let status = pod.status.as_ref();
+    let single = status.and_then(|s| s.pod_ip.as_deref());
+    let list = status.and_then(|s| s.pod_ips.as_deref()).unwrap_or_default();
+    single.into_iter().chain(list.iter().map(|p| p.ip.as_str())).filter_map(|a| a.parse().ok())
+}
+
+/// K22: the ports of all containers, init containers and sidecars too.
+pub(crate) fn container_ports(pod: &Pod) -> impl Iterator<Item = &ContainerPort> {
+    let spec = pod.spec.as_ref();
+    let main = spec.map(|s| s.containers.as_slice()).unwrap_or_default();
+    let init = spec.and_then(|s| s.init_containers.as_deref()).unwrap_or_default();
+    main.iter().chain(init).flat_map(|c: &Container| c.ports.iter().flatten())
+}
