@@ -6,7 +6,7 @@ mod error;
 
 use std::net::Ipv4Addr;
 
-pub use as_path::{AsPath, Segment, SegmentKind};
+pub use as_path::{AsPath, MAX_SEGMENT, Segment, SegmentKind};
 pub use error::{AttributeError, Outcome};
 
 /// Everything a route carries but its next hop.

@@ -2,6 +2,8 @@
 
 pub mod attribute;
 pub mod capability;
+pub mod decode;
+pub mod encode;
 pub mod family;
 pub mod fsm;
 pub mod message;

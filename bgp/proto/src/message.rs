@@ -81,7 +81,7 @@ pub enum RefreshKind {
 pub struct Update {
     /// Prefixes of either family that are no longer reachable.
     pub withdrawn: Vec<IpNet>,
-    /// What became reachable: at most one element a family.
+    /// What became reachable, by next hop.
     pub reach: Vec<Reach>,
     /// The attributes of everything in [`Update::reach`]; meaningless if that is empty.
     pub attributes: Arc<Attributes>,
