@@ -49,7 +49,7 @@ pub fn judge(world: &World, flow: &Flow) -> Outcome {
             return Outcome { hops, delivered: true };
         }
         Sender::Pod(pod) => hops.push(egress(world, pod, flow)),
-        Sender::Unknown(id) => hops.push(unknown(id)),
+        Sender::Unknown(id) => hops.push(unknown(id, flow.state)),
         Sender::Node(_) | Sender::Outside => {}
     }
     // K19, K25: the destination is read after DNAT; K38: only a live pod owns its address. While
@@ -90,17 +90,14 @@ impl<'a> Sender<'a> {
 }
 
 /// K37: an endpoint without a pod is closed.
-fn unknown(id: &NamespacedName) -> Hop {
+fn unknown(id: &NamespacedName, state: ConnState) -> Hop {
     let mut trace = Trace::default();
-    trace.note("K37", Place::Hop, true, "no live pod of this name: closed");
-    Hop {
-        node: None,
-        pod: id.clone(),
-        direction: Direction::Egress,
-        verdict: Verdict::Deny,
-        decision: DecisionId::UnknownEndpoint,
-        trace: trace.0,
-    }
+    let (verdict, decision) = by_state(state, &mut trace).unwrap_or_else(|| {
+        trace.note("K37", Place::Hop, true, "no live pod of this name: closed");
+        (Verdict::Deny, DecisionId::UnknownEndpoint)
+    });
+    let pod = id.clone();
+    Hop { node: None, pod, direction: Direction::Egress, verdict, decision, trace: trace.0 }
 }
 
 fn egress(world: &World, pod: &Pod, flow: &Flow) -> Hop {

@@ -13,8 +13,8 @@
 //! origin pod ── egress hop ──> (its node, the fabric, the other node) ── ingress hop ──> pod
 //! ```
 //! A hop exists where a pod sends (origin) or receives (owner of the destination address). Within
-//! a hop the order is: is the endpoint known (K37), is the source its own (C41), neighbour
-//! discovery (K34) or own node (K30), connection state (C9), then policy (K1 to K24). A hop behind
+//! a hop the order is: neighbour discovery (K34) or own node (K30), is the source the pod's own
+//! (C41), connection state (C9), is the endpoint known (K37), then policy (K1 to K24). A hop behind
 //! a denial is still judged, so that an explanation names everything that stands in the way.
 //!
 //! # Broken objects

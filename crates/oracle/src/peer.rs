@@ -49,6 +49,9 @@ fn read_selectors(
         return no("K10", format!("{} is not the address of a pod", end.addr));
     };
     let namespace = namespace_of(&pod.metadata);
+    if !world.knows(pod) {
+        return no("K37", format!("namespace {namespace} of the pod is not known"));
+    }
     // K10: nil namespaceSelector = the policy's own namespace; empty = all.
     match &peer.namespace_selector {
         None if namespace != policy_namespace => {

@@ -25,6 +25,11 @@ pub(crate) fn judge(
     trace: &mut Trace,
 ) -> (Verdict, DecisionId) {
     let namespace = namespace_of(&subject.metadata);
+    // K37: an endpoint that is not known whole is closed.
+    if !world.knows(subject) {
+        trace.note("K37", Place::Hop, true, format!("namespace {namespace} is not known: closed"));
+        return (Verdict::Deny, DecisionId::UnknownEndpoint);
+    }
     // K2: order never matters for the verdict. It names the decision: by name, then namespace (C2).
     let mut policies: Vec<_> = world.network_policies.iter().collect();
     policies.sort_by_key(|p| (name_of(&p.metadata), namespace_of(&p.metadata)));
@@ -220,7 +225,7 @@ impl Asked<'_> {
         // K20: the destination pod: on ingress the subject, on egress the peer.
         let destination = match self.direction {
             Direction::Ingress => Some(self.subject),
-            Direction::Egress => end.pod,
+            Direction::Egress => end.pod.filter(|pod| self.world.knows(pod)),
         };
         // K8: entries OR.
         let matched = ports.iter().enumerate().any(|(entry, wanted)| {

@@ -40,9 +40,19 @@ impl World {
             .collect()
     }
 
-    /// The value of a namespace's label. A namespace without an object has no labels.
+    /// K37: a pod is known once its namespace is. Until then nobody can say which selectors it
+    /// meets: a negative one would match labels that are merely not known yet.
+    pub(crate) fn knows(&self, pod: &Pod) -> bool {
+        self.namespace(namespace_of(&pod.metadata)).is_some()
+    }
+
+    fn namespace(&self, name: &str) -> Option<&Namespace> {
+        self.namespaces.iter().find(|n| name_of(&n.metadata) == name)
+    }
+
+    /// The value of a namespace's label.
     pub(crate) fn namespace_label(&self, namespace: &str, key: &str) -> Option<&str> {
-        let object = self.namespaces.iter().find(|n| name_of(&n.metadata) == namespace)?;
+        let object = self.namespace(namespace)?;
         // K12: kubernetes.io/metadata.name is set on every namespace, whatever the user wrote.
         if key == NAMESPACE_NAME {
             return Some(name_of(&object.metadata));

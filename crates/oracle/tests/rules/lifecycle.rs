@@ -15,6 +15,30 @@ fn k37_unknown_endpoints_are_closed() {
 }
 
 #[test]
+fn k37_a_pod_is_known_once_its_namespace_is() {
+    let mut w = world(
+        "
+metadata: {name: p, namespace: x}
+spec: {policyTypes: [Ingress, Egress], ingress: [{from: [{namespaceSelector: {}}]}], egress: [{ports: [{port: web}]}]}
+",
+    );
+    check(&w, Ingress, &[("y/a > x/a tcp/80", "p:0")]);
+    check(&w, Egress, &[("x/a > y/a tcp/80", "p:0")]);
+    w.namespaces.retain(|n| n.metadata.name.as_deref() != Some("y"));
+    check(
+        &w,
+        Ingress,
+        &[("y/a > x/a tcp/80", "end"), ("x/a > y/a tcp/80", "deny unknown endpoint")],
+    );
+    check(
+        &w,
+        Egress,
+        &[("x/a > y/a tcp/80", "end"), ("y/a > x/a tcp/80", "deny unknown endpoint")],
+    );
+    check(&w, Ingress, &[("node n2 > y/a tcp/80", "allow own node")]);
+}
+
+#[test]
 fn k38_finished_pods_own_nothing() {
     let w = world(&policy(
         "{policyTypes: [Ingress, Egress], egress: [{to: [{podSelector: {}}]}], ingress: [{from: [{podSelector: {}}]}]}",
