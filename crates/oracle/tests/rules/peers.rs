@@ -97,7 +97,11 @@ fn k12_namespaces_without_labels_and_by_name() {
         "{ingress: [{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: y}}}]}]}",
     ));
     w.namespaces = documents(
-        "metadata: {name: z, labels: {kubernetes.io/metadata.name: y}}\n---\nmetadata: {name: y}",
+        "metadata: {name: z, labels: {kubernetes.io/metadata.name: y}}
+---
+metadata: {name: y}
+---
+metadata: {name: x}",
     );
     check(&w, Ingress, &[("z/c > x/a tcp/80", "end"), ("y/a > x/a tcp/80", "p:0")]);
 }
