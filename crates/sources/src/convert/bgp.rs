@@ -1,0 +1,138 @@
+//! `BGPConfiguration` and `BGPPeer`.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use brindle_api::{BgpConfigurationSpec, BgpPeerSpec, DEFAULT_BGP_PORT, Duration};
+use brindle_model::routing::{BgpConfiguration, BgpPeer, NodeScope};
+use brindle_model::selector::Selector;
+
+use super::labels::{Scope, selector};
+use super::port;
+use crate::intern::Interner;
+use crate::object::ObjectKey;
+use crate::problem::Problems;
+use crate::validate::is_dns_subdomain;
+
+/// Longest restart time: the field has 12 bits (RFC 4724 §3).
+const MAX_RESTART_TIME: u32 = 4095;
+
+/// Converts speaker settings; `None` if any of them is broken, so that a speaker never runs with
+/// half of what was asked for.
+pub(super) fn configuration(
+    key: &ObjectKey,
+    spec: &BgpConfigurationSpec,
+    problems: &mut Problems,
+) -> Option<BgpConfiguration> {
+    let before = problems.errors();
+    let for_node = key.name.strip_prefix("node.").is_some_and(|node| !node.is_empty());
+    if &*key.name != "default" && !for_node {
+        let message = format!("`{}` is neither `default` nor `node.<name of a node>`", key.name);
+        problems.error("metadata.name", message);
+    }
+    let configuration = BgpConfiguration {
+        as_number: spec.as_number.and_then(|n| as_number(n, problems)),
+        router_id: spec.router_id.as_deref().and_then(|id| router_id(id, problems)),
+        listen_port: spec.listen_port.and_then(|p| port::number(p, "spec.listenPort", problems)),
+        node_to_node_mesh: spec.node_to_node_mesh_enabled,
+        restart_time: spec.restart_time.and_then(|t| restart_time(t, problems)),
+        hold_time: spec.hold_time.and_then(|t| hold_time(t, problems)),
+    };
+    (problems.errors() == before).then_some(configuration)
+}
+
+/// Converts a neighbour; `None` if any of its fields is broken.
+pub(super) fn peer(
+    spec: &BgpPeerSpec,
+    names: &mut Interner,
+    problems: &mut Problems,
+) -> Option<BgpPeer> {
+    let nodes = node_scope(spec, names, problems);
+    let address = peer_address(&spec.peer_ip, problems);
+    let port = match spec.peer_port {
+        Some(number) => port::number(number, "spec.peerPort", problems),
+        None => Some(DEFAULT_BGP_PORT),
+    };
+    let as_number = as_number(spec.as_number, problems);
+    Some(BgpPeer {
+        nodes: nodes?,
+        address: address?,
+        port: port?,
+        as_number: as_number?,
+        passive: spec.passive,
+    })
+}
+
+fn node_scope(
+    spec: &BgpPeerSpec,
+    names: &mut Interner,
+    problems: &mut Problems,
+) -> Option<NodeScope> {
+    match (&spec.node, &spec.node_selector) {
+        (Some(_), Some(_)) => {
+            problems.error("spec.node", "node and nodeSelector exclude each other");
+            None
+        }
+        (Some(node), None) if is_dns_subdomain(node) => Some(NodeScope::Named(names.intern(node))),
+        (Some(node), None) => {
+            problems.error("spec.node", format!("`{node}` is not a valid node name"));
+            None
+        }
+        (None, Some(written)) => {
+            selector(written, Scope::Node, "spec.nodeSelector", names, problems)
+                .map(NodeScope::Selected)
+        }
+        (None, None) => Some(NodeScope::Selected(Selector::All)),
+    }
+}
+
+fn peer_address(text: &str, problems: &mut Problems) -> Option<IpAddr> {
+    let address = text.parse::<IpAddr>().ok();
+    match address {
+        Some(a) if !a.is_unspecified() && !a.is_multicast() => Some(a),
+        _ => {
+            let message = format!("`{text}` is not the address of a neighbour");
+            problems.error("spec.peerIP", message);
+            None
+        }
+    }
+}
+
+/// Reads an AS number that may appear in an OPEN as somebody's own: not 0 (RFC 7607), not 23456
+/// (RFC 6793 §9), not 65535 or 4294967295 (RFC 7300).
+fn as_number(number: i64, problems: &mut Problems) -> Option<u32> {
+    match u32::try_from(number) {
+        Ok(n) if !matches!(n, 0 | 23456 | 65535 | u32::MAX) => Some(n),
+        _ => {
+            problems.error("spec.asNumber", format!("{number} cannot be the number of an AS"));
+            None
+        }
+    }
+}
+
+fn router_id(text: &str, problems: &mut Problems) -> Option<Ipv4Addr> {
+    let id = text.parse::<Ipv4Addr>().ok().filter(|id| !id.is_unspecified());
+    if id.is_none() {
+        let message = format!("`{text}` is not a BGP identifier such as 192.0.2.1");
+        problems.error("spec.routerID", message);
+    }
+    id
+}
+
+fn restart_time(time: Duration, problems: &mut Problems) -> Option<u16> {
+    if time.seconds() > MAX_RESTART_TIME {
+        let message = format!("{time} is more than {MAX_RESTART_TIME}s");
+        problems.error("spec.restartTime", message);
+        return None;
+    }
+    u16::try_from(time.seconds()).ok()
+}
+
+fn hold_time(time: Duration, problems: &mut Problems) -> Option<u16> {
+    match u16::try_from(time.seconds()) {
+        Ok(seconds) if !matches!(seconds, 1 | 2) => Some(seconds),
+        _ => {
+            problems.error("spec.holdTime", format!("{time} is neither 0s nor 3s to 65535s"));
+            None
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Values to typed objects.
+//!
+//! Most kinds decode whole or not at all. A NetworkPolicy decodes piece by piece, because a broken
+//! one must go on isolating (see [`network_policy`]).
+
+mod network_policy;
+
+use std::collections::BTreeSet;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::object::{Kind, Object, ObjectKey};
+use crate::problem::{Problem, Problems};
+
+/// What became of an object's value.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decoded {
+    /// The object; `None` if it is not of the shape of its kind. Pieces of a NetworkPolicy that
+    /// could not be decoded are replaced by such as match nothing.
+    pub object: Option<Object>,
+    /// What is wrong with its shape.
+    pub problems: Vec<Problem>,
+    /// Paths of the replaced pieces: what a converter has to say about those is not of interest.
+    pub replaced: BTreeSet<String>,
+}
+
+impl Decoded {
+    /// Whether the field at this path is, or lies in, a replaced piece.
+    pub(crate) fn is_replaced(&self, field: &str) -> bool {
+        let ends = field.match_indices(['.', '[']).map(|(at, _)| at).chain([field.len()]);
+        ends.into_iter().any(|end| self.replaced.contains(&field[..end]))
+    }
+}
+
+/// Decodes the value of the object `key`.
+pub(crate) fn decode(key: &ObjectKey, value: Value) -> Decoded {
+    match key.kind {
+        Kind::Namespace => whole(value, Object::Namespace),
+        Kind::Node => whole(value, Object::Node),
+        Kind::Pod => whole(value, Object::Pod),
+        Kind::NetworkPolicy => network_policy::decode(key, &value),
+        Kind::IpPool => whole(value, Object::IpPool),
+        Kind::BgpConfiguration => whole(value, Object::BgpConfiguration),
+        Kind::BgpPeer => whole(value, Object::BgpPeer),
+    }
+}
+
+fn whole<T: DeserializeOwned>(value: Value, wrap: impl FnOnce(Box<T>) -> Object) -> Decoded {
+    let mut problems = Problems::default();
+    let object = typed(&value, "", &mut problems).map(|object| wrap(Box::new(object)));
+    Decoded { object, problems: problems.into_vec(), replaced: BTreeSet::new() }
+}
+
+/// Decodes the part of an object at path `at`; what hinders it goes to `problems`.
+fn typed<T: DeserializeOwned>(value: &Value, at: &str, problems: &mut Problems) -> Option<T> {
+    match serde_path_to_error::deserialize(value) {
+        Ok(typed) => Some(typed),
+        Err(error) => {
+            let path = error.path().to_string();
+            let field = match (at, path.as_str()) {
+                (_, ".") => at.to_owned(),
+                ("", _) => path,
+                (_, p) if p.starts_with('[') => format!("{at}{path}"),
+                _ => format!("{at}.{path}"),
+            };
+            problems.error(field, error.into_inner().to_string());
+            None
+        }
+    }
+}
