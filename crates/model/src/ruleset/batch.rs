@@ -133,21 +133,28 @@ fn gone<K: Ord + Clone, V>(old: &BTreeMap<K, V>, new: &BTreeMap<K, V>) -> BTreeS
 }
 
 impl Ruleset {
-    /// Applies a delta: what a snapshot holder does with each batch.
+    /// Applies a delta: what a snapshot holder does with each batch. Costs the changes, not the
+    /// size of what is held.
     pub fn apply(&mut self, delta: &RulesetDelta) {
         self.sets.extend(delta.sets_added.iter().map(|(id, set)| (*id, set.clone())));
         for (id, change) in &delta.sets_changed {
             if let Some(set) = self.sets.get_mut(id) {
                 set.members.extend(&change.added);
-                set.members.retain(|m| !change.removed.contains(m));
+                remove(&change.removed, |member| set.members.remove(member));
             }
         }
         self.policies.extend(delta.policies.clone());
         self.programs.extend(delta.programs_added.clone());
         self.endpoints.extend(delta.endpoints.clone());
-        self.endpoints.retain(|id, _| !delta.endpoints_removed.contains(id));
-        self.programs.retain(|id, _| !delta.programs_removed.contains(id));
-        self.policies.retain(|id, _| !delta.policies_removed.contains(id));
-        self.sets.retain(|id, _| !delta.sets_removed.contains(id));
+        remove(&delta.endpoints_removed, |id| self.endpoints.remove(id));
+        remove(&delta.programs_removed, |id| self.programs.remove(id));
+        remove(&delta.policies_removed, |id| self.policies.remove(id));
+        remove(&delta.sets_removed, |id| self.sets.remove(id));
+    }
+}
+
+fn remove<K, R>(keys: &BTreeSet<K>, mut remove: impl FnMut(&K) -> R) {
+    for key in keys {
+        remove(key);
     }
 }
