@@ -1,1 +1,63 @@
 //! Inputs to ruleset and routes: pure, synchronous, incremental.
+//!
+//! ```text
+//!  Update ──apply──> pending values, last one per key
+//!                         │ flush
+//!        ┌────────────────┼──────────────────────────────┬───────────────┐
+//!        v                v                              v               v
+//!   World             Selection                                      Topology
+//!   namespaces ─┐     policies ── subject ──> SelectorIndex          nodes, peers,
+//!   pods ───────┼─ labels ──────────────────────┘  │                 settings, blocks
+//!   attachments ┘                  policies of an endpoint              │
+//!        │                                          v                   │
+//!        │                            Program, shared by content        │
+//!        │                                          │ uses              │
+//!        │                            PolicyRules, lowered once         │
+//!        │                                          │ uses              │
+//!        └── labels, addresses ──> Membership <── SetDef                │
+//!                                       │                               │
+//!                                  set members                          │
+//!                                       v                               v
+//!                               RulesetDelta ─────── Batch ───── routing::Change
+//! ```
+//!
+//! **Output is a function of the current inputs.** [`Compiler::apply`] only notes the last value of
+//! a key, so repeated, reverted, reordered and spurious updates cost nothing and leave no trace.
+//! [`Compiler::flush`] compares each noted value with the one before, follows what really changed
+//! through the joins above, and completes a generation. The property tests walk random edits and
+//! hold every flush against a fresh compile, against a holder of deltas, and against a scan that
+//! uses none of the indexes.
+//!
+//! **Only what an endpoint of this node needs is compiled.** A policy that no program names is kept
+//! as an input and not lowered; a set that no lowered policy names has no members. When a policy
+//! edit or a new endpoint needs a set, it is filled from the pods that the inverted label lists
+//! name, so this costs the pods that may match and not the cluster.
+//!
+//! **What a change costs** (policy-semantics §6.6):
+//!
+//! | Change | Work |
+//! |---|---|
+//! | pod, anywhere | the active sets whose selector its old or new labels match; on its node also its programs |
+//! | namespace labels | the same for its pods |
+//! | policy rules | lowering that policy; the sets it gains are filled, those it loses go |
+//! | policy subject, order, directions | programs of the local endpoints that the old or new subject selects |
+//! | attachment | its two programs, and the addresses it claims |
+//! | node, peer, BGP settings | the list of neighbours, a few words each |
+//! | block | that prefix |
+
+mod claims;
+mod compiler;
+mod cover;
+mod inspect;
+mod lowering;
+mod membership;
+mod pods;
+mod selection;
+mod selector_index;
+mod table;
+mod topology;
+mod uses;
+mod world;
+
+pub use compiler::{Compiler, snapshot};
+pub use inspect::{Dump, EndpointDump, PolicyDump, SetDump};

@@ -1,0 +1,254 @@
+//! The compiler: notes updates, and on a flush follows them through the joins.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use brindle_model::Name;
+use brindle_model::cluster::{EndpointId, Update};
+use brindle_model::routing::Routing;
+use brindle_model::ruleset::{
+    Batch, Endpoint, Generation, Program, ProgramId, Ruleset, RulesetDelta, SetDef, SetId,
+};
+use brindle_model::verdict::PolicyId;
+
+use crate::lowering::lower;
+use crate::membership::Membership;
+use crate::selection::Selection;
+use crate::topology::Topology;
+use crate::uses::Uses;
+use crate::world::World;
+
+/// Compiles the inputs of a cluster to what one node enforces and announces.
+#[derive(Debug)]
+pub struct Compiler {
+    pub(crate) world: World,
+    pub(crate) selection: Selection,
+    pub(crate) topology: Topology,
+    membership: Membership,
+    /// Programs by the endpoints that run them, once a direction.
+    program_uses: Uses<ProgramId>,
+    /// Policies by the programs that name them.
+    policy_uses: Uses<PolicyId>,
+    /// Sets by the lowered policies that name them.
+    set_uses: Uses<SetId>,
+    generation: Generation,
+    ruleset: Ruleset,
+}
+
+impl Compiler {
+    /// A compiler for the node of this name, without inputs.
+    pub fn new(node: Name) -> Self {
+        Self {
+            world: World::default(),
+            selection: Selection::default(),
+            topology: Topology::new(node),
+            membership: Membership::default(),
+            program_uses: Uses::default(),
+            policy_uses: Uses::default(),
+            set_uses: Uses::default(),
+            generation: Generation::default(),
+            ruleset: Ruleset::default(),
+        }
+    }
+
+    /// Notes an update. Cheap, and without effect on what can be read until the next flush; of
+    /// several updates for one key the last counts.
+    pub fn apply(&mut self, update: Update) {
+        match update {
+            Update::Namespace(name, value) => self.world.namespaces.note(name, value),
+            Update::Pod(name, value) => self.world.pods.note(name, value),
+            Update::Endpoint(id, value) => self.world.attachments.note(id, value),
+            Update::Policy(id, value) => self.selection.policies.note(id, value),
+            Update::Node(name, value) => self.topology.nodes.note(name, value),
+            Update::BgpConfiguration(name, value) => self.topology.configurations.note(name, value),
+            Update::BgpPeer(name, value) => self.topology.peers.note(name, value),
+            Update::Block(net, value) => self.topology.blocks.note(net, value),
+            // Pools steer address assignment; what is announced are the blocks cut from them.
+            Update::IpPool(..) => {}
+        }
+    }
+
+    /// Whether an update was noted since the last flush. It may still change nothing.
+    pub fn has_pending(&self) -> bool {
+        self.world.has_pending()
+            || self.selection.policies.has_pending()
+            || self.topology.has_pending()
+    }
+
+    /// Compiles everything noted since the last flush.
+    ///
+    /// Always completes a generation, also if nothing changes: whoever noted an update and wants to
+    /// know when it is enforced waits for the generation of the next batch, whether or not the
+    /// update made a difference. Such a batch has an empty delta.
+    pub fn flush(&mut self) -> Batch {
+        self.generation = self.generation.next();
+        let world_changes = self.world.advance();
+        let policies_before = self.selection.advance();
+
+        let mut endpoints = self.world.changed_endpoints(&world_changes);
+        endpoints.extend(self.selection.concerned(&self.world, &policies_before));
+
+        let mut delta = RulesetDelta::default();
+        let programs = self.compile_endpoints(&endpoints, &mut delta);
+        self.settle_programs(programs, &mut delta);
+        let definitions = self.settle_policies(policies_before.into_keys(), &mut delta);
+        let new_sets = self.settle_sets(definitions, &mut delta);
+        // Only sets that stay are compared member by member; new ones are filled afterwards.
+        delta.sets_changed =
+            self.membership.update(&self.world, &world_changes, &self.ruleset.sets);
+        for (id, def) in new_sets {
+            delta.sets_added.insert(id, self.membership.add(&self.world, id, def));
+        }
+        self.ruleset.apply(&delta);
+        self.world.release(&world_changes);
+        Batch { generation: self.generation, ruleset: delta, routing: self.topology.advance() }
+    }
+
+    /// The last completed generation.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// What the node enforces as of the last flush.
+    pub fn ruleset(&self) -> &Ruleset {
+        &self.ruleset
+    }
+
+    /// What the node announces as of the last flush.
+    pub fn routing(&self) -> &Routing {
+        self.topology.routing()
+    }
+
+    /// Renews these endpoints; returns the programs that they run now.
+    fn compile_endpoints(
+        &mut self,
+        ids: &BTreeSet<EndpointId>,
+        delta: &mut RulesetDelta,
+    ) -> BTreeMap<ProgramId, Program> {
+        let mut compiled = BTreeMap::new();
+        for id in ids {
+            let old = self.ruleset.endpoints.get(id);
+            let Some(attachment) = self.world.attachments.get(id) else {
+                if let Some(old) = old {
+                    self.program_uses.release(&old.ingress);
+                    self.program_uses.release(&old.egress);
+                    delta.endpoints_removed.insert(id.clone());
+                }
+                continue;
+            };
+            let [ingress, egress] = self.selection.programs(&self.world, id).map(|program| {
+                let id = program.id();
+                compiled.insert(id, program);
+                id
+            });
+            let new = Endpoint {
+                host_interface: attachment.host_interface.clone(),
+                addresses: attachment.addresses.clone(),
+                ingress,
+                egress,
+            };
+            if old.is_some_and(|old| **old == new) {
+                continue;
+            }
+            self.program_uses.add(&new.ingress);
+            self.program_uses.add(&new.egress);
+            if let Some(old) = old {
+                self.program_uses.release(&old.ingress);
+                self.program_uses.release(&old.egress);
+            }
+            delta.endpoints.insert(id.clone(), Arc::new(new));
+        }
+        compiled
+    }
+
+    /// Adds programs that are run for the first time, drops those that nothing runs any more.
+    fn settle_programs(
+        &mut self,
+        mut compiled: BTreeMap<ProgramId, Program>,
+        delta: &mut RulesetDelta,
+    ) {
+        for id in self.program_uses.settle() {
+            match (self.ruleset.programs.get(&id), self.program_uses.contains(&id)) {
+                (None, true) => {
+                    let program = compiled.remove(&id).expect("a new use was compiled just now");
+                    policies_of(&program).for_each(|policy| self.policy_uses.add(policy));
+                    delta.programs_added.insert(id, Arc::new(program));
+                }
+                (Some(old), false) => {
+                    policies_of(old).for_each(|policy| self.policy_uses.release(policy));
+                    delta.programs_removed.insert(id);
+                }
+                (None, false) | (Some(_), true) => {}
+            }
+        }
+    }
+
+    /// Lowers policies that are newly named or whose rules changed, drops those that no program
+    /// names any more; returns the definitions of the sets they name.
+    fn settle_policies(
+        &mut self,
+        changed: impl Iterator<Item = PolicyId>,
+        delta: &mut RulesetDelta,
+    ) -> BTreeMap<SetId, SetDef> {
+        let mut definitions = BTreeMap::new();
+        let mut concerned = self.policy_uses.settle();
+        concerned.extend(changed);
+        for id in concerned {
+            let old = self.ruleset.policies.get(&id);
+            if !self.policy_uses.contains(&id) {
+                if let Some(old) = old {
+                    old.sets().iter().for_each(|set| self.set_uses.release(set));
+                    delta.policies_removed.insert(id);
+                }
+                continue;
+            }
+            let policy = self.selection.policies.get(&id);
+            let lowered = lower(&id, policy.expect("programs name policies that exist"));
+            if old.is_some_and(|old| **old == lowered.rules) {
+                continue;
+            }
+            lowered.sets.keys().for_each(|set| self.set_uses.add(set));
+            if let Some(old) = old {
+                old.sets().iter().for_each(|set| self.set_uses.release(set));
+            }
+            definitions.extend(lowered.sets);
+            delta.policies.insert(id, Arc::new(lowered.rules));
+        }
+        definitions
+    }
+
+    /// Drops sets that no policy names any more; returns the definitions of those that are new.
+    fn settle_sets(
+        &mut self,
+        mut definitions: BTreeMap<SetId, SetDef>,
+        delta: &mut RulesetDelta,
+    ) -> Vec<(SetId, SetDef)> {
+        let mut added = Vec::new();
+        for id in self.set_uses.settle() {
+            match (self.ruleset.sets.contains_key(&id), self.set_uses.contains(&id)) {
+                (false, true) => {
+                    let def = definitions.remove(&id).expect("a new use was lowered just now");
+                    added.push((id, def));
+                }
+                (true, false) => {
+                    self.membership.remove(&id);
+                    delta.sets_removed.insert(id);
+                }
+                (false, false) | (true, true) => {}
+            }
+        }
+        added
+    }
+}
+
+fn policies_of(program: &Program) -> impl Iterator<Item = &PolicyId> {
+    program.steps.iter().flat_map(|step| &step.policies)
+}
+
+/// Compiles inputs from nothing: what every sequence of updates that ends in them must equal.
+pub fn snapshot(node: Name, inputs: impl IntoIterator<Item = Update>) -> (Ruleset, Routing) {
+    let mut compiler = Compiler::new(node);
+    inputs.into_iter().for_each(|update| compiler.apply(update));
+    compiler.flush();
+    (compiler.ruleset, compiler.topology.into_routing())
+}

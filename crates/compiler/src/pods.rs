@@ -1,0 +1,203 @@
+//! The pods of the cluster, and inverted lists of them by label.
+//!
+//! A pod is named by a small number inside the compiler: the lists, claims and dirty sets of twenty
+//! thousand pods hold four bytes a mention instead of two strings. Numbers are reused and depend
+//! on history, so nothing that leaves the compiler is ordered or named by one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use brindle_model::cluster::Pod;
+use brindle_model::labels::Labels;
+use brindle_model::{Name, NamespacedName};
+
+use crate::table::Before;
+
+/// A pod's number within this compiler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PodIx(u32);
+
+impl PodIx {
+    pub const MIN: Self = Self(u32::MIN);
+    pub const MAX: Self = Self(u32::MAX);
+
+    fn at(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Pods by name and by label.
+#[derive(Debug, Default)]
+pub(crate) struct Pods {
+    pending: BTreeMap<NamespacedName, Option<Arc<Pod>>>,
+    by_name: BTreeMap<NamespacedName, PodIx>,
+    slots: Vec<Option<Slot>>,
+    free: Vec<PodIx>,
+    lists: LabelLists,
+}
+
+/// A pod that is known, or of which only an attachment is.
+#[derive(Debug)]
+struct Slot {
+    name: NamespacedName,
+    pod: Option<Arc<Pod>>,
+}
+
+impl Pods {
+    /// Notes a pod, or its absence, for the next advance.
+    pub fn note(&mut self, name: NamespacedName, pod: Option<Arc<Pod>>) {
+        self.pending.insert(name, pod);
+    }
+
+    /// Whether anything was noted since the last advance.
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Takes over what was noted; returns the pods that really changed, as they were before.
+    pub fn advance(&mut self) -> Before<PodIx, Arc<Pod>> {
+        let mut before = BTreeMap::new();
+        for (name, pod) in std::mem::take(&mut self.pending) {
+            let old = self.by_name.get(&name).and_then(|ix| self.get(*ix));
+            if old == pod.as_ref() {
+                continue;
+            }
+            let ix = self.intern(&name);
+            let old = std::mem::replace(&mut self.slot_mut(ix).pod, pod.clone());
+            self.lists.relabel(
+                ix,
+                &name.namespace,
+                old.as_deref().map(|p| &p.labels),
+                pod.as_deref().map(|p| &p.labels),
+            );
+            before.insert(ix, old);
+        }
+        before
+    }
+
+    /// The number of a name, made if there is none.
+    pub fn intern(&mut self, name: &NamespacedName) -> PodIx {
+        if let Some(ix) = self.by_name.get(name) {
+            return *ix;
+        }
+        let slot = Some(Slot { name: name.clone(), pod: None });
+        let ix = match self.free.pop() {
+            Some(ix) => {
+                self.slots[ix.at()] = slot;
+                ix
+            }
+            None => {
+                let next = u32::try_from(self.slots.len()).expect("fewer than 2^32 pods");
+                self.slots.push(slot);
+                PodIx(next)
+            }
+        };
+        self.by_name.insert(name.clone(), ix);
+        ix
+    }
+
+    /// Frees the number of a pod that is not known. Nothing may mention it any more.
+    pub fn release(&mut self, ix: PodIx) {
+        if self.get(ix).is_none()
+            && let Some(slot) = self.slots[ix.at()].take()
+        {
+            self.by_name.remove(&slot.name);
+            self.free.push(ix);
+        }
+    }
+
+    /// The number of a name.
+    pub fn find(&self, name: &NamespacedName) -> Option<PodIx> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The pod, if it is known.
+    pub fn get(&self, ix: PodIx) -> Option<&Arc<Pod>> {
+        self.slots[ix.at()].as_ref()?.pod.as_ref()
+    }
+
+    /// The name of a number that is in use.
+    pub fn name(&self, ix: PodIx) -> &NamespacedName {
+        &self.slots[ix.at()].as_ref().expect("the number is in use").name
+    }
+
+    /// Every known pod.
+    pub fn all(&self) -> impl Iterator<Item = PodIx> {
+        let known = |(_, ix): &(_, &PodIx)| self.get(**ix).is_some();
+        self.by_name.iter().filter(known).map(|(_, ix)| *ix)
+    }
+
+    /// Known pods by label.
+    pub fn lists(&self) -> &LabelLists {
+        &self.lists
+    }
+
+    fn slot_mut(&mut self, ix: PodIx) -> &mut Slot {
+        self.slots[ix.at()].as_mut().expect("the number is in use")
+    }
+}
+
+/// Sorted lists of known pods by namespace, and by key and value of their own labels.
+#[derive(Debug, Default)]
+pub(crate) struct LabelLists {
+    by_namespace: BTreeMap<Name, Vec<PodIx>>,
+    by_label: BTreeMap<Name, BTreeMap<Name, Vec<PodIx>>>,
+}
+
+impl LabelLists {
+    /// Pods of a namespace.
+    pub fn in_namespace(&self, namespace: &str) -> &[PodIx] {
+        self.by_namespace.get(namespace).map_or(&[], Vec::as_slice)
+    }
+
+    /// Pods whose own label `key` has one of `values`: one list a value.
+    pub fn with_value(&self, key: &str, values: &BTreeSet<Name>) -> Vec<&[PodIx]> {
+        let lists = self.by_label.get(key);
+        values.iter().filter_map(|v| lists?.get(v)).map(Vec::as_slice).collect()
+    }
+
+    /// Pods that have an own label `key`: one list a value.
+    pub fn with_key(&self, key: &str) -> Vec<&[PodIx]> {
+        self.by_label.get(key).into_iter().flat_map(BTreeMap::values).map(Vec::as_slice).collect()
+    }
+
+    fn relabel(&mut self, ix: PodIx, namespace: &Name, old: Option<&Labels>, new: Option<&Labels>) {
+        if old.is_none() {
+            insert(&mut self.by_namespace, namespace, ix);
+        }
+        if new.is_none() {
+            remove(&mut self.by_namespace, namespace, ix);
+        }
+        if old == new {
+            return;
+        }
+        for (key, value) in old.into_iter().flat_map(Labels::iter) {
+            if let Some(values) = self.by_label.get_mut(key) {
+                remove(values, value, ix);
+                if values.is_empty() {
+                    self.by_label.remove(key);
+                }
+            }
+        }
+        for (key, value) in new.into_iter().flat_map(Labels::iter) {
+            insert(self.by_label.entry(key.clone()).or_default(), value, ix);
+        }
+    }
+}
+
+fn insert(lists: &mut BTreeMap<Name, Vec<PodIx>>, name: &Name, ix: PodIx) {
+    let list = lists.entry(name.clone()).or_default();
+    if let Err(at) = list.binary_search(&ix) {
+        list.insert(at, ix);
+    }
+}
+
+fn remove(lists: &mut BTreeMap<Name, Vec<PodIx>>, name: &Name, ix: PodIx) {
+    let Some(list) = lists.get_mut(name) else { return };
+    if let Ok(at) = list.binary_search(&ix) {
+        list.remove(at);
+    }
+    if list.is_empty() {
+        lists.remove(name);
+    }
+}

@@ -1,0 +1,247 @@
+//! Routing of one node: its speaker, its neighbours, the prefixes it originates.
+//!
+//! **Settings** are the object `default`, overlaid field by field by `node.<name>`.
+//!
+//! **Speaker.** The BGP identifier is the configured one, else the node's IPv4 address, else 32 bits
+//! of a hash of the node's name (RFC 6286 §2.1 asks for any non-zero number that is unique within
+//! the AS; should two names collide, the peers refuse each other and `routerId` is the way out).
+//! While the node is not known or has no address there is no speaker and no neighbour.
+//!
+//! **Mesh.** Unless switched off on either side, a node peers with every other node under the name
+//! `mesh.<node>`. One session carries both families (MP-BGP), over IPv4 if both nodes have it, else
+//! over IPv6; nodes without a common family do not peer. Both ends compute the same session, and
+//! both connect; the speaker resolves the collision (RFC 4271 §6.8).
+//!
+//! **One neighbour for one address.** A session is told from others by the remote address, so of
+//! several neighbours with one address the first counts: objects before the mesh, then by name.
+//! The others are listed as shadowed. A node is never its own neighbour.
+//!
+//! Neighbours are computed anew whenever a node, a peer or the settings change. That is a few words
+//! a node, and nodes change rarely; blocks, which come and go with pods, are followed one by one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use brindle_model::Name;
+use brindle_model::cluster::Node;
+use brindle_model::net::Family;
+use brindle_model::routing::{
+    BgpConfiguration, BgpPeer, Change, DEFAULT_AS, Peer, Routing, Speaker,
+};
+use ipnet::IpNet;
+use sha2::{Digest, Sha256};
+
+use crate::table::Table;
+
+/// The port of BGP (RFC 4271 §8.2.1).
+const BGP_PORT: u16 = 179;
+/// Restart time in seconds unless said.
+const RESTART_TIME: u16 = 120;
+/// Hold time in seconds unless said (RFC 4271 §10).
+const HOLD_TIME: u16 = 90;
+
+/// Inputs of routing, and what they make for this node.
+#[derive(Debug)]
+pub(crate) struct Topology {
+    node: Name,
+    pub nodes: Table<Name, Arc<Node>>,
+    pub configurations: Table<Name, Arc<BgpConfiguration>>,
+    pub peers: Table<Name, Arc<BgpPeer>>,
+    pub blocks: Table<IpNet, ()>,
+    routing: Routing,
+    shadowed: BTreeMap<Name, Name>,
+}
+
+/// Settings of one node with every default filled in.
+struct Settings {
+    as_number: u32,
+    router_id: Option<Ipv4Addr>,
+    listen_port: u16,
+    mesh: bool,
+    restart_time: u16,
+    hold_time: u16,
+}
+
+impl Topology {
+    pub fn new(node: Name) -> Self {
+        Self {
+            node,
+            nodes: Table::default(),
+            configurations: Table::default(),
+            peers: Table::default(),
+            blocks: Table::default(),
+            routing: Routing::default(),
+            shadowed: BTreeMap::new(),
+        }
+    }
+
+    /// Whether anything was noted since the last advance.
+    pub fn has_pending(&self) -> bool {
+        self.nodes.has_pending()
+            || self.configurations.has_pending()
+            || self.peers.has_pending()
+            || self.blocks.has_pending()
+    }
+
+    /// Takes over what was noted; returns what it changes for this node.
+    pub fn advance(&mut self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let nodes = self.nodes.advance();
+        let configurations = self.configurations.advance();
+        let peers = self.peers.advance();
+        if !(nodes.is_empty() && configurations.is_empty() && peers.is_empty()) {
+            self.renew_sessions(&mut changes);
+        }
+        let blocks = self.blocks.advance();
+        let (came, went): (Vec<_>, Vec<_>) =
+            blocks.into_keys().partition(|block| self.blocks.get(block).is_some());
+        self.routing.originate.extend(&came);
+        went.iter().for_each(|block| {
+            self.routing.originate.remove(block);
+        });
+        changes.extend(came.into_iter().map(Change::Originate));
+        changes.extend(went.into_iter().map(Change::Withdraw));
+        changes
+    }
+
+    /// What this node announces.
+    pub fn routing(&self) -> &Routing {
+        &self.routing
+    }
+
+    /// What this node announces, without the inputs.
+    pub fn into_routing(self) -> Routing {
+        self.routing
+    }
+
+    /// Neighbours that are not used because another has their address: name, and name of the other.
+    pub fn shadowed(&self) -> &BTreeMap<Name, Name> {
+        &self.shadowed
+    }
+
+    fn renew_sessions(&mut self, changes: &mut Vec<Change>) {
+        let speaker = self.speaker();
+        let (peers, shadowed) = match &speaker {
+            Some(speaker) => self.neighbours(speaker),
+            None => Default::default(),
+        };
+        if self.routing.speaker != speaker {
+            changes.push(Change::Speaker(speaker.clone()));
+        }
+        let names: BTreeSet<&Name> = self.routing.peers.keys().chain(peers.keys()).collect();
+        for name in names {
+            let peer = peers.get(name);
+            if self.routing.peers.get(name) != peer {
+                changes.push(Change::Peer(name.clone(), peer.cloned()));
+            }
+        }
+        self.routing.speaker = speaker;
+        self.routing.peers = peers;
+        self.shadowed = shadowed;
+    }
+
+    fn settings(&self, node: &str) -> Settings {
+        let base = self.configurations.get("default").map(|c| &**c);
+        let own = self.configurations.get(format!("node.{node}").as_str()).map(|c| &**c);
+        fn overlaid<T: Copy>(
+            layers: [Option<&BgpConfiguration>; 2],
+            field: impl Fn(&BgpConfiguration) -> Option<T>,
+        ) -> Option<T> {
+            layers.into_iter().flatten().find_map(field)
+        }
+        let layers = [own, base];
+        Settings {
+            as_number: overlaid(layers, |c| c.as_number).unwrap_or(DEFAULT_AS),
+            router_id: overlaid(layers, |c| c.router_id),
+            listen_port: overlaid(layers, |c| c.listen_port).unwrap_or(BGP_PORT),
+            mesh: overlaid(layers, |c| c.node_to_node_mesh).unwrap_or(true),
+            restart_time: overlaid(layers, |c| c.restart_time).unwrap_or(RESTART_TIME),
+            hold_time: overlaid(layers, |c| c.hold_time).unwrap_or(HOLD_TIME),
+        }
+    }
+
+    fn speaker(&self) -> Option<Speaker> {
+        let next_hops = usable(self.nodes.get(&self.node)?);
+        let settings = self.settings(&self.node);
+        let router_id = settings.router_id.unwrap_or_else(|| match next_hops.first() {
+            Some(IpAddr::V4(addr)) => *addr,
+            _ => hashed_id(&self.node),
+        });
+        (!next_hops.is_empty()).then_some(Speaker {
+            as_number: settings.as_number,
+            router_id,
+            listen_port: settings.listen_port,
+            restart_time: settings.restart_time,
+            hold_time: settings.hold_time,
+            next_hops,
+        })
+    }
+
+    /// This node's neighbours, and those that are shadowed.
+    fn neighbours(&self, speaker: &Speaker) -> (BTreeMap<Name, Peer>, BTreeMap<Name, Name>) {
+        let mut peers = BTreeMap::new();
+        let mut shadowed = BTreeMap::new();
+        let mut by_address: BTreeMap<IpAddr, Name> =
+            speaker.next_hops.iter().map(|addr| (*addr, self.node.clone())).collect();
+        for (name, peer) in self.configured().chain(self.mesh(speaker)) {
+            let rival = match by_address.get(&peer.address) {
+                Some(other) => Some(other.clone()),
+                None => peers.contains_key(&name).then(|| name.clone()),
+            };
+            if let Some(rival) = rival {
+                shadowed.entry(name).or_insert(rival);
+                continue;
+            }
+            by_address.insert(peer.address, name.clone());
+            peers.insert(name, peer);
+        }
+        (peers, shadowed)
+    }
+
+    fn configured(&self) -> impl Iterator<Item = (Name, Peer)> {
+        let labels = self.nodes.get(&self.node).map(|node| &node.labels);
+        let meant =
+            move |peer: &BgpPeer| labels.is_some_and(|l| peer.nodes.includes(&self.node, l));
+        self.peers.iter().filter(move |(_, peer)| meant(peer)).map(|(name, peer)| {
+            let BgpPeer { address, port, as_number, passive, .. } = **peer;
+            (name.clone(), Peer { address, port, as_number, passive })
+        })
+    }
+
+    fn mesh<'a>(&'a self, speaker: &'a Speaker) -> impl Iterator<Item = (Name, Peer)> + 'a {
+        let wanted = self.settings(&self.node).mesh;
+        let others = self.nodes.iter().filter(move |(name, _)| wanted && **name != self.node);
+        others.filter_map(|(name, node)| {
+            let settings = self.settings(name);
+            let address = common_family(&speaker.next_hops, &usable(node))?;
+            settings.mesh.then(|| {
+                let (port, as_number) = (settings.listen_port, settings.as_number);
+                let peer = Peer { address, port, as_number, passive: false };
+                (format!("mesh.{name}").into(), peer)
+            })
+        })
+    }
+}
+
+/// The addresses of a node that are used: the first of each family, IPv4 before IPv6.
+fn usable(node: &Node) -> Vec<IpAddr> {
+    let first = |family| node.addresses.iter().find(move |addr| Family::of(**addr) == family);
+    Family::ALL.into_iter().filter_map(first).copied().collect()
+}
+
+/// The first of `theirs` whose family is among `ours`.
+fn common_family(ours: &[IpAddr], theirs: &[IpAddr]) -> Option<IpAddr> {
+    let shared = |theirs: &&IpAddr| ours.iter().any(|a| Family::of(*a) == Family::of(**theirs));
+    theirs.iter().find(shared).copied()
+}
+
+/// A BGP identifier out of a name: never zero, equal on every run.
+fn hashed_id(name: &str) -> Ipv4Addr {
+    let digest = Sha256::digest(name.as_bytes());
+    let bits = u32::from_be_bytes(digest[..4].try_into().expect("a SHA-256 digest has 32 bytes"));
+    Ipv4Addr::from_bits(bits.max(1))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+use brindle_model::labels::Labels;
+use brindle_model::routing::NodeScope;
+use brindle_model::selector::Selector;
+
+use super::*;
+
+fn node(addresses: &[&str], labels: &[(&str, &str)]) -> Option<Arc<Node>> {
+    let labels: Labels = labels.iter().copied().collect();
+    let addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
+    Some(Arc::new(Node { labels, addresses }))
+}
+
+fn peer(nodes: NodeScope, address: &str) -> Option<Arc<BgpPeer>> {
+    let address = address.parse().unwrap();
+    Some(Arc::new(BgpPeer { nodes, address, port: 1790, as_number: 65001, passive: true }))
+}
+
+fn everywhere() -> NodeScope {
+    NodeScope::Selected(Selector::All)
+}
+
+/// `n1`'s topology, with itself (dual stack) and `n2` (dual stack).
+fn two_nodes() -> Topology {
+    let mut topology = Topology::new("n1".into());
+    topology
+        .nodes
+        .note("n1".into(), node(&["fd00::1", "192.0.2.1", "192.0.2.99"], &[("rack", "a")]));
+    topology.nodes.note("n2".into(), node(&["192.0.2.2", "fd00::2"], &[]));
+    topology
+}
+
+fn neighbours(topology: &Topology) -> Vec<String> {
+    let peers = topology.routing().peers.iter();
+    peers.map(|(name, p)| format!("{name} {} {} AS{}", p.address, p.port, p.as_number)).collect()
+}
+
+#[test]
+fn the_speaker_takes_defaults_then_settings_then_those_of_its_node() {
+    let mut topology = two_nodes();
+    topology.advance();
+    let speaker = topology.routing().speaker.clone().unwrap();
+    let next_hops: Vec<IpAddr> = vec!["192.0.2.1".parse().unwrap(), "fd00::1".parse().unwrap()];
+    assert_eq!(speaker.next_hops, next_hops);
+    assert_eq!(speaker.router_id, Ipv4Addr::new(192, 0, 2, 1));
+    assert_eq!((speaker.as_number, speaker.listen_port), (64512, 179));
+    assert_eq!((speaker.restart_time, speaker.hold_time), (120, 90));
+
+    let base = BgpConfiguration {
+        as_number: Some(65100),
+        hold_time: Some(30),
+        ..BgpConfiguration::default()
+    };
+    let own = BgpConfiguration {
+        as_number: Some(65200),
+        router_id: Some(Ipv4Addr::new(9, 9, 9, 9)),
+        ..BgpConfiguration::default()
+    };
+    topology.configurations.note("default".into(), Some(Arc::new(base)));
+    topology.configurations.note("node.n1".into(), Some(Arc::new(own)));
+    topology.advance();
+    let speaker = topology.routing().speaker.clone().unwrap();
+    assert_eq!(speaker.router_id, Ipv4Addr::new(9, 9, 9, 9));
+    assert_eq!((speaker.as_number, speaker.hold_time), (65200, 30));
+    assert_eq!(neighbours(&topology), ["mesh.n2 192.0.2.2 179 AS65100"]);
+}
+
+#[test]
+fn a_node_without_ipv4_has_a_stable_identifier_and_peers_over_ipv6() {
+    let mut topology = two_nodes();
+    topology.nodes.note("n1".into(), node(&["fd00::1"], &[]));
+    topology.nodes.note("n3".into(), node(&["192.0.2.3"], &[]));
+    topology.advance();
+    let id = topology.routing().speaker.as_ref().unwrap().router_id;
+    assert_eq!(id, hashed_id("n1"));
+    assert!(!id.is_unspecified() && hashed_id("n1") != hashed_id("n2"));
+    assert_eq!(neighbours(&topology), ["mesh.n2 fd00::2 179 AS64512"]);
+}
+
+#[test]
+fn no_speaker_and_no_neighbour_while_the_node_is_not_known() {
+    let mut topology = two_nodes();
+    topology.peers.note("tor".into(), peer(everywhere(), "192.0.2.254"));
+    topology.advance();
+    assert_eq!(topology.routing().peers.len(), 2);
+    for gone in [None, node(&[], &[])] {
+        topology.nodes.note("n1".into(), gone);
+        topology.advance();
+        assert_eq!(topology.routing().speaker, None);
+        assert!(topology.routing().peers.is_empty());
+    }
+}
+
+#[test]
+fn peers_apply_by_name_or_label_and_first_come_first_served() {
+    let mut topology = two_nodes();
+    let rack = |rack| NodeScope::Selected(Selector::equals("rack", rack));
+    for (name, scope, address) in [
+        ("a-rack", rack("a"), "192.0.2.10"),
+        ("b-rack", rack("b"), "192.0.2.11"),
+        ("me", NodeScope::Named("n1".into()), "fd00::10"),
+        ("other", NodeScope::Named("n2".into()), "fd00::11"),
+        ("reflector", everywhere(), "192.0.2.1"),
+        ("to-n2", everywhere(), "192.0.2.2"),
+        ("twin", everywhere(), "192.0.2.10"),
+    ] {
+        topology.peers.note(name.into(), peer(scope, address));
+    }
+    topology.advance();
+    let expected = ["a-rack 192.0.2.10", "me fd00::10", "to-n2 192.0.2.2"];
+    assert_eq!(neighbours(&topology), expected.map(|peer| format!("{peer} 1790 AS65001")));
+    let shadowed: Vec<_> = topology.shadowed().iter().map(|(a, b)| format!("{a}<{b}")).collect();
+    assert_eq!(shadowed, ["mesh.n2<to-n2", "reflector<n1", "twin<a-rack"]);
+}
+
+#[test]
+fn either_side_may_switch_the_mesh_off() {
+    let off = || {
+        Some(Arc::new(BgpConfiguration { node_to_node_mesh: Some(false), ..Default::default() }))
+    };
+    for name in ["default", "node.n1", "node.n2"] {
+        let mut topology = two_nodes();
+        topology.configurations.note(name.into(), off());
+        topology.advance();
+        assert!(topology.routing().peers.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn changes_come_in_order_and_only_if_something_changed() {
+    let mut topology = two_nodes();
+    let block = |text: &str| text.parse::<IpNet>().unwrap();
+    topology.blocks.note(block("10.65.0.64/26"), Some(()));
+    topology.blocks.note(block("10.65.0.0/26"), Some(()));
+    let changes = topology.advance();
+    let routing = topology.routing().clone();
+    assert_eq!(
+        changes,
+        [
+            Change::Speaker(routing.speaker.clone()),
+            Change::Peer("mesh.n2".into(), routing.peers.get("mesh.n2").cloned()),
+            Change::Originate(block("10.65.0.0/26")),
+            Change::Originate(block("10.65.0.64/26")),
+        ]
+    );
+    topology.blocks.note(block("10.65.0.0/26"), None);
+    topology.blocks.note(block("10.65.0.0/26"), Some(()));
+    topology.nodes.note("n2".into(), node(&["192.0.2.2", "fd00::2"], &[("new", "label")]));
+    assert_eq!(topology.advance(), []);
+    topology.blocks.note(block("10.65.0.0/26"), None);
+    topology.nodes.note("n2".into(), None);
+    assert_eq!(
+        topology.advance(),
+        [Change::Peer("mesh.n2".into(), None), Change::Withdraw(block("10.65.0.0/26"))]
+    );
+}
