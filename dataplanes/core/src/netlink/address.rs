@@ -1,0 +1,63 @@
+//! Addresses of interfaces.
+
+use std::net::IpAddr;
+
+use brindle_model::net::Family;
+use ipnet::IpNet;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
+};
+
+use super::{Connection, NetlinkError, Request, address_family, host_prefix_len};
+
+impl Connection {
+    /// Gives an interface a host address, usable at once: duplicate detection would delay IPv6 by
+    /// a second, and on a point-to-point link with managed addresses it has nothing to find.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn add_host_address(&mut self, index: u32, addr: IpAddr) -> Result<(), NetlinkError> {
+        let family = Family::of(addr);
+        let mut message = AddressMessage::default();
+        message.header.family = address_family(family);
+        message.header.prefix_len = host_prefix_len(family);
+        message.header.index = index;
+        message.attributes = vec![AddressAttribute::Address(addr), AddressAttribute::Local(addr)];
+        if family == Family::V6 {
+            message.header.flags = AddressHeaderFlags::Nodad;
+            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
+        let request =
+            Request::new(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE);
+        self.change(request, format_args!("add address {addr} to interface {index}"))
+    }
+
+    /// Global addresses of all interfaces: (interface index, address and prefix length).
+    ///
+    /// # Errors
+    /// The kernel could not be asked.
+    pub fn global_addresses(&mut self) -> Result<Vec<(u32, IpNet)>, NetlinkError> {
+        let message = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        self.dump(&message, "list addresses", read)
+    }
+}
+
+fn read(message: RouteNetlinkMessage) -> Option<(u32, IpNet)> {
+    let RouteNetlinkMessage::NewAddress(message) = message else { return None };
+    if message.header.scope != AddressScope::Universe {
+        return None;
+    }
+    // On a point-to-point link `Address` is the other side; `Local`, where present, is ours.
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(addr) => Some(*addr),
+        _ => None,
+    });
+    let address = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Address(addr) => Some(*addr),
+        _ => None,
+    });
+    let net = IpNet::new(local.or(address)?, message.header.prefix_len).ok()?;
+    Some((message.header.index, net))
+}
