@@ -15,8 +15,8 @@ use crate::message::{
 };
 use crate::negotiated::Negotiated;
 
-pub(crate) use update::prefix_len;
 pub use update::room_for_prefixes;
+pub(crate) use update::{prefix_len, room_for_withdrawals};
 
 /// Why a message has no encoding on this session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -2,11 +2,14 @@
 
 pub mod attribute;
 pub mod capability;
+pub mod decision;
 pub mod decode;
 pub mod encode;
+pub(crate) mod export;
 pub mod family;
 pub mod fsm;
 pub mod message;
 pub mod negotiated;
+pub mod rib;
 pub mod speaker;
 pub mod timer;

@@ -38,6 +38,11 @@ pub fn room_for_prefixes(
     Announcement::new(attributes, next_hop, family, session).map(|announcement| announcement.room)
 }
 
+/// Octets that withdrawn prefixes of either family may take in one UPDATE.
+pub(crate) fn room_for_withdrawals(session: &Negotiated) -> usize {
+    session.max_message_len() - FIXED_LEN - MP_UNREACH_LEN
+}
+
 pub(super) fn encode(
     update: &Update,
     session: &Negotiated,
@@ -46,8 +51,7 @@ pub(super) fn encode(
     for family in Family::ALL {
         let of_family = |prefix: &&IpNet| Family::of(prefix) == family;
         let prefixes: Vec<IpNet> = update.withdrawn.iter().filter(of_family).copied().collect();
-        let room = session.max_message_len() - FIXED_LEN - MP_UNREACH_LEN;
-        for chunk in chunks(&prefixes, room) {
+        for chunk in chunks(&prefixes, room_for_withdrawals(session)) {
             encode_withdrawal(family, chunk, out);
         }
     }

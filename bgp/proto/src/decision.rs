@@ -1,0 +1,87 @@
+//! The decision process (RFC 4271 §9.1.2), a pure function of the candidates for one prefix.
+//!
+//! Each step removes those that another candidate beats; the order of the candidates does not
+//! matter. MED compares only within one neighbouring AS, hence elimination, not sorting: the
+//! relation "better" is not transitive.
+//!
+//! | step | prefers | source |
+//! |---|---|---|
+//! | preference | highest LOCAL_PREF, 100 where there is none | §9.1.1 |
+//! | a | shortest AS_PATH; a set counts one | §9.1.2.2 a |
+//! | b | lowest ORIGIN | §9.1.2.2 b |
+//! | c | lowest MED within a neighbouring AS; none is 0 | §9.1.2.2 c |
+//! | d | eBGP over iBGP | §9.1.2.2 d |
+//! | | *here equal-cost paths part from the best one* | RFC 7938 §6.1 |
+//! | f | lowest BGP identifier, ORIGINATOR_ID instead where it is there | §9.1.2.2 f, RFC 4456 §9 |
+//! | | shortest CLUSTER_LIST | RFC 4456 §9 |
+//! | g | lowest peer address | §9.1.2.2 g |
+//!
+//! Step e, interior cost, needs an interior protocol; where next hops are resolved by the
+//! kernel there is no cost to compare. What we originate ourselves is not a candidate: it wins
+//! before any of this.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::attribute::Attributes;
+use crate::negotiated::PeerKind;
+
+/// Degree of preference of a route that brings none (the value every implementation takes).
+pub const DEFAULT_LOCAL_PREF: u32 = 100;
+
+/// One path to the prefix and the peer it came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// What the peer said of the path.
+    pub attributes: &'a Attributes,
+    /// Whether the peer is in our AS.
+    pub peer_kind: PeerKind,
+    /// The peer's BGP identifier.
+    pub router_id: Ipv4Addr,
+    /// The peer's address.
+    pub peer_address: IpAddr,
+}
+
+/// The outcome, as positions in the list of candidates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// The best path: the one that is told on.
+    pub best: usize,
+    /// Paths of equal cost, the best among them, in the order of the candidates.
+    pub multipath: Vec<usize>,
+}
+
+/// Selects; `None` without candidates. Two with the same peer address are told apart by their
+/// position.
+pub fn select(candidates: &[Candidate<'_>]) -> Option<Selection> {
+    if candidates.len() == 1 {
+        return Some(Selection { best: 0, multipath: vec![0] });
+    }
+    let mut left: Vec<usize> = (0..candidates.len()).collect();
+    let attributes = |i: usize| candidates[i].attributes;
+
+    keep_least(&mut left, |i| !attributes(i).local_pref.unwrap_or(DEFAULT_LOCAL_PREF));
+    keep_least(&mut left, |i| attributes(i).as_path.length());
+    keep_least(&mut left, |i| attributes(i).origin);
+    keep_lowest_med(&mut left, candidates);
+    keep_least(&mut left, |i| candidates[i].peer_kind);
+    let multipath = left.clone();
+
+    keep_least(&mut left, |i| attributes(i).originator_id.unwrap_or(candidates[i].router_id));
+    keep_least(&mut left, |i| attributes(i).cluster_list.len());
+    keep_least(&mut left, |i| candidates[i].peer_address);
+    Some(Selection { best: *left.first()?, multipath })
+}
+
+fn keep_least<K: Ord>(left: &mut Vec<usize>, key: impl Fn(usize) -> K) {
+    if let Some(least) = left.iter().map(|i| key(*i)).min() {
+        left.retain(|i| key(*i) == least);
+    }
+}
+
+/// A path goes if another one from the same neighbouring AS has a lower MED.
+fn keep_lowest_med(left: &mut Vec<usize>, candidates: &[Candidate<'_>]) {
+    let med = |i: usize| candidates[i].attributes.med.unwrap_or(0);
+    let neighbor = |i: usize| candidates[i].attributes.as_path.neighbor();
+    let all = left.clone();
+    left.retain(|i| !all.iter().any(|j| neighbor(*j) == neighbor(*i) && med(*j) < med(*i)));
+}

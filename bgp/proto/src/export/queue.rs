@@ -1,0 +1,152 @@
+//! Adj-RIB-Out of one peer with the changes that still have to be sent.
+//!
+//! The queue is keyed by attribute set, so that prefixes which share one share messages; a newer
+//! state of a prefix replaces the one that waits, and a change that is taken back before it was
+//! sent leaves nothing to send.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::Exported;
+use crate::encode::{prefix_len, room_for_prefixes, room_for_withdrawals};
+use crate::family::Family;
+use crate::message::{Reach, Update};
+use crate::negotiated::Negotiated;
+
+/// What the peer has, and what it shall have.
+#[derive(Debug, Default)]
+pub(crate) struct ExportQueue {
+    /// What we sent and did not withdraw.
+    sent: HashMap<IpNet, Arc<Exported>>,
+    /// Prefixes whose new state waits.
+    queued: HashMap<IpNet, Queued>,
+    withdrawals: BTreeSet<IpNet>,
+    announcements: BTreeMap<Arc<Exported>, BTreeSet<IpNet>>,
+}
+
+#[derive(Debug)]
+struct Queued {
+    /// `None` waits among the withdrawals.
+    state: Option<Arc<Exported>>,
+    /// The peer asked for it: to be sent even if it has it.
+    asked: bool,
+}
+
+impl ExportQueue {
+    /// The peer shall have this; `None` for nothing.
+    pub(crate) fn set(&mut self, prefix: IpNet, state: Option<Arc<Exported>>) {
+        let asked = self.remove(&prefix);
+        let known = self.sent.get(&prefix);
+        if known == state.as_ref() && !(asked && state.is_some()) {
+            return;
+        }
+        match &state {
+            Some(exported) => {
+                self.announcements.entry(exported.clone()).or_default().insert(prefix);
+            }
+            None => {
+                self.withdrawals.insert(prefix);
+            }
+        }
+        self.queued.insert(prefix, Queued { state, asked });
+    }
+
+    /// Queues everything of a family that the peer has (RFC 2918 §4).
+    pub(crate) fn resend(&mut self, family: Family) {
+        let sent = self.sent.iter().filter(|(prefix, _)| Family::of(prefix) == family);
+        for (prefix, exported) in sent {
+            let state = Some(exported.clone());
+            match self.queued.get_mut(prefix) {
+                Some(queued) => queued.asked = true,
+                None => {
+                    self.announcements.entry(exported.clone()).or_default().insert(*prefix);
+                    self.queued.insert(*prefix, Queued { state, asked: true });
+                }
+            }
+        }
+    }
+
+    /// The next UPDATE, which fits one message: withdrawals first, since they free what the
+    /// announcements may need.
+    pub(crate) fn next(&mut self, session: &Negotiated) -> Option<Update> {
+        loop {
+            if let Some(first) = self.withdrawals.first() {
+                let family = Family::of(first);
+                return Some(self.withdraw(family, room_for_withdrawals(session)));
+            }
+            let bucket = self.announcements.first_entry()?;
+            let exported = bucket.key().clone();
+            let Exported { family, next_hop, attributes } = &*exported;
+            match room_for_prefixes(attributes, next_hop, *family, session) {
+                Ok(room) => return Some(self.announce(&exported, room)),
+                // Too long for this peer: what it has of these prefixes is no longer true.
+                Err(_) => bucket.remove().into_iter().for_each(|prefix| self.set(prefix, None)),
+            }
+        }
+    }
+
+    /// Prefixes that the peer has from us.
+    pub(crate) fn advertised(&self) -> impl Iterator<Item = &IpNet> {
+        self.sent.keys()
+    }
+
+    fn withdraw(&mut self, family: Family, room: usize) -> Update {
+        let prefixes = take(&mut self.withdrawals, family, room);
+        for prefix in &prefixes {
+            self.queued.remove(prefix);
+            self.sent.remove(prefix);
+        }
+        Update::withdraw(prefixes)
+    }
+
+    fn announce(&mut self, exported: &Arc<Exported>, room: usize) -> Update {
+        let mut prefixes = Vec::new();
+        if let Some(bucket) = self.announcements.get_mut(exported) {
+            prefixes = take(bucket, exported.family, room);
+            if bucket.is_empty() {
+                self.announcements.remove(exported);
+            }
+        }
+        for prefix in &prefixes {
+            self.queued.remove(prefix);
+            self.sent.insert(*prefix, exported.clone());
+        }
+        let reach = Reach { family: exported.family, next_hop: exported.next_hop, prefixes };
+        Update { reach: vec![reach], attributes: exported.attributes.clone(), ..Update::default() }
+    }
+
+    /// Takes a prefix out of the queue; whether the peer had asked for it.
+    fn remove(&mut self, prefix: &IpNet) -> bool {
+        let Some(queued) = self.queued.remove(prefix) else { return false };
+        match queued.state {
+            None => {
+                self.withdrawals.remove(prefix);
+            }
+            Some(exported) => {
+                if let Some(bucket) = self.announcements.get_mut(&exported) {
+                    bucket.remove(prefix);
+                    if bucket.is_empty() {
+                        self.announcements.remove(&exported);
+                    }
+                }
+            }
+        }
+        queued.asked
+    }
+}
+
+/// Takes leading prefixes of a family as long as they fit `room` octets; at least one.
+fn take(from: &mut BTreeSet<IpNet>, family: Family, room: usize) -> Vec<IpNet> {
+    let mut left = room;
+    let mut taken = Vec::new();
+    while let Some(prefix) = from.first().filter(|prefix| Family::of(prefix) == family) {
+        match left.checked_sub(prefix_len(prefix)) {
+            Some(rest) => left = rest,
+            None => break,
+        }
+        taken.extend(from.pop_first());
+    }
+    taken
+}

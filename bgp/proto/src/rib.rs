@@ -1,0 +1,411 @@
+//! The routing tables of the speaker (RFC 4271 §3.2, §9), without sessions, sockets or a clock.
+//!
+//! ```text
+//!  update ─► import check ─► Adj-RIB-In (per peer) ─┐
+//!  originate ───────────────────────────────────────┼─► Loc-RIB ─► decision ─┬─► poll_event
+//!  peer_down, mark_stale, sweep ────────────────────┘   (prefix → paths)     └─► export ─► queue ─► poll_updates
+//! ```
+//!
+//! - **Change is lazy.** What arrives marks prefixes dirty; only a poll runs the decision for
+//!   them. A prefix that changes ten times between two polls is decided, reported and
+//!   advertised once. Whoever must defer selection (RFC 4724 §4.1) does not poll.
+//! - **Reports are differences.** [`Rib::poll_event`] says nothing that it said before, and
+//!   [`Rib::poll_updates`] sends a peer nothing that it has.
+//! - **Attribute sets are interned**: a set that 10,000 prefixes share exists once.
+//! - **Order is that of prefixes and peers**, never that of a hash table.
+
+mod import;
+mod intern;
+mod loc;
+mod peer;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::attribute::{Attributes, Outcome};
+use crate::export::{self, Exported};
+use crate::family::{Family, FamilySet};
+use crate::message::{NextHop, Update};
+use crate::negotiated::{Negotiated, PeerKind};
+
+use intern::Interner;
+use loc::{Entry, LocRib, Path};
+use peer::{Peer, Received};
+
+pub use import::Rejection;
+pub use loc::{LocPath, LocRoute};
+pub use peer::{FamilyCounts, ReceivedRoute};
+
+/// Names a peer; the caller chooses and never gives one name to two peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerId(pub u32);
+
+/// Who we are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// Our BGP identifier; also our cluster id (RFC 4456 §7).
+    pub router_id: Ipv4Addr,
+    /// Next hop of the IPv4 routes that we originate.
+    pub next_hop_ipv4: Option<IpAddr>,
+    /// Next hop of the IPv6 routes that we originate.
+    pub next_hop_ipv6: Option<IpAddr>,
+}
+
+/// What the tables must know of an Established session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerSession {
+    /// What the OPENs agreed on.
+    pub negotiated: Negotiated,
+    /// The peer's BGP identifier.
+    pub router_id: Ipv4Addr,
+    /// The peer's address on the session.
+    pub peer_address: IpAddr,
+    /// Our address on the session.
+    pub local_address: IpAddr,
+    /// What is taken in and let out.
+    pub policy: PeerPolicy,
+}
+
+/// What a peer may give us and get from us.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerPolicy {
+    /// How often our own AS may stand in the AS_PATH of a route; beyond, it is a loop.
+    pub allow_own_as: usize,
+    /// Take routes with AS_SET in the path, which RFC 9774 tells to reject.
+    pub allow_as_set: bool,
+    /// Tell the peer what we learned from others, not only what we originate. Between two
+    /// external peers this makes the node transit.
+    pub transit: bool,
+}
+
+/// A route without its prefix: what is interned.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Route {
+    pub(crate) attributes: Arc<Attributes>,
+    pub(crate) next_hop: NextHop,
+}
+
+/// What the owner of the forwarding table must know. A prefix that we originate ourselves is
+/// not forwarded by BGP and never reported as [`RibEvent::Best`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RibEvent {
+    /// Forward this prefix over these paths, all of equal cost. Replaces what was said before.
+    Best {
+        /// The destination.
+        prefix: IpNet,
+        /// At least one; by next hop, no two alike.
+        paths: Vec<BestPath>,
+    },
+    /// No path is left.
+    Withdrawn {
+        /// The destination.
+        prefix: IpNet,
+    },
+}
+
+/// One of the equal paths to a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BestPath {
+    /// Where to.
+    pub next_hop: NextHop,
+    /// Who said so; of several the first.
+    pub peer: PeerId,
+}
+
+/// Adj-RIBs-In, Loc-RIB and Adj-RIBs-Out.
+#[derive(Debug)]
+pub struct Rib {
+    local: Local,
+    peers: BTreeMap<PeerId, Peer>,
+    loc: LocRib,
+    routes: Interner<Route>,
+    exports: Interner<Exported>,
+    /// Prefixes whose paths changed since the last decision.
+    dirty: BTreeSet<IpNet>,
+    /// Prefixes whose decision changed since the last event.
+    decided: BTreeSet<IpNet>,
+    /// All local sources have said what to originate.
+    in_sync: bool,
+}
+
+impl Rib {
+    /// Empty tables.
+    pub fn new(local: Local) -> Self {
+        Self {
+            local,
+            peers: BTreeMap::new(),
+            loc: LocRib::default(),
+            routes: Interner::default(),
+            exports: Interner::default(),
+            dirty: BTreeSet::new(),
+            decided: BTreeSet::new(),
+            in_sync: false,
+        }
+    }
+
+    /// Replaces our own facts; what they change for routes that peers have is advertised anew.
+    pub fn set_local(&mut self, local: Local) {
+        if self.local != local {
+            self.local = local;
+            self.dirty.extend(self.loc.prefixes());
+        }
+    }
+
+    /// All local sources have said what to originate: from now on End-of-RIB may go out
+    /// (RFC 4724 §4.1).
+    pub fn set_in_sync(&mut self) {
+        self.in_sync = true;
+    }
+
+    /// Originates a prefix.
+    pub fn originate(&mut self, prefix: IpNet) {
+        let prefix = prefix.trunc();
+        self.loc.entry(prefix).originated = true;
+        self.dirty.insert(prefix);
+    }
+
+    /// Stops originating it.
+    pub fn withdraw(&mut self, prefix: IpNet) {
+        let prefix = prefix.trunc();
+        if let Some(entry) = self.loc.get_mut(&prefix) {
+            entry.originated = false;
+            self.dirty.insert(prefix);
+        }
+    }
+
+    /// A session is Established: everything that the peer may have goes into its queue, then
+    /// End-of-RIB. Routes that were kept as stale stay until [`Rib::sweep`].
+    pub fn peer_up(&mut self, id: PeerId, session: PeerSession) {
+        let peer = self.peers.entry(id).or_default();
+        peer.open(session);
+        // Its identifier may be another one now, and with it the choice among equals.
+        self.dirty.extend(peer.received.keys());
+    }
+
+    /// The session is over. Routes of the families in `keep` stay as stale ones, the others go.
+    /// Unknown peers are none of our business.
+    pub fn peer_down(&mut self, id: PeerId, keep: FamilySet) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.close();
+        for family in Family::ALL {
+            match keep.contains(family) {
+                true => self.mark_stale(id, family),
+                false => self.drop_routes(id, |prefix, _| Family::of(prefix) == family),
+            }
+        }
+    }
+
+    /// Forgets a peer and its routes.
+    pub fn remove_peer(&mut self, id: PeerId) {
+        self.peer_down(id, FamilySet::NONE);
+        self.peers.remove(&id);
+    }
+
+    /// Marks a peer's routes of a family as from before its restart. Those marked already go: a
+    /// second restart in a row ends their time (RFC 4724 §4.2).
+    pub fn mark_stale(&mut self, id: PeerId, family: Family) {
+        self.sweep(id, family);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        for (prefix, received) in &mut peer.received {
+            received.stale = Family::of(prefix) == family || received.stale;
+        }
+    }
+
+    /// Removes a peer's routes of a family that are still stale: End-of-RIB came, or their time
+    /// is over (RFC 4724 §4.2).
+    pub fn sweep(&mut self, id: PeerId, family: Family) {
+        self.drop_routes(id, |prefix, received| received.stale && Family::of(prefix) == family);
+    }
+
+    /// Takes in an UPDATE as decoded: withdrawals first, then routes, then what RFC 7606 made
+    /// of errors. Ignored from a peer that is not up.
+    pub fn update(&mut self, id: PeerId, update: &Update) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(session) = peer.established().cloned() else { return };
+        for prefix in &update.withdrawn {
+            if peer.received.remove(prefix).is_some() && self.loc.remove_path(prefix, id) {
+                self.dirty.insert(*prefix);
+            }
+        }
+        for reach in &update.reach {
+            if peer.disabled.contains(reach.family) {
+                continue;
+            }
+            let attributes = update.attributes.clone();
+            let route = self.routes.intern(Route { attributes, next_hop: reach.next_hop });
+            let rejection = import::check(&route, &session, &self.local);
+            for prefix in &reach.prefixes {
+                let rejection = rejection.or_else(|| import::check_prefix(prefix));
+                let received = Received { route: route.clone(), stale: false, rejection };
+                peer.received.insert(*prefix, received);
+                let changed = match rejection {
+                    None => self.loc.set_path(*prefix, Path { peer: id, route: route.clone() }),
+                    Some(_) => self.loc.remove_path(prefix, id),
+                };
+                if changed {
+                    self.dirty.insert(*prefix);
+                }
+            }
+        }
+        if let Some(family) = update.end_of_rib {
+            peer.end_of_rib_received.insert(family);
+        }
+        for error in &update.errors {
+            if let Outcome::DisableFamily(family) = error.outcome {
+                self.disable(id, family);
+            }
+        }
+    }
+
+    /// RFC 4760 §7: all routes of the family go and no more are taken while the session lasts.
+    fn disable(&mut self, id: PeerId, family: Family) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.disabled.insert(family);
+        }
+        self.drop_routes(id, |prefix, _| Family::of(prefix) == family);
+    }
+
+    /// Sends a peer all its routes of a family again (RFC 2918 §4).
+    pub fn refresh(&mut self, id: PeerId, family: Family) {
+        self.decide();
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.queue.resend(family);
+        }
+    }
+
+    /// What changed for the forwarding table. Prefixes come in order; each at most once until
+    /// the next change.
+    pub fn poll_event(&mut self) -> Option<RibEvent> {
+        self.decide();
+        while let Some(prefix) = self.decided.pop_first() {
+            let Some(entry) = self.loc.get_mut(&prefix) else { continue };
+            let event = entry.report(prefix);
+            if entry.is_empty() {
+                self.loc.remove(&prefix);
+            }
+            if event.is_some() {
+                return event;
+            }
+        }
+        None
+    }
+
+    /// The next UPDATE for a peer; it fits one message of its session. `None` when the peer has
+    /// everything, or is not up.
+    pub fn poll_updates(&mut self, id: PeerId) -> Option<Update> {
+        self.decide();
+        self.peers.get_mut(&id)?.next_update(self.in_sync)
+    }
+
+    /// Routes of a peer by family.
+    pub fn counts(&self, id: PeerId, family: Family) -> FamilyCounts {
+        self.peers.get(&id).map(|peer| peer.counts(family)).unwrap_or_default()
+    }
+
+    /// A peer's Adj-RIB-In, in order of prefix.
+    pub fn received(&self, id: PeerId) -> Vec<ReceivedRoute> {
+        self.peers.get(&id).map(Peer::received_routes).unwrap_or_default()
+    }
+
+    /// Prefixes that a peer has from us, in order.
+    pub fn advertised(&self, id: PeerId) -> BTreeSet<IpNet> {
+        self.peers.get(&id).map(|p| p.queue.advertised().copied().collect()).unwrap_or_default()
+    }
+
+    /// Prefixes that we originate, in order.
+    pub fn originated(&self) -> impl Iterator<Item = IpNet> {
+        self.loc.iter().filter(|(_, entry)| entry.originated).map(|(prefix, _)| *prefix)
+    }
+
+    /// Every prefix with its paths, in order of prefix.
+    pub fn routes(&self) -> impl Iterator<Item = LocRoute> {
+        self.loc.iter().map(|(prefix, entry)| entry.view(*prefix))
+    }
+
+    /// How many prefixes have a path from a peer.
+    pub fn learned_prefixes(&self) -> usize {
+        self.loc.iter().filter(|(_, entry)| entry.best().is_some()).count()
+    }
+
+    /// Removes routes of a peer that fit a condition.
+    fn drop_routes(&mut self, id: PeerId, condition: impl Fn(&IpNet, &Received) -> bool) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.received.retain(|prefix, received| {
+            let goes = condition(prefix, received);
+            if goes && self.loc.remove_path(prefix, id) {
+                self.dirty.insert(*prefix);
+            }
+            !goes
+        });
+    }
+
+    /// Runs the decision for every dirty prefix and queues what peers must learn of it.
+    fn decide(&mut self) {
+        while let Some(prefix) = self.dirty.pop_first() {
+            let Some(entry) = self.loc.get_mut(&prefix) else { continue };
+            entry.decide(&self.peers);
+            self.decided.insert(prefix);
+            let best = best(entry, &self.peers);
+            for (id, peer) in self.peers.iter_mut().filter(|(_, peer)| !peer.fresh) {
+                tell(prefix, best.as_ref(), *id, peer, &self.local, &mut self.exports);
+            }
+        }
+        let fresh = self.peers.iter().filter(|(_, peer)| peer.fresh).map(|(id, _)| *id);
+        for id in fresh.collect::<Vec<_>>() {
+            self.fill(id);
+        }
+    }
+
+    /// Fills the queue of a new session from the whole table.
+    fn fill(&mut self, id: PeerId) {
+        let bests: Vec<(IpNet, Option<Best>)> =
+            self.loc.iter().map(|(prefix, entry)| (*prefix, best(entry, &self.peers))).collect();
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.fresh = false;
+        for (prefix, best) in bests {
+            tell(prefix, best.as_ref(), id, peer, &self.local, &mut self.exports);
+        }
+    }
+}
+
+/// The outcome of a decision as far as peers are told of it.
+enum Best {
+    /// We originate the prefix.
+    Ours,
+    /// Learned from this peer.
+    Learned(PeerId, Arc<Route>, PeerKind),
+}
+
+fn best(entry: &Entry, peers: &BTreeMap<PeerId, Peer>) -> Option<Best> {
+    if entry.originated {
+        return Some(Best::Ours);
+    }
+    let path = entry.best()?;
+    let session = peers.get(&path.peer)?.session.as_ref()?;
+    Some(Best::Learned(path.peer, path.route.clone(), session.negotiated.peer_kind()))
+}
+
+/// Puts what a peer shall have of a prefix into its queue.
+fn tell(
+    prefix: IpNet,
+    best: Option<&Best>,
+    id: PeerId,
+    peer: &mut Peer,
+    local: &Local,
+    exports: &mut Interner<Exported>,
+) {
+    let Some(session) = peer.established() else { return };
+    let exported = match best {
+        None => None,
+        Some(Best::Ours) => export::originated(prefix, local, session),
+        // A peer knows what it told us.
+        Some(Best::Learned(from, ..)) if *from == id => None,
+        Some(Best::Learned(_, route, kind)) => {
+            export::learned(prefix, route, *kind, local, session)
+        }
+    };
+    peer.queue.set(prefix, exported.map(|exported| exports.intern(exported)));
+}

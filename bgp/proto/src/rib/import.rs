@@ -1,0 +1,99 @@
+//! Which received routes take part in the decision (RFC 4271 §6.3, §9.1.2; RFC 4456 §8).
+//!
+//! A rejected route stays in the Adj-RIB-In with its reason, so that an operator can ask why a
+//! prefix is missing.
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::{Local, PeerSession, Route};
+use crate::message::NextHop;
+use crate::negotiated::PeerKind;
+
+/// Why a route is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Rejection {
+    /// RFC 4271 §9.1.2: it has been here before.
+    #[error("our own AS is in the AS path")]
+    OwnAs,
+    /// RFC 4456 §8: we told it to the AS.
+    #[error("we are the originator")]
+    OwnOriginatorId,
+    /// RFC 4456 §8: our cluster reflected it before.
+    #[error("our own cluster is in the cluster list")]
+    OwnCluster,
+    /// RFC 4271 §6.3: an external peer puts its AS first.
+    #[error("the AS path does not start with the AS of the peer")]
+    FirstAs,
+    /// RFC 9774 §3.
+    #[error("the AS path has a set")]
+    AsSet,
+    /// RFC 4271 §6.3: traffic would come back to us.
+    #[error("the next hop is our own address")]
+    OwnNextHop,
+    /// RFC 4271 §6.3: no unicast destination of a network (RFC 6890).
+    #[error("the prefix is loopback, link-local or multicast")]
+    NotRoutable,
+}
+
+/// What holds for every prefix of the route.
+pub(super) fn check(route: &Route, session: &PeerSession, local: &Local) -> Option<Rejection> {
+    let (attributes, policy) = (&route.attributes, &session.policy);
+    let own_as = session.negotiated.local_as;
+    let external = session.negotiated.peer_kind() == PeerKind::External;
+    let path = &attributes.as_path;
+    let first_as_is_peers = || path.neighbor() == Some(session.negotiated.peer_as);
+
+    if path.numbers().filter(|number| *number == own_as).count() > policy.allow_own_as {
+        Some(Rejection::OwnAs)
+    } else if attributes.originator_id == Some(local.router_id) {
+        Some(Rejection::OwnOriginatorId)
+    } else if attributes.cluster_list.contains(&local.router_id) {
+        Some(Rejection::OwnCluster)
+    } else if external && !first_as_is_peers() {
+        Some(Rejection::FirstAs)
+    } else if path.has_set() && !policy.allow_as_set {
+        Some(Rejection::AsSet)
+    } else if is_own(&route.next_hop, session, local) {
+        Some(Rejection::OwnNextHop)
+    } else {
+        None
+    }
+}
+
+fn is_own(next_hop: &NextHop, session: &PeerSession, local: &Local) -> bool {
+    let own = |address: IpAddr| {
+        address == session.local_address
+            || Some(address) == local.next_hop_ipv4
+            || Some(address) == local.next_hop_ipv6
+    };
+    let link_local = match next_hop {
+        NextHop::V6 { link_local, .. } => link_local.map(IpAddr::from),
+        NextHop::V4(_) => None,
+    };
+    own(next_hop.address()) || link_local.is_some_and(own)
+}
+
+/// What holds for a prefix alone. The default route is routable.
+pub(super) fn check_prefix(prefix: &IpNet) -> Option<Rejection> {
+    let unroutable = match prefix {
+        IpNet::V4(prefix) => UNROUTABLE_V4.iter().any(|block| block.contains(prefix)),
+        IpNet::V6(prefix) => UNROUTABLE_V6.iter().any(|block| block.contains(prefix)),
+    };
+    unroutable.then_some(Rejection::NotRoutable)
+}
+
+const UNROUTABLE_V4: [Ipv4Net; 4] = [
+    Ipv4Net::new_assert(std::net::Ipv4Addr::new(127, 0, 0, 0), 8),
+    Ipv4Net::new_assert(std::net::Ipv4Addr::new(169, 254, 0, 0), 16),
+    Ipv4Net::new_assert(std::net::Ipv4Addr::new(224, 0, 0, 0), 4),
+    Ipv4Net::new_assert(std::net::Ipv4Addr::new(255, 255, 255, 255), 32),
+];
+
+const UNROUTABLE_V6: [Ipv6Net; 4] = [
+    Ipv6Net::new_assert(std::net::Ipv6Addr::UNSPECIFIED, 128),
+    Ipv6Net::new_assert(std::net::Ipv6Addr::LOCALHOST, 128),
+    Ipv6Net::new_assert(std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10),
+    Ipv6Net::new_assert(std::net::Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8),
+];
