@@ -2,16 +2,43 @@
 //!
 //! ```text
 //! YAML text ── yaml, document, decode ──> Object ── convert ──> Input + problems
+//!                                                                 │
+//! folder ── directory (inotify) ──> which document counts ────────┴──> Changes ──> compiler
+//!                                                                          └────> status folder
 //! ```
 //! [`document::parse`] and [`convert::convert`] are pure and take any input at all without a
-//! panic: they are the decoders to fuzz.
+//! panic: they are the decoders to fuzz, together as [`decode_stream`].
 
 pub mod convert;
 pub mod decode;
+pub mod directory;
 pub mod document;
 pub mod intern;
 pub mod object;
 pub mod pools;
 pub mod problem;
+pub mod report;
+pub mod status;
 pub mod validate;
 mod yaml;
+
+use convert::Conversion;
+use document::Content;
+use object::ObjectKey;
+
+/// Everything between the bytes of a stream of YAML documents and the inputs that come of it, for
+/// any bytes at all. Bounded in time and memory by a small multiple of their number.
+pub fn decode_stream(bytes: &[u8]) -> Vec<(ObjectKey, Conversion)> {
+    let mut names = intern::Interner::default();
+    let documents = document::parse(&String::from_utf8_lossy(bytes)).into_iter();
+    let objects = documents.filter_map(|document| match document.content {
+        Content::Object { key, decoded } => Some((key, decoded)),
+        _ => None,
+    });
+    objects
+        .map(|(key, decoded)| {
+            let conversion = convert::convert(&key, &decoded, &mut names);
+            (key, conversion)
+        })
+        .collect()
+}

@@ -1,0 +1,84 @@
+//! A folder of YAML as the source of objects.
+//!
+//! Every `*.yaml` and `*.yml` file counts, in nested folders too; names that begin with a dot do
+//! not, nor do folders behind symbolic links. A file is a stream of documents. A link to a file is
+//! read when the link appears, not when the file behind it changes.
+//!
+//! # When a file is read
+//!
+//! inotify says when; there is no polling. A file is read when its writer closes it or when it is
+//! renamed into place, never while it is being written, so an editor's half-written file is not
+//! seen. A file that vanishes is held on to for a few milliseconds: editors rename the old file
+//! away before they write the new one, and a policy must not be gone in between. If the kernel's
+//! event queue overflows, everything is read again.
+//!
+//! # What counts
+//!
+//! - A document that is not YAML, or does not say which object it is, is left out, and what the
+//!   file's earlier version held and the readable documents do not stays in force, as with an API
+//!   server that refuses an update. An absence in a file that cannot be read whole proves nothing.
+//! - If two documents define the same object, the one whose file sorts first counts (in one file,
+//!   the first); both are named in the object's problems. That is so even if the first is broken.
+//! - Objects are reported when their validated value changes, not when the text does.
+//!
+//! The split: `store` knows objects and no I/O, `scan` reads folders and files, `watch` knows
+//! inotify.
+
+mod scan;
+mod store;
+mod watch;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use brindle_model::cluster::Update;
+
+pub use store::Store;
+pub use watch::{DirectorySource, OpenError, RunError, StopHandle};
+
+use crate::object::ObjectKey;
+use crate::report::{FileReport, ObjectReport};
+
+/// What the folder has to say.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Some inputs or reports are different now.
+    Changes(Changes),
+    /// Everything that stood in the folder when the source was opened has been told. Sent once.
+    InSync,
+}
+
+/// Inputs and reports that are different now; each object and file at most once, sorted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// Inputs for the compiler.
+    pub updates: Vec<Update>,
+    /// Status of objects that have one; `None` for an object that is gone.
+    pub objects: Vec<(ObjectKey, Option<Arc<ObjectReport>>)>,
+    /// Files with something to look at; `None` once there is nothing any more.
+    pub files: Vec<(Arc<Path>, Option<Arc<FileReport>>)>,
+}
+
+impl Changes {
+    /// Whether nothing is different.
+    pub fn is_empty(&self) -> bool {
+        self.updates.is_empty() && self.objects.is_empty() && self.files.is_empty()
+    }
+}
+
+/// What a consumer of events answers: `Break` ends the source.
+pub type Flow = ControlFlow<()>;
+
+/// Reads a folder once, without watching it: what [`DirectorySource`] would tell of it. Files that
+/// vanish meanwhile are left out.
+///
+/// # Errors
+/// The folder itself cannot be read.
+pub fn read_once(root: impl Into<PathBuf>) -> std::io::Result<Store> {
+    let root = root.into();
+    std::fs::read_dir(&root)?;
+    let mut store = Store::default();
+    scan::walk(&root, Path::new(""), &mut |path| scan::load(&root, path, &mut store));
+    Ok(store)
+}

@@ -1,0 +1,301 @@
+//! What a folder's files say about objects, and which of it counts: state without I/O.
+//!
+//! The text of a file is not kept. A file leaves behind a hash, its keys and its remarks; an object
+//! its *claims*, one for each document that defines it, each with the converted value. Claims are
+//! sorted by place, the first one counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use brindle_model::Name;
+
+use super::Changes;
+use crate::convert::{Conversion, Input, convert, update};
+use crate::document::{Content, Document, Revision, parse};
+use crate::intern::Interner;
+use crate::object::{Kind, ObjectKey};
+use crate::pools::overlaps;
+use crate::problem::{Problem, Severity, accepted};
+use crate::report::{DocumentReport, FileReport, ObjectReport, Outcome, Place};
+
+/// The objects of a folder. See the module's essay.
+#[derive(Debug, Default)]
+pub struct Store {
+    names: Interner,
+    files: BTreeMap<Arc<Path>, File>,
+    objects: BTreeMap<ObjectKey, Entry>,
+    touched_files: BTreeSet<Arc<Path>>,
+    touched_objects: BTreeSet<ObjectKey>,
+}
+
+#[derive(Debug, Default)]
+struct File {
+    /// Identity of the contents last read; `None` before the first time and after an error.
+    revision: Option<Revision>,
+    /// Objects with a claim in this file, sorted.
+    keys: Box<[ObjectKey]>,
+    /// Those of them that only an earlier version of the file had.
+    kept: Box<[ObjectKey]>,
+    /// Documents that hold no object of ours.
+    remarks: Box<[DocumentReport]>,
+    error: Option<Box<str>>,
+    published: Option<Arc<FileReport>>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    claims: Vec<Claim>,
+    published: Option<Input>,
+    report: Option<Arc<ObjectReport>>,
+}
+
+#[derive(Debug)]
+struct Claim {
+    place: Place,
+    revision: Revision,
+    conversion: Conversion,
+}
+
+impl Store {
+    /// The file `path` now has these contents.
+    pub fn put(&mut self, path: &Path, contents: &[u8]) {
+        let revision = Revision::of(contents);
+        let (path, file) = self
+            .files
+            .get_key_value(path)
+            .map_or_else(|| (Arc::from(path), None), |(path, file)| (path.clone(), Some(file)));
+        if file.is_some_and(|f| f.revision == Some(revision)) {
+            return;
+        }
+        let text = match std::str::from_utf8(contents) {
+            Ok(text) => text,
+            Err(error) => return self.fail(&path, &io::Error::other(error)),
+        };
+        let mut keys = BTreeSet::new();
+        let mut remarks = Vec::new();
+        let mut claims = Vec::new();
+        for document in parse(text) {
+            match self.claim(&path, document) {
+                Ok((key, claim)) => {
+                    keys.insert(key.clone());
+                    claims.push((key, claim));
+                }
+                Err(remark) => remarks.push(remark),
+            }
+        }
+        let incomplete = remarks.iter().any(|r| r.outcome == Outcome::Unreadable);
+        let before = self.files.remove(&path).unwrap_or_default();
+        let (dropped, kept): (Vec<_>, Vec<_>) =
+            before.keys.into_iter().partition(|key| keys.contains(key) || !incomplete);
+        dropped.into_iter().for_each(|key| self.withdraw(&path, key));
+        for (key, claim) in claims {
+            let entry = self.objects.entry(key.clone()).or_default();
+            let at = entry.claims.partition_point(|c| c.place < claim.place);
+            entry.claims.insert(at, claim);
+            self.touched_objects.insert(key);
+        }
+        keys.extend(kept.iter().cloned());
+        let file = File {
+            revision: Some(revision),
+            keys: keys.into_iter().collect(),
+            kept: kept.into(),
+            remarks: remarks.into(),
+            error: None,
+            published: before.published,
+        };
+        self.files.insert(path.clone(), file);
+        self.touched_files.insert(path);
+    }
+
+    /// The file `path` is gone.
+    pub fn remove(&mut self, path: &Path) {
+        let Some((path, file)) = self.files.remove_entry(path) else { return };
+        file.keys.into_iter().for_each(|key| self.withdraw(&path, key));
+        // An empty entry remains until the report of the file is withdrawn.
+        self.files.insert(path.clone(), File { published: file.published, ..File::default() });
+        self.touched_files.insert(path);
+    }
+
+    /// The file `path` cannot be read; its objects stay as they are.
+    pub fn fail(&mut self, path: &Path, error: &io::Error) {
+        let path: Arc<Path> = path.into();
+        let file = self.files.entry(path.clone()).or_default();
+        file.revision = None;
+        file.error = Some(error.to_string().into());
+        self.touched_files.insert(path);
+    }
+
+    /// The files that are known and lie in or below `folder`.
+    pub fn files_below(&self, folder: &Path) -> Vec<Arc<Path>> {
+        let from = self
+            .files
+            .range::<Path, _>((std::ops::Bound::Included(folder), std::ops::Bound::Unbounded));
+        from.map(|(path, _)| path).take_while(|path| path.starts_with(folder)).cloned().collect()
+    }
+
+    /// Takes what has changed since the last time.
+    pub fn flush(&mut self) -> Changes {
+        let mut touched = std::mem::take(&mut self.touched_objects);
+        let mut rejected_pools = BTreeMap::new();
+        if touched.iter().any(|key| key.kind == Kind::IpPool) {
+            rejected_pools = overlaps(&self.pools());
+            let pools = self.objects.keys().filter(|key| key.kind == Kind::IpPool);
+            touched.extend(pools.cloned());
+        }
+        let mut changes = Changes::default();
+        for key in touched {
+            self.settle(key, &rejected_pools, &mut changes);
+        }
+        for path in std::mem::take(&mut self.touched_files) {
+            self.report_file(path, &mut changes);
+        }
+        changes
+    }
+
+    /// What a document of `path` claims about an object, or what else is to say of it.
+    fn claim(
+        &mut self,
+        path: &Arc<Path>,
+        document: Document,
+    ) -> Result<(ObjectKey, Claim), DocumentReport> {
+        let Document { number, line, revision, content } = document;
+        let remark = |object, outcome, problems| DocumentReport {
+            document: number,
+            line,
+            object,
+            outcome,
+            problems,
+        };
+        match content {
+            Content::Object { key, decoded } => {
+                let conversion = convert(&key, &decoded, &mut self.names);
+                let place = Place { file: path.clone(), document: number, line };
+                let namespace = key.namespace.map(|n| self.names.intern(&n));
+                Ok((ObjectKey { namespace, ..key }, Claim { place, revision, conversion }))
+            }
+            Content::OtherKind { api_version, kind, name } => {
+                let object = format!("{api_version} {kind} {}", name.as_deref().unwrap_or("?"));
+                Err(remark(Some(object), Outcome::Ignored, Vec::new()))
+            }
+            Content::Unreadable(message) => {
+                let problem = Problem { severity: Severity::Error, field: String::new(), message };
+                Err(remark(None, Outcome::Unreadable, vec![problem]))
+            }
+        }
+    }
+
+    fn withdraw(&mut self, path: &Path, key: ObjectKey) {
+        if let Some(entry) = self.objects.get_mut(&key) {
+            entry.claims.retain(|claim| *claim.place.file != *path);
+        }
+        self.touched_objects.insert(key);
+    }
+
+    /// The pools that are valid by themselves.
+    fn pools(&self) -> BTreeMap<Name, ipnet::IpNet> {
+        let pools = self.objects.iter().filter_map(|(key, entry)| match entry.claims.first() {
+            Some(Claim {
+                conversion: Conversion { input: Some(Input::IpPool(pool)), .. }, ..
+            }) => Some((key.name.clone(), pool.cidr)),
+            _ => None,
+        });
+        pools.collect()
+    }
+
+    /// Decides what an object is now, and tells if that is new.
+    fn settle(
+        &mut self,
+        key: ObjectKey,
+        rejected_pools: &BTreeMap<Name, Name>,
+        changes: &mut Changes,
+    ) {
+        let Some(entry) = self.objects.get_mut(&key) else { return };
+        self.touched_files.extend(entry.claims.iter().map(|c| c.place.file.clone()));
+        let overlapped = rejected_pools.get(&key.name).filter(|_| key.kind == Kind::IpPool);
+        let input = match entry.claims.first() {
+            Some(claim) if overlapped.is_none() => claim.conversion.input.clone(),
+            _ => None,
+        };
+        if input != entry.published {
+            entry.published.clone_from(&input);
+            changes.updates.push(update(&key, input));
+        }
+        let has_effect = entry.published.is_some();
+        let report = key.kind.has_status().then(|| entry.report(has_effect, overlapped)).flatten();
+        if report.as_ref() != entry.report.as_deref() {
+            entry.report = report.map(Arc::new);
+            changes.objects.push((key.clone(), entry.report.clone()));
+        }
+        if entry.claims.is_empty() {
+            self.objects.remove(&key);
+        }
+    }
+
+    fn report_file(&mut self, path: Arc<Path>, changes: &mut Changes) {
+        let Some(file) = self.files.get(&path) else { return };
+        let mut documents = file.remarks.to_vec();
+        for key in &file.keys {
+            let Some(entry) = self.objects.get(key) else { continue };
+            for (i, claim) in entry.claims.iter().enumerate() {
+                if claim.place.file == path {
+                    documents.extend(claim.remark(key, (i > 0).then(|| &entry.claims[0].place)));
+                }
+            }
+        }
+        documents.sort_unstable();
+        let error = file.error.as_deref().map(str::to_owned);
+        let report = FileReport { error, documents, kept: file.kept.to_vec() };
+        let report = (report != FileReport::default()).then(|| Arc::new(report));
+        let gone = file.revision.is_none() && file.error.is_none();
+        if report != file.published {
+            changes.files.push((path.clone(), report.clone()));
+        }
+        if gone {
+            self.files.remove(&path);
+        } else if let Some(file) = self.files.get_mut(&path) {
+            file.published = report;
+        }
+    }
+}
+
+impl Entry {
+    fn report(&self, has_effect: bool, overlapped: Option<&Name>) -> Option<ObjectReport> {
+        let (claim, others) = self.claims.split_first()?;
+        let mut problems = claim.conversion.problems.clone();
+        let mut error = |field: &str, message| {
+            let field = field.to_owned();
+            problems.push(Problem { severity: Severity::Error, field, message });
+        };
+        if let Some(other) = overlapped {
+            error("spec.cidr", format!("overlaps IPPool {other}"));
+        }
+        for other in others {
+            error("", format!("also defined in {}, which does not count", other.place));
+        }
+        let Claim { place, revision, .. } = claim;
+        Some(ObjectReport { place: place.clone(), revision: *revision, has_effect, problems })
+    }
+}
+
+impl Claim {
+    /// What the report of the claim's file says about it, if anything. `counts` is the claim that
+    /// counts instead.
+    fn remark(&self, key: &ObjectKey, counts: Option<&Place>) -> Option<DocumentReport> {
+        let mut problems = self.conversion.problems.clone();
+        let outcome = if let Some(place) = counts {
+            let message = format!("already defined in {place}, which counts");
+            problems = vec![Problem { severity: Severity::Error, field: String::new(), message }];
+            Outcome::Duplicate
+        } else if key.kind.has_status() || problems.is_empty() {
+            return None;
+        } else if accepted(&problems) {
+            Outcome::Accepted
+        } else {
+            Outcome::Rejected
+        };
+        let Place { document, line, .. } = self.place;
+        Some(DocumentReport { document, line, object: Some(key.to_string()), outcome, problems })
+    }
+}
