@@ -10,6 +10,8 @@ pub mod family;
 pub mod fsm;
 pub mod message;
 pub mod negotiated;
+mod peer;
 pub mod rib;
+pub mod session;
 pub mod speaker;
 pub mod timer;

@@ -1,9 +1,481 @@
-//! The whole speaker without I/O.
+//! The whole speaker without I/O: sockets, clock and randomness are the driver's.
+//!
+//! ```text
+//!   handle_command ─┐                                        ┌─► poll_io        connect, close, listen
+//!   handle_accepted ┤   ┌───────┐ Effect  ┌────────────────┐ ├─► poll_transmit  octets for one connection
+//!   handle_connected┼──►│ Peer  ├────────►│ Rib            ├─┼─► poll_transmit  octets for one connection
+//!   handle_bytes    ┤   │ (FSM) │         │ (best, export) │ ├─► poll_timeout   when to come back
+//!   handle_closed   ┤   └───────┘         └────────────────┘ └─► poll_event     best routes, sessions
+//!   handle_timeout ─┘
+//! ```
+//!
+//! The driver calls one `handle_*`, then drains `poll_io`, then `poll_transmit` for every
+//! connection that can take octets; it fetches events when its owner has room for them. The same
+//! calls with the same arguments give the same answers: an incident can be replayed.
+//!
+//! # Graceful restart (RFC 4724)
+//! As the restarting side: [`Config::restarting`] sets R=1 in the first OPEN to each peer, the F
+//! bits say what [`Config::forwarding_preserved`] says, End-of-RIB waits for
+//! [`Command::InSync`], and best routes are reported only when every peer has sent its own
+//! End-of-RIB or the restart time is over ([`deferral`]). What we originate is advertised at once:
+//! it depends on no peer. As the helper: see [`Peer`]'s `helper`.
 
 pub mod command;
+mod deferral;
 pub mod event;
+mod report;
 pub mod status;
 
-pub use command::{Command, Config, Identity, NextHops, PeerConfig, PeerName};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::family::Family;
+use crate::fsm::State;
+use crate::message::{Message, NotificationCode, RefreshKind, RouteRefresh};
+use crate::peer::{Effect, Env, Peer};
+use crate::rib::{Local, PeerId, Rib};
+use crate::session::{ConnId, Direction};
+use crate::timer::{Jitter, Time};
+
+pub use command::{Command, Config, Identity, InvalidCommand, NextHops, PeerConfig, PeerName};
+use deferral::Deferral;
 pub use event::Event;
 pub use status::SpeakerStatus;
+
+/// What the driver has to do with sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Io {
+    /// Open a TCP connection; answer with `handle_connected` or `handle_closed`.
+    Connect {
+        /// Its name from now on.
+        conn: ConnId,
+        /// Where to.
+        remote: SocketAddr,
+        /// From which address, if that matters.
+        source: Option<IpAddr>,
+    },
+    /// Write what was transmitted and this, then close; or give up connecting. Nothing about the
+    /// connection need be told any more.
+    Close {
+        /// Which.
+        conn: ConnId,
+        /// Last octets; may be empty.
+        last: Vec<u8>,
+    },
+    /// Listen on this port of all addresses and nowhere else; `None`: nowhere.
+    Listen(Option<u16>),
+}
+
+/// A connection was not accepted; close it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Nobody has that address.
+    #[error("no peer has address {0}")]
+    UnknownPeer(IpAddr),
+    /// The peer is there but wants no connection now.
+    #[error("the peer at {0} is not enabled")]
+    Disabled(IpAddr),
+    /// The session with the peer is up and stays.
+    #[error("the session with the peer at {0} is up")]
+    InUse(IpAddr),
+}
+
+/// The tables' view of a speaker without identity: no session is up then.
+const NOBODY: Local =
+    Local { router_id: Ipv4Addr::UNSPECIFIED, next_hop_ipv4: None, next_hop_ipv6: None };
+
+/// A BGP speaker.
+#[derive(Debug)]
+pub struct Speaker {
+    identity: Option<Identity>,
+    peers: BTreeMap<PeerName, Peer>,
+    next_peer: u32,
+    rib: Rib,
+    /// The route event that comes next.
+    route_event: Option<Event>,
+    deferral: Deferral,
+    jitter: Jitter,
+    next_conn: u64,
+    io: VecDeque<Io>,
+    peer_events: VecDeque<Event>,
+    refused: u64,
+    stopped: bool,
+}
+
+impl Speaker {
+    /// A speaker without identity, peers and routes.
+    pub fn new(config: Config) -> Self {
+        Self {
+            identity: None,
+            peers: BTreeMap::new(),
+            next_peer: 0,
+            rib: Rib::new(NOBODY),
+            route_event: None,
+            deferral: Deferral::new(config.restarting, config.forwarding_preserved),
+            jitter: Jitter::new(config.jitter_seed),
+            next_conn: 0,
+            io: VecDeque::new(),
+            peer_events: VecDeque::new(),
+            refused: 0,
+            stopped: false,
+        }
+    }
+
+    /// Obeys an order.
+    ///
+    /// # Errors
+    /// The order makes no sense ([`Command::validate`]); nothing has changed.
+    pub fn handle_command(&mut self, command: Command, now: Time) -> Result<(), InvalidCommand> {
+        command.validate()?;
+        match command {
+            Command::SetIdentity(identity) => self.set_identity(identity, now),
+            Command::SetPeer(name, config) => self.set_peer(&name, config, now),
+            Command::RemovePeer(name) => self.remove_peer(&name, now),
+            Command::Originate(prefix) => self.rib.originate(prefix),
+            Command::Withdraw(prefix) => self.rib.withdraw(prefix),
+            Command::InSync => {
+                self.deferral.in_sync();
+                self.rib.set_in_sync();
+            }
+            Command::Refresh(name) => self.request_refresh(&name, now),
+            Command::Stop { graceful } => self.stop(graceful, now),
+        }
+        self.after(now);
+        Ok(())
+    }
+
+    /// The TCP connection of [`Io::Connect`] is open.
+    pub fn handle_connected(&mut self, conn: ConnId, local: IpAddr, now: Time) {
+        self.at(conn, now, |peer, place, env| {
+            if place == Direction::Outgoing {
+                peer.connected(local, env);
+            }
+        });
+    }
+
+    /// The neighbour at `remote` opened a TCP connection to our address `local`.
+    ///
+    /// # Errors
+    /// The connection is not wanted: close it.
+    pub fn handle_accepted(
+        &mut self,
+        remote: IpAddr,
+        local: IpAddr,
+        now: Time,
+    ) -> Result<ConnId, Refusal> {
+        let Some(name) = self.owner_of(remote) else {
+            self.refused += 1;
+            return Err(Refusal::UnknownPeer(remote));
+        };
+        let accepted = self.with_peer(&name, now, |peer, env| {
+            if !peer.is_enabled() {
+                return Err(Refusal::Disabled(remote));
+            }
+            peer.accept(local, env).map_err(|_| Refusal::InUse(remote))
+        });
+        self.after(now);
+        accepted.unwrap_or(Err(Refusal::Disabled(remote)))
+    }
+
+    /// Octets came on a connection.
+    pub fn handle_bytes(&mut self, conn: ConnId, octets: &[u8], now: Time) {
+        self.at(conn, now, |peer, place, env| peer.receive(place, octets, env));
+    }
+
+    /// A connection failed or was closed by the neighbour; `reason` in words.
+    pub fn handle_closed(&mut self, conn: ConnId, reason: &str, now: Time) {
+        self.at(conn, now, |peer, place, env| peer.closed(place, reason, env));
+    }
+
+    /// Time has passed: fires everything that is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        let names: Vec<_> = self.peers.keys().cloned().collect();
+        for name in names {
+            self.with_peer(&name, now, Peer::timeout);
+            if let Some(peer) = self.peers.get_mut(&name) {
+                let expired = peer.helper.expire(now);
+                expired.iter().for_each(|family| self.rib.sweep(peer.id, family));
+            }
+        }
+        self.after(now);
+    }
+
+    /// When to call [`Speaker::handle_timeout`] next, and what for.
+    pub fn poll_timeout(&self) -> Option<(Time, &'static str)> {
+        let deferral = self.deferral.deadline().map(|at| (at, "selection deferral"));
+        self.peers.values().filter_map(Peer::next_timeout).chain(deferral).min()
+    }
+
+    /// The next thing to do with sockets.
+    pub fn poll_io(&mut self) -> Option<Io> {
+        self.io.pop_front()
+    }
+
+    /// The next octets to write to a connection: whole messages. Ask only while it can take some;
+    /// UPDATEs are built at this moment, from the newest routes.
+    pub fn poll_transmit(&mut self, conn: ConnId, now: Time) -> Option<Vec<u8>> {
+        let (name, place) = self.find(conn)?;
+        let peer = self.peers.get_mut(&name)?;
+        if let Some(octets) = peer.session_mut(place)?.transmit(now) {
+            return Some(octets);
+        }
+        if peer.session(place)?.state != State::Established {
+            return None;
+        }
+        while let Some(update) = self.rib.poll_updates(peer.id) {
+            match peer.session(place)?.encode_update(update) {
+                Ok(octets) => return Some(octets),
+                Err(error) => peer.history.error(format!("cannot advertise: {error}"), now),
+            }
+        }
+        None
+    }
+
+    /// Whether [`Speaker::poll_event`] has something.
+    pub fn has_events(&self) -> bool {
+        !self.peer_events.is_empty() || self.route_event.is_some()
+    }
+
+    /// The next report: sessions first, then routes, in order of prefixes. Of several changes to a
+    /// prefix only the last is told.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.peer_events.pop_front().or_else(|| {
+            let event = self.route_event.take();
+            self.next_route_event();
+            event
+        })
+    }
+
+    /// Whether [`Command::Stop`] was given. What `poll_io` still has is to be done.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    fn set_identity(&mut self, identity: Option<Identity>, now: Time) {
+        let old = std::mem::replace(&mut self.identity, identity);
+        let key =
+            |identity: &Option<Identity>| identity.as_ref().map(|i| (i.as_number, i.router_id));
+        let port = |identity: &Option<Identity>| {
+            identity.as_ref().map(|i| i.listen_port).filter(|port| *port != 0)
+        };
+        if port(&old) != port(&self.identity) {
+            self.io.push_back(Io::Listen(port(&self.identity)));
+        }
+        if let Some(identity) = &self.identity {
+            self.deferral.start(identity.restart_time, now);
+            self.rib.set_local(Local {
+                router_id: identity.router_id,
+                next_hop_ipv4: identity.next_hops.ipv4,
+                next_hop_ipv6: identity.next_hops.ipv6,
+            });
+        }
+        if key(&old) != key(&self.identity) {
+            let (code, why) = match &self.identity {
+                Some(_) => {
+                    (NotificationCode::OtherConfigurationChange, "our AS or router id changed")
+                }
+                None => (NotificationCode::AdministrativeShutdown, "our BGP identity was removed"),
+            };
+            // An identity that is gone still has to say goodbye.
+            let new = std::mem::replace(&mut self.identity, old);
+            let names: Vec<_> = self.peers.keys().cloned().collect();
+            names.iter().for_each(|name| self.disable(name, code, why, now));
+            self.identity = new;
+        }
+    }
+
+    fn set_peer(&mut self, name: &PeerName, config: PeerConfig, now: Time) {
+        if self.peers.get(name).is_some_and(|peer| peer.config == config) {
+            return;
+        }
+        let why = "the peer's configuration changed";
+        self.disable(name, NotificationCode::OtherConfigurationChange, why, now);
+        match self.peers.get_mut(name) {
+            Some(peer) => peer.config = config,
+            None => {
+                self.next_peer += 1;
+                let peer = Peer::new(PeerId(self.next_peer), config);
+                self.peers.insert(name.clone(), peer);
+            }
+        }
+    }
+
+    fn remove_peer(&mut self, name: &PeerName, now: Time) {
+        self.disable(name, NotificationCode::PeerDeconfigured, "the peer was removed", now);
+        self.peers.remove(name);
+    }
+
+    /// Ends a peer's sessions and forgets its routes, stale ones too.
+    fn disable(&mut self, name: &PeerName, code: NotificationCode, why: &str, now: Time) {
+        self.with_peer(name, now, |peer, env| {
+            peer.stop(code, why, env);
+            peer.helper.peer_is_gone();
+        });
+        if let Some(peer) = self.peers.get(name) {
+            self.rib.remove_peer(peer.id);
+        }
+    }
+
+    fn request_refresh(&mut self, name: &PeerName, now: Time) {
+        let Some(peer) = self.peers.get_mut(name) else { return };
+        for place in [Direction::Outgoing, Direction::Incoming] {
+            let Some(session) = peer.session_mut(place) else { continue };
+            if session.state == State::Established && session.negotiated.route_refresh {
+                for family in session.negotiated.families.iter() {
+                    let kind = RefreshKind::Request;
+                    let refresh = RouteRefresh { family: family.afi_safi(), kind };
+                    session.send(&Message::RouteRefresh(refresh), now);
+                }
+            }
+        }
+    }
+
+    fn stop(&mut self, graceful: bool, now: Time) {
+        let names: Vec<_> = self.peers.keys().cloned().collect();
+        for name in names {
+            self.with_peer(&name, now, |peer, env| match graceful {
+                true => peer.abandon(env),
+                false => {
+                    peer.stop(NotificationCode::AdministrativeShutdown, "the speaker stops", env);
+                }
+            });
+        }
+        self.peers.clear();
+        self.peer_events.clear();
+        self.route_event = None;
+        self.rib = Rib::new(NOBODY);
+        self.io.push_back(Io::Listen(None));
+        self.stopped = true;
+    }
+
+    /// What every call ends with: peers that may run do, and the restart ends if it is over.
+    fn after(&mut self, now: Time) {
+        if self.stopped {
+            return;
+        }
+        let names: Vec<_> = self.peers.keys().cloned().collect();
+        for name in &names {
+            self.enable(name, now);
+        }
+        let enabled = self.peers.values_mut().filter(|peer| peer.is_enabled());
+        let waiting = enabled.map(Peer::has_sent_all).filter(|sent| !sent).count();
+        self.deferral.check(waiting == 0, now);
+        self.next_route_event();
+    }
+
+    /// Looks for the next change of a best route, unless they are held back.
+    fn next_route_event(&mut self) {
+        if self.route_event.is_some() || self.deferral.is_restarting() {
+            return;
+        }
+        self.route_event = match self.rib.poll_event() {
+            Some(event) => Some(event.into()),
+            None => self.deferral.converges().then_some(Event::Converged),
+        };
+    }
+
+    /// Starts a peer that has an identity to speak with and its address for itself.
+    fn enable(&mut self, name: &PeerName, now: Time) {
+        let Some(peer) = self.peers.get(name) else { return };
+        let address = peer.config.address;
+        let wanted = self.identity.is_some() && self.owner_of(address).as_ref() == Some(name);
+        match (peer.is_enabled(), wanted) {
+            (false, true) => drop(self.with_peer(name, now, Peer::start)),
+            (true, false) => {
+                let why = "another peer has this address";
+                self.disable(name, NotificationCode::PeerDeconfigured, why, now);
+            }
+            _ => {}
+        }
+    }
+
+    /// The peer that an address belongs to: the first by name.
+    fn owner_of(&self, address: IpAddr) -> Option<PeerName> {
+        self.peers.iter().find(|(_, p)| p.config.address == address).map(|(name, _)| name.clone())
+    }
+
+    fn find(&self, conn: ConnId) -> Option<(PeerName, Direction)> {
+        self.peers.iter().find_map(|(name, peer)| Some((name.clone(), peer.place_of(conn)?)))
+    }
+
+    /// Lets the peer that has this connection handle something, if one still has it.
+    fn at(
+        &mut self,
+        conn: ConnId,
+        now: Time,
+        handle: impl FnOnce(&mut Peer, Direction, &mut Env<'_>),
+    ) {
+        if let Some((name, place)) = self.find(conn) {
+            self.with_peer(&name, now, |peer, env| handle(peer, place, env));
+        }
+        self.after(now);
+    }
+
+    /// Lets a peer handle something and does what it asks for; `None` without peer or identity.
+    fn with_peer<T>(
+        &mut self,
+        name: &PeerName,
+        now: Time,
+        handle: impl FnOnce(&mut Peer, &mut Env<'_>) -> T,
+    ) -> Option<T> {
+        let (Some(peer), Some(identity)) = (self.peers.get_mut(name), &self.identity) else {
+            return None;
+        };
+        let before = peer.state();
+        let mut effects = Vec::new();
+        let mut env = Env {
+            now,
+            identity,
+            restarting: self.deferral.is_restarting(),
+            preserved: self.deferral.preserved(),
+            jitter: &mut self.jitter,
+            next_conn: &mut self.next_conn,
+            effects: &mut effects,
+        };
+        let result = handle(peer, &mut env);
+        let after = peer.state();
+        let mut reason = None;
+        for effect in effects {
+            if let Effect::Down { reason: words, .. } = &effect {
+                reason = Some(words.clone());
+            }
+            self.apply(name, effect);
+        }
+        if before != after {
+            let name = name.clone();
+            self.peer_events.push_back(Event::Peer { name, state: after, reason });
+        }
+        Some(result)
+    }
+
+    fn apply(&mut self, name: &PeerName, effect: Effect) {
+        let Some(peer) = self.peers.get_mut(name) else { return };
+        match effect {
+            Effect::Connect { conn, remote, source } => {
+                self.io.push_back(Io::Connect { conn, remote, source });
+            }
+            Effect::Close { conn, last } => self.io.push_back(Io::Close { conn, last }),
+            Effect::Up { session, keep_stale } => {
+                for family in Family::ALL.into_iter().filter(|f| !keep_stale.contains(*f)) {
+                    self.rib.sweep(peer.id, family);
+                }
+                self.rib.peer_up(peer.id, *session);
+            }
+            Effect::Down { keep, .. } => self.rib.peer_down(peer.id, keep),
+            Effect::Update(update) => {
+                self.rib.update(peer.id, &update);
+                if let Some(family) = update.end_of_rib {
+                    peer.end_of_rib(family);
+                    self.rib.sweep(peer.id, family);
+                }
+            }
+            Effect::Refresh(RouteRefresh { family, kind: RefreshKind::Request }) => {
+                if let Some(family) = family.family() {
+                    self.rib.refresh(peer.id, family);
+                }
+            }
+            // Demarcation was not negotiated: to be ignored (RFC 7313 §5).
+            Effect::Refresh(_) => {}
+        }
+    }
+}

@@ -53,6 +53,16 @@ pub enum Timer {
 impl Timer {
     /// Every timer, in the order in which timers that are due together fire.
     pub const ALL: [Self; 4] = [Self::Hold, Self::SendHold, Self::Keepalive, Self::ConnectRetry];
+
+    /// Its name in words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ConnectRetry => "connect retry",
+            Self::Hold => "hold",
+            Self::Keepalive => "keepalive",
+            Self::SendHold => "send hold",
+        }
+    }
 }
 
 /// The deadlines of one connection.
@@ -110,6 +120,12 @@ impl Jitter {
     pub fn apply(&mut self, full: Duration) -> Duration {
         let steps = u32::try_from(self.next() % 1_001).unwrap_or(0);
         full * (3_000 + steps) / 4_000
+    }
+
+    /// Between zero and `full`.
+    pub fn below(&mut self, full: Duration) -> Duration {
+        let steps = u32::try_from(self.next() % 1_001).unwrap_or(0);
+        full * steps / 1_000
     }
 
     fn next(&mut self) -> u64 {

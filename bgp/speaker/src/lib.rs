@@ -1,1 +1,151 @@
-//! BGP sockets and timers, driving brindle-bgp-proto.
+//! BGP sockets and timers, driving [`brindle_bgp_proto`].
+//!
+//! ```text
+//!   owner                 thread "bgp" (own current-thread runtime)
+//!  ┌──────────┐ commands ┌─────────┐  octets to write   ┌────────────────┐
+//!  │ Commands ├─────────►│ Driver  ├───────────────────►│ one task for   ├──► TCP
+//!  │ Events   │◄─────────┤ Speaker │◄───────────────────┤ each connection│◄──
+//!  └──────────┘  events  └────▲────┘  octets, its end   └────────────────┘
+//!                             └────── accepted ───────── one task for each listener
+//! ```
+//!
+//! All arrows are bounded channels. The speaker has its own thread and runtime, so that nothing the
+//! owner computes delays a KEEPALIVE. A connection task owns its socket and nothing else: whatever
+//! happens to it ends in one message to the driver. Events that the owner does not fetch wait in
+//! the speaker, merged by prefix, so a slow owner costs no session.
+
+mod connection;
+mod driver;
+mod listener;
+
+use std::net::SocketAddr;
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::{mpsc, oneshot};
+
+pub use brindle_bgp_proto::speaker::status::SpeakerStatus;
+pub use brindle_bgp_proto::speaker::{
+    Command, Config, Event, Identity, InvalidCommand, NextHops, PeerConfig, PeerName,
+};
+
+/// Commands that may wait.
+const COMMANDS: usize = 1024;
+/// Events that may wait in the channel; more wait in the speaker.
+const EVENTS: usize = 1024;
+
+/// The speaker could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start the BGP thread")]
+pub struct SpawnError(#[source] std::io::Error);
+
+/// The speaker's thread has ended: it was stopped before.
+#[derive(Debug, thiserror::Error)]
+#[error("the BGP speaker has stopped")]
+pub struct Stopped;
+
+/// A command was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// No speaker could obey it.
+    #[error("invalid BGP command")]
+    Invalid(#[from] InvalidCommand),
+    /// Nobody is there.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// A snapshot of speaker and sockets.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// Sessions and routes.
+    pub speaker: SpeakerStatus,
+    /// Where connections are accepted.
+    pub listening: Vec<SocketAddr>,
+    /// Why not everywhere, if so; tried again every few seconds.
+    pub listen_error: Option<String>,
+    /// Seconds since the speaker started; all times of [`SpeakerStatus`] count from there.
+    pub uptime: f64,
+}
+
+/// Both ends of a running speaker.
+#[derive(Debug)]
+pub struct Handle {
+    /// For orders and questions; may be cloned. When the last one is dropped, the speaker closes
+    /// its connections without NOTIFICATION and its thread ends.
+    pub commands: Commands,
+    /// What the speaker reports.
+    pub events: Events,
+    thread: JoinHandle<()>,
+}
+
+/// The way to give orders.
+#[derive(Clone, Debug)]
+pub struct Commands(mpsc::Sender<Request>);
+
+/// The reports of the speaker.
+#[derive(Debug)]
+pub struct Events(mpsc::Receiver<Event>);
+
+/// What goes through the command channel.
+#[derive(Debug)]
+enum Request {
+    Command(Command),
+    Status(oneshot::Sender<Status>),
+}
+
+/// Starts a speaker on its own thread. It has no identity and no peer yet: send
+/// [`Command::SetIdentity`] and [`Command::SetPeer`].
+///
+/// # Errors
+/// No thread or no runtime (too many of them, no file descriptors).
+pub fn spawn(config: Config) -> Result<Handle, SpawnError> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SpawnError)?;
+    let (commands, requests) = mpsc::channel(COMMANDS);
+    let (event_sender, events) = mpsc::channel(EVENTS);
+    let thread = thread::Builder::new()
+        .name("bgp".into())
+        .spawn(move || runtime.block_on(driver::run(config, requests, event_sender)))
+        .map_err(SpawnError)?;
+    Ok(Handle { commands: Commands(commands), events: Events(events), thread })
+}
+
+impl Commands {
+    /// Gives an order; waits while too many are queued.
+    ///
+    /// # Errors
+    /// The order makes no sense, or the speaker has stopped.
+    pub async fn send(&self, command: Command) -> Result<(), SendError> {
+        command.validate()?;
+        Ok(self.0.send(Request::Command(command)).await.map_err(|_| Stopped)?)
+    }
+
+    /// A snapshot, taken after all orders that were sent before.
+    ///
+    /// # Errors
+    /// The speaker has stopped.
+    pub async fn status(&self) -> Result<Status, Stopped> {
+        let (answer, status) = oneshot::channel();
+        self.0.send(Request::Status(answer)).await.map_err(|_| Stopped)?;
+        status.await.map_err(|_| Stopped)
+    }
+}
+
+impl Events {
+    /// The next report; `None` when the speaker has stopped.
+    pub async fn recv(&mut self) -> Option<Event> {
+        self.0.recv().await
+    }
+}
+
+impl Handle {
+    /// Stops the speaker and waits for its thread, which first writes what is due. Blocks for a
+    /// second at most; call it outside async code.
+    pub fn join(self) {
+        let Self { commands, events, thread } = self;
+        drop((commands, events));
+        if thread.join().is_err() {
+            tracing::error!("the BGP thread panicked");
+        }
+    }
+}

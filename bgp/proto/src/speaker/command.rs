@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::family::{Family, FamilySet};
+use crate::session::open::MAX_RESTART_TIME;
 
 /// Name of a peer: the object that configures it.
 pub type PeerName = Arc<str>;
@@ -116,4 +117,74 @@ pub enum Command {
         /// Whether we shall be back.
         graceful: bool,
     },
+}
+
+/// A command that no speaker could obey.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidCommand {
+    /// RFC 7607.
+    #[error("AS 0 is reserved: no speaker may have it")]
+    AsZero,
+    /// RFC 6286 §2.1.
+    #[error("router id 0.0.0.0 is reserved")]
+    RouterIdZero,
+    /// RFC 4271 §4.2.
+    #[error("hold time {0} s is too short: 0 for none, or at least 3")]
+    HoldTime(u16),
+    /// RFC 4724 §3.
+    #[error("restart time {0} s is too long: at most {MAX_RESTART_TIME}")]
+    RestartTime(u16),
+    /// No connection can be opened to it.
+    #[error("peer {0} has no usable address or port")]
+    Address(PeerName),
+    /// A connection cannot be opened from it.
+    #[error("source address of peer {0} is of the other family")]
+    Source(PeerName),
+}
+
+impl Command {
+    /// Whether a speaker can obey.
+    ///
+    /// # Errors
+    /// A value is outside what its RFC allows.
+    pub fn validate(&self) -> Result<(), InvalidCommand> {
+        match self {
+            Self::SetIdentity(Some(identity)) => identity.validate(),
+            Self::SetPeer(name, config) => config.validate(name),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Identity {
+    fn validate(&self) -> Result<(), InvalidCommand> {
+        if self.as_number == 0 {
+            return Err(InvalidCommand::AsZero);
+        }
+        if self.router_id.is_unspecified() {
+            return Err(InvalidCommand::RouterIdZero);
+        }
+        if matches!(self.hold_time, 1 | 2) {
+            return Err(InvalidCommand::HoldTime(self.hold_time));
+        }
+        if self.restart_time > MAX_RESTART_TIME {
+            return Err(InvalidCommand::RestartTime(self.restart_time));
+        }
+        Ok(())
+    }
+}
+
+impl PeerConfig {
+    fn validate(&self, name: &PeerName) -> Result<(), InvalidCommand> {
+        if self.as_number == 0 {
+            return Err(InvalidCommand::AsZero);
+        }
+        if self.address.is_unspecified() || self.address.is_multicast() || self.port == 0 {
+            return Err(InvalidCommand::Address(name.clone()));
+        }
+        if self.source.is_some_and(|source| source.is_ipv4() != self.address.is_ipv4()) {
+            return Err(InvalidCommand::Source(name.clone()));
+        }
+        Ok(())
+    }
 }

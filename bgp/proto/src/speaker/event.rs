@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::fsm::State;
+use crate::rib::RibEvent;
 use crate::speaker::command::PeerName;
 
 /// A report of the speaker.
@@ -37,4 +38,19 @@ pub enum Event {
         /// Why it left Established, in words.
         reason: Option<String>,
     },
+}
+
+impl From<RibEvent> for Event {
+    fn from(event: RibEvent) -> Self {
+        match event {
+            RibEvent::Best { prefix, paths } => {
+                let mut next_hops: Vec<_> =
+                    paths.iter().map(|path| path.next_hop.address()).collect();
+                next_hops.sort_unstable();
+                next_hops.dedup();
+                Self::Best { prefix, next_hops }
+            }
+            RibEvent::Withdrawn { prefix } => Self::Gone { prefix },
+        }
+    }
 }

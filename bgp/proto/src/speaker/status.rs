@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
 use crate::family::Family;
@@ -21,10 +22,10 @@ pub struct SpeakerStatus {
     pub in_sync: bool,
     /// Whether the owner was told to sweep.
     pub converged: bool,
-    /// Prefixes that we originate.
-    pub originated: usize,
-    /// Prefixes with a best path from peers.
-    pub best: usize,
+    /// Prefixes that we originate, in order.
+    pub originated: Vec<IpNet>,
+    /// How many prefixes have a path from a peer.
+    pub learned: usize,
     /// Connections from addresses that no peer has.
     pub refused_connections: u64,
     /// Peers by name.
@@ -57,6 +58,8 @@ pub struct PeerStatus {
     /// Failures since the last session that lasted; the pause before the next attempt grows with
     /// it.
     pub failures: u32,
+    /// Why no connection is wanted, if so.
+    pub idle_because: Option<String>,
     /// Why there is no session, or why the last one ended: the latest error of any kind.
     pub last_error: Option<ErrorStatus>,
     /// The last NOTIFICATION that came, in words.
@@ -86,7 +89,7 @@ pub struct ErrorStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SessionStatus {
     /// Our address on it.
-    pub local_address: Option<IpAddr>,
+    pub local_address: IpAddr,
     /// The peer's BGP identifier.
     pub router_id: Ipv4Addr,
     /// Negotiated hold time, seconds.
@@ -115,6 +118,8 @@ pub struct FamilyStatus {
     pub end_of_rib_received: bool,
     /// Whether we said so.
     pub end_of_rib_sent: bool,
+    /// The family was given up after an unreadable attribute (RFC 7606 §2).
+    pub disabled: bool,
 }
 
 fn display<T: std::fmt::Display, S: Serializer>(value: &T, s: S) -> Result<S::Ok, S::Error> {

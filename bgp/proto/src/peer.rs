@@ -1,0 +1,575 @@
+//! A neighbour: up to two connections, and what outlives them.
+//!
+//! RFC 4271 §6.8 lets both sides connect at once, so a peer has two places for a connection, each
+//! with its own state machine: `outgoing` connects and retries (unless the peer is passive),
+//! `incoming` exists from an accepted connection to its end. As soon as one of them knows the
+//! neighbour's OPEN and the other is as far, one is dumped ([`collision`]).
+//!
+//! ```text
+//!  handle_* ──► step(place, event) ──► fsm::transition ──► actions ──► Effect (driver, RIB)
+//!                                                             └──────► timers, errors, failures
+//! ```
+//!
+//! Everything here is synchronous; time and randomness come in [`Env`].
+
+mod collision;
+mod helper;
+mod history;
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::family::{Family, FamilySet};
+use crate::fsm::{self, Action, Event, Notify, State};
+use crate::message::{Message, Notification, NotificationCode, RouteRefresh, Update};
+use crate::negotiated::Negotiated;
+use crate::rib::{PeerId, PeerPolicy, PeerSession};
+use crate::session::open::{self, RestartFlags};
+use crate::session::{ConnId, Direction, OPEN_HOLD, Session};
+use crate::speaker::command::{Identity, PeerConfig};
+use crate::timer::{Jitter, Time, Timer};
+
+pub(crate) use collision::InUse;
+pub(crate) use helper::Helper;
+pub(crate) use history::History;
+
+/// ConnectRetryTimer, before jitter: a lost SYN costs no more than this. Much less than the 120 s
+/// of RFC 4271 §10, since a node without its fabric is useless.
+const CONNECT_RETRY: Duration = Duration::from_secs(10);
+/// Longest pause after failures of TCP, before jitter.
+const MAX_PAUSE_TCP: Duration = CONNECT_RETRY;
+/// Longest pause after failures of BGP, which no retry mends, before jitter.
+const MAX_PAUSE_BGP: Duration = Duration::from_secs(60);
+/// First attempts are spread over this, so that a rack does not connect in one instant.
+const START_SPREAD: Duration = Duration::from_millis(500);
+/// A session that lasted this long makes earlier failures forgotten.
+const STABLE: Duration = Duration::from_secs(60);
+
+/// What a peer needs of its surroundings for one step.
+pub(crate) struct Env<'a> {
+    pub(crate) now: Time,
+    pub(crate) identity: &'a Identity,
+    /// Whether this start continues an earlier one and is not over.
+    pub(crate) restarting: bool,
+    /// Families whose forwarding went on over that restart.
+    pub(crate) preserved: FamilySet,
+    pub(crate) jitter: &'a mut Jitter,
+    pub(crate) next_conn: &'a mut u64,
+    pub(crate) effects: &'a mut Vec<Effect>,
+}
+
+/// What a step asks of the speaker, in order.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Open a TCP connection.
+    Connect { conn: ConnId, remote: SocketAddr, source: Option<IpAddr> },
+    /// Write what is left and close.
+    Close { conn: ConnId, last: Vec<u8> },
+    /// The session is up. Stale routes of other families than these are to go.
+    Up { session: Box<PeerSession>, keep_stale: FamilySet },
+    /// The session is over. Routes of these families stay as stale ones, others go.
+    Down { keep: FamilySet, reason: String },
+    /// Routes came.
+    Update(Box<Update>),
+    /// The neighbour wants our routes again.
+    Refresh(RouteRefresh),
+}
+
+/// An event with what came along.
+struct Input {
+    event: Event,
+    /// What the decoder wants sent, or the subcode of a Cease.
+    notification: Option<Notification>,
+    /// What happened, for the operator.
+    words: String,
+    message: Option<Message>,
+}
+
+impl Input {
+    fn new(event: Event, words: impl Into<String>) -> Self {
+        Self { event, notification: None, words: words.into(), message: None }
+    }
+}
+
+/// A neighbour.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// Its name in the tables.
+    pub(crate) id: PeerId,
+    pub(crate) config: PeerConfig,
+    pub(crate) outgoing: Session,
+    pub(crate) incoming: Option<Session>,
+    pub(crate) helper: Helper,
+    pub(crate) history: History,
+    /// Whether connections are wanted and taken.
+    enabled: bool,
+    /// IdleHoldTimer of the outgoing place.
+    idle_hold: Option<Time>,
+    /// Families of which this session has sent all.
+    end_of_rib_received: FamilySet,
+    /// Whether a session since the start has sent all of all.
+    sent_all: bool,
+}
+
+impl Peer {
+    /// Idle until [`Peer::start`].
+    pub(crate) fn new(id: PeerId, config: PeerConfig) -> Self {
+        Self {
+            id,
+            config,
+            outgoing: Session::new(0),
+            incoming: None,
+            helper: Helper::default(),
+            history: History::default(),
+            enabled: false,
+            idle_hold: None,
+            end_of_rib_received: FamilySet::NONE,
+            sent_all: false,
+        }
+    }
+
+    /// Lets the peer connect and accept.
+    pub(crate) fn start(&mut self, env: &mut Env<'_>) {
+        self.enabled = true;
+        self.history.failures = 0;
+        if !self.config.passive {
+            self.idle_hold = Some(env.now + env.jitter.below(START_SPREAD));
+        }
+    }
+
+    /// Ends both connections with this Cease and accepts none until started again.
+    pub(crate) fn stop(&mut self, code: NotificationCode, why: &str, env: &mut Env<'_>) {
+        self.enabled = false;
+        self.idle_hold = None;
+        for place in [Direction::Outgoing, Direction::Incoming] {
+            let notification = Some(code.empty());
+            self.step(place, Input { notification, ..Input::new(Event::ManualStop, why) }, env);
+        }
+    }
+
+    /// Ends both connections without a word, as a restart does.
+    pub(crate) fn abandon(&mut self, env: &mut Env<'_>) {
+        self.enabled = false;
+        for place in [Direction::Outgoing, Direction::Incoming] {
+            self.step(place, Input::new(Event::TcpConnectionFails, "we restart"), env);
+            self.step(place, Input::new(Event::ManualStop, "we restart"), env);
+        }
+        self.idle_hold = None;
+    }
+
+    /// Whether connections are wanted and taken.
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// The neighbour has sent all its routes of a family (RFC 4724 §2).
+    pub(crate) fn end_of_rib(&mut self, family: Family) {
+        self.end_of_rib_received.insert(family);
+        self.helper.end_of_rib(family);
+    }
+
+    /// Whether the neighbour has, since our start, sent all its routes; one that says no
+    /// End-of-RIB, or restarts itself and may be waiting for ours, is not waited for
+    /// (RFC 4724 §4.1).
+    pub(crate) fn has_sent_all(&mut self) -> bool {
+        let received = self.end_of_rib_received;
+        self.sent_all |= self.established().is_some_and(|session| {
+            let theirs = session.theirs.as_ref().and_then(open::graceful_restart);
+            let complete = session.negotiated.families.iter().all(|f| received.contains(f));
+            complete || theirs.is_none_or(|restart| restart.restarted)
+        });
+        self.sent_all
+    }
+
+    /// State of the furthest connection; a passive peer that waits is Active.
+    pub(crate) fn state(&self) -> State {
+        let incoming = self.incoming.as_ref().map_or(State::Idle, |s| s.state);
+        let waiting = if self.enabled && self.config.passive { State::Active } else { State::Idle };
+        self.outgoing.state.max(incoming).max(waiting)
+    }
+
+    /// The Established connection.
+    pub(crate) fn established(&self) -> Option<&Session> {
+        [Some(&self.outgoing), self.incoming.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|session| session.state == State::Established)
+    }
+
+    /// The connection at a place.
+    pub(crate) fn session(&self, place: Direction) -> Option<&Session> {
+        match place {
+            Direction::Outgoing => Some(&self.outgoing),
+            Direction::Incoming => self.incoming.as_ref(),
+        }
+    }
+
+    /// The same, to change it.
+    pub(crate) fn session_mut(&mut self, place: Direction) -> Option<&mut Session> {
+        match place {
+            Direction::Outgoing => Some(&mut self.outgoing),
+            Direction::Incoming => self.incoming.as_mut(),
+        }
+    }
+
+    /// Where a connection is.
+    pub(crate) fn place_of(&self, conn: ConnId) -> Option<Direction> {
+        [Direction::Outgoing, Direction::Incoming]
+            .into_iter()
+            .find(|place| self.session(*place).is_some_and(|s| s.conn == Some(conn)))
+    }
+
+    /// Our attempt to connect succeeded.
+    pub(crate) fn connected(&mut self, local: IpAddr, env: &mut Env<'_>) {
+        self.outgoing.local = Some(local);
+        let input = Input::new(Event::TcpConnectionAcked, "connected");
+        self.step(Direction::Outgoing, input, env);
+    }
+
+    /// The neighbour connected.
+    ///
+    /// # Errors
+    /// An Established session stands against it.
+    pub(crate) fn accept(&mut self, local: IpAddr, env: &mut Env<'_>) -> Result<ConnId, InUse> {
+        self.make_room(env)?;
+        let conn = new_conn(env);
+        let mut session = Session::new(env.identity.as_number);
+        session.conn = Some(conn);
+        session.local = Some(local);
+        self.incoming = Some(session);
+        if self.outgoing.state == State::Idle && !self.config.passive {
+            // Give it time to come up before we try ourselves.
+            self.idle_hold = Some(env.now + env.jitter.apply(CONNECT_RETRY));
+        }
+        for event in [Event::AutomaticStartPassive, Event::TcpConnectionConfirmed] {
+            self.step(Direction::Incoming, Input::new(event, "accepted"), env);
+        }
+        Ok(conn)
+    }
+
+    /// TCP failed or was closed; `words` say how.
+    pub(crate) fn closed(&mut self, place: Direction, words: &str, env: &mut Env<'_>) {
+        self.history.error(words.into(), env.now);
+        self.step(place, Input::new(Event::TcpConnectionFails, words), env);
+    }
+
+    /// Octets came.
+    pub(crate) fn receive(&mut self, place: Direction, octets: &[u8], env: &mut Env<'_>) {
+        let Some(session) = self.session_mut(place) else { return };
+        let conn = session.conn;
+        session.receive(octets);
+        while let Some(session) = self.session_mut(place).filter(|s| s.conn == conn)
+            && let Some(message) = session.next_message()
+        {
+            match message {
+                Ok(message) => self.message(place, message, env),
+                Err(notification) => self.bad_message(place, notification, env),
+            }
+        }
+    }
+
+    /// Fires what is due.
+    pub(crate) fn timeout(&mut self, env: &mut Env<'_>) {
+        for place in [Direction::Outgoing, Direction::Incoming] {
+            while let Some(timer) = self.session_mut(place).and_then(|s| s.timers.expire(env.now)) {
+                self.expired(place, timer, env);
+            }
+        }
+        if self.idle_hold.is_some_and(|at| at <= env.now) {
+            self.idle_hold = None;
+            let incoming = self.incoming.as_ref().map_or(State::Idle, |s| s.state);
+            if incoming < State::OpenConfirm {
+                let input = Input::new(Event::IdleHoldTimerExpires, "time for another attempt");
+                self.step(Direction::Outgoing, input, env);
+            }
+        }
+    }
+
+    /// The earliest deadline with its name.
+    pub(crate) fn next_timeout(&self) -> Option<(Time, &'static str)> {
+        let timers = [Some(&self.outgoing), self.incoming.as_ref()].into_iter().flatten();
+        timers
+            .filter_map(|session| session.timers.next())
+            .map(|(at, timer)| (at, timer.name()))
+            .chain(self.idle_hold.map(|at| (at, "idle hold")))
+            .chain(self.helper.deadline().map(|at| (at, "stale routes")))
+            .min()
+    }
+
+    fn expired(&mut self, place: Direction, timer: Timer, env: &mut Env<'_>) {
+        let hold = self.session(place).and_then(Session::hold_time).unwrap_or(OPEN_HOLD);
+        let (event, words) = match timer {
+            Timer::ConnectRetry => (
+                Event::ConnectRetryTimerExpires,
+                format!("no answer to our connection attempt: is {} there?", self.config.address),
+            ),
+            Timer::Hold => (
+                Event::HoldTimerExpires,
+                format!("nothing heard for {} s (hold time)", hold.as_secs()),
+            ),
+            Timer::Keepalive => (Event::KeepaliveTimerExpires, String::new()),
+            Timer::SendHold => (
+                Event::SendHoldTimerExpires,
+                "the neighbour takes no data: send hold time is over".into(),
+            ),
+        };
+        if timer == Timer::ConnectRetry {
+            self.history.error(words.clone(), env.now);
+        }
+        self.step(place, Input::new(event, words), env);
+    }
+
+    fn message(&mut self, place: Direction, message: Message, env: &mut Env<'_>) {
+        let event = match &message {
+            Message::Open(_) => return self.open(place, message, env),
+            Message::Update(_) | Message::RouteRefresh(_) => Event::UpdateMessage,
+            Message::Keepalive => Event::KeepaliveMessage,
+            Message::Notification(notification) => {
+                self.history.received(notification, env.now);
+                match notification.code {
+                    NotificationCode::UnsupportedVersion => Event::NotificationVersionError,
+                    _ => Event::NotificationMessage,
+                }
+            }
+        };
+        let words = match &message {
+            Message::Notification(notification) => format!("the neighbour says: {notification}"),
+            _ => format!("{} out of place", kind_of(&message)),
+        };
+        self.step(place, Input { message: Some(message), ..Input::new(event, words) }, env);
+    }
+
+    fn open(&mut self, place: Direction, message: Message, env: &mut Env<'_>) {
+        let Message::Open(theirs) = &message else { return };
+        let wanted_as = self.config.as_number;
+        let Some(session) = self.session_mut(place) else { return };
+        if session.state == State::OpenSent {
+            if let Err(refusal) = open::check(theirs, env.identity, wanted_as) {
+                let input = Input {
+                    notification: Some(refusal.notification),
+                    ..Input::new(Event::BgpOpenMessageError, refusal.words)
+                };
+                return self.step(place, input, env);
+            }
+            if let Some(ours) = &session.ours {
+                session.negotiated = Negotiated::new(ours, theirs);
+                session.theirs = Some(theirs.clone());
+            }
+            if let Some(loser) = self.collision(place, env.identity) {
+                let words = "the neighbour's other connection was kept (RFC 4271 §6.8)";
+                self.step(loser, Input::new(Event::OpenCollisionDump, words), env);
+            }
+        }
+        let input = Input { message: Some(message), ..Input::new(Event::BgpOpen, "second OPEN") };
+        self.step(place, input, env);
+    }
+
+    fn bad_message(&mut self, place: Direction, notification: Notification, env: &mut Env<'_>) {
+        let event = match notification.code.code() {
+            1 => Event::BgpHeaderError,
+            2 => Event::BgpOpenMessageError,
+            _ => Event::UpdateMessageError,
+        };
+        let words = format!("the neighbour sent what cannot be read: {notification}");
+        self.step(
+            place,
+            Input { notification: Some(notification), ..Input::new(event, words) },
+            env,
+        );
+    }
+
+    /// One event at one place: the table's next state and actions.
+    fn step(&mut self, place: Direction, input: Input, env: &mut Env<'_>) {
+        let Some(session) = self.session_mut(place) else { return };
+        let before = session.state;
+        let transition = fsm::transition(before, input.event);
+        session.state = transition.next;
+        for action in transition.actions {
+            self.act(place, *action, before, &input, env);
+        }
+        if before != State::Established && transition.next == State::Established {
+            self.won(place, env);
+        }
+        self.settle(env);
+    }
+
+    fn act(
+        &mut self,
+        place: Direction,
+        action: Action,
+        before: State,
+        input: &Input,
+        env: &mut Env<'_>,
+    ) {
+        let now = env.now;
+        let ever_up = self.history.established_count > 0;
+        let Some(session) = self.session_mut(place) else { return };
+        match action {
+            Action::Connect => {
+                let conn = new_conn(env);
+                session.conn = Some(conn);
+                let remote = SocketAddr::new(self.config.address, self.config.port);
+                env.effects.push(Effect::Connect { conn, remote, source: self.config.source });
+            }
+            Action::StartConnectRetry => {
+                session.timers.start(Timer::ConnectRetry, now + env.jitter.apply(CONNECT_RETRY));
+            }
+            Action::StopConnectRetry => session.timers.stop(Timer::ConnectRetry),
+            Action::SendOpen => {
+                let flags = RestartFlags {
+                    restarted: env.restarting && !ever_up,
+                    // A session that broke while we ran did not stop the kernel's forwarding.
+                    forwarding: if ever_up { FamilySet::ALL } else { env.preserved },
+                };
+                let ours = open::ours(env.identity, flags);
+                session.negotiated = Negotiated::before_open(ours.as_number);
+                session.ours = Some(ours.clone());
+                session.send(&Message::Open(ours), now);
+            }
+            Action::SendKeepalive => session.send(&Message::Keepalive, now),
+            Action::Send(notify) => {
+                let notification = notification(notify, before, input);
+                session.send(&Message::Notification(notification.clone()), now);
+                self.history.sent(&notification, &input.words, now);
+            }
+            Action::StartOpenHold => session.timers.start(Timer::Hold, now + OPEN_HOLD),
+            Action::StartHold => match session.hold_time() {
+                Some(hold) => session.timers.start(Timer::Hold, now + hold),
+                None => session.timers.stop(Timer::Hold),
+            },
+            Action::StartKeepalive => {
+                if let Some(interval) = session.keepalive_time() {
+                    session.timers.start(Timer::Keepalive, now + env.jitter.apply(interval));
+                }
+            }
+            Action::SessionUp => self.session_up(place, env),
+            Action::SessionDown => self.session_down(place, input, env),
+            Action::Process => match &input.message {
+                Some(Message::Update(update)) => {
+                    env.effects.push(Effect::Update(Box::new(update.clone())));
+                }
+                Some(Message::RouteRefresh(refresh)) => env.effects.push(Effect::Refresh(*refresh)),
+                _ => {}
+            },
+            Action::Drop => {
+                if let Some((conn, last)) = session.disconnect() {
+                    env.effects.push(Effect::Close { conn, last });
+                }
+                session.timers.stop_all();
+            }
+            Action::ResetFailures => self.history.failures = 0,
+            Action::Damp => self.damp(place, before, input, env),
+        }
+    }
+
+    fn session_up(&mut self, place: Direction, env: &mut Env<'_>) {
+        let Some(session) = self.session(place) else { return };
+        let (Some(theirs), Some(local)) = (session.theirs.clone(), session.local) else { return };
+        let tables = PeerSession {
+            negotiated: session.negotiated.clone(),
+            router_id: theirs.router_id,
+            peer_address: self.config.address,
+            local_address: local,
+            policy: PeerPolicy::default(),
+        };
+        let keep_stale = self.helper.peer_is_back(&theirs, env.now);
+        self.end_of_rib_received = FamilySet::NONE;
+        self.history.came_up(env.now);
+        self.idle_hold = None;
+        env.effects.push(Effect::Up { session: Box::new(tables), keep_stale });
+    }
+
+    fn session_down(&mut self, place: Direction, input: &Input, env: &mut Env<'_>) {
+        let Some(session) = self.session(place) else { return };
+        let (theirs, families) = (session.theirs.clone(), session.negotiated.families);
+        let keep = match (input.event, theirs) {
+            // RFC 4724 §4.2: only a connection that broke without a NOTIFICATION is a restart.
+            (Event::TcpConnectionFails, Some(theirs)) if self.enabled => {
+                self.helper.peer_restarts(&theirs, families, env.now)
+            }
+            _ => self.helper.peer_is_gone(),
+        };
+        if self.history.went_down(env.now) >= STABLE {
+            self.history.failures = 0;
+        }
+        env.effects.push(Effect::Down { keep, reason: input.words.clone() });
+    }
+
+    /// Counts a failure and plans the next attempt, unless another connection is on its way.
+    fn damp(&mut self, place: Direction, before: State, input: &Input, env: &mut Env<'_>) {
+        if !matches!(input.event, Event::OpenCollisionDump | Event::AutomaticStop) {
+            self.history.error(input.words.clone(), env.now);
+        }
+        let other = self.session(place.other()).map_or(State::Idle, |s| s.state);
+        if !self.enabled || other >= State::OpenConfirm {
+            return;
+        }
+        let doubled = 1_u32 << self.history.failures.min(6);
+        self.history.failures = self.history.failures.saturating_add(1);
+        let of_tcp = input.event == Event::TcpConnectionFails && before != State::OpenConfirm;
+        let longest = if of_tcp { MAX_PAUSE_TCP } else { MAX_PAUSE_BGP };
+        if !self.config.passive {
+            let pause = (Duration::from_secs(1) * doubled).min(longest);
+            self.idle_hold = Some(env.now + env.jitter.apply(pause));
+        }
+    }
+
+    /// One connection reached Established: the other one is not needed.
+    fn won(&mut self, place: Direction, env: &mut Env<'_>) {
+        let other = place.other();
+        let Some(session) = self.session(other) else { return };
+        let event = match session.state {
+            State::Idle => return,
+            state if state.is_open() => Event::OpenCollisionDump,
+            _ => Event::AutomaticStop,
+        };
+        self.step(other, Input::new(event, "another connection to the neighbour came up"), env);
+    }
+
+    /// An incoming connection that ended leaves its place; an outgoing one that rests must have a
+    /// reason to: a timer, or the other connection.
+    fn settle(&mut self, env: &mut Env<'_>) {
+        if self.incoming.as_ref().is_some_and(|session| session.conn.is_none()) {
+            self.incoming = None;
+        }
+        let active = self.enabled && !self.config.passive && self.incoming.is_none();
+        if active && self.outgoing.state == State::Idle && self.idle_hold.is_none() {
+            self.idle_hold = Some(env.now + env.jitter.apply(CONNECT_RETRY));
+        }
+    }
+}
+
+fn new_conn(env: &mut Env<'_>) -> ConnId {
+    *env.next_conn += 1;
+    ConnId(*env.next_conn)
+}
+
+/// The NOTIFICATION that an action means.
+fn notification(notify: Notify, state: State, input: &Input) -> Notification {
+    let code = match notify {
+        Notify::Cease | Notify::Received => {
+            let given = input.notification.clone();
+            return given.unwrap_or_else(|| NotificationCode::CeaseUnspecific.empty());
+        }
+        Notify::Collision => NotificationCode::ConnectionCollision,
+        Notify::HoldTimer => NotificationCode::HoldTimerExpired,
+        Notify::SendHoldTimer => NotificationCode::SendHoldTimerExpired,
+        Notify::Fsm => match state {
+            State::OpenSent => NotificationCode::UnexpectedInOpenSent,
+            State::OpenConfirm => NotificationCode::UnexpectedInOpenConfirm,
+            State::Established => NotificationCode::UnexpectedInEstablished,
+            _ => NotificationCode::FsmUnspecific,
+        },
+    };
+    code.empty()
+}
+
+fn kind_of(message: &Message) -> &'static str {
+    match message {
+        Message::Open(_) => "OPEN",
+        Message::Update(_) => "UPDATE",
+        Message::Notification(_) => "NOTIFICATION",
+        Message::Keepalive => "KEEPALIVE",
+        Message::RouteRefresh(_) => "ROUTE-REFRESH",
+    }
+}

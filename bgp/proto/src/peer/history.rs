@@ -1,0 +1,54 @@
+//! What happened to a peer, for its status and for the pause between attempts.
+
+use std::time::Duration;
+
+use crate::message::Notification;
+use crate::speaker::status::ErrorStatus;
+use crate::timer::Time;
+
+/// Counters and last words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct History {
+    /// When the session came up or went down last.
+    pub(crate) since: Time,
+    /// How often it came up.
+    pub(crate) established_count: u64,
+    /// How often it went down.
+    pub(crate) flaps: u64,
+    /// Failures since the last session that lasted: ConnectRetryCounter (RFC 4271 §8.1.1).
+    pub(crate) failures: u32,
+    /// The latest error of any kind.
+    pub(crate) last_error: Option<ErrorStatus>,
+    /// The latest NOTIFICATION that came.
+    pub(crate) last_received: Option<ErrorStatus>,
+    /// The latest NOTIFICATION that we sent.
+    pub(crate) last_sent: Option<ErrorStatus>,
+}
+
+impl History {
+    pub(crate) fn came_up(&mut self, now: Time) {
+        self.since = now;
+        self.established_count += 1;
+    }
+
+    /// Returns how long the session was up.
+    pub(crate) fn went_down(&mut self, now: Time) -> Duration {
+        self.flaps += 1;
+        let lasted = now.saturating_since(self.since);
+        self.since = now;
+        lasted
+    }
+
+    pub(crate) fn error(&mut self, message: String, at: Time) {
+        self.last_error = Some(ErrorStatus { message, at });
+    }
+
+    pub(crate) fn received(&mut self, notification: &Notification, at: Time) {
+        self.last_received = Some(ErrorStatus { message: notification.to_string(), at });
+    }
+
+    /// `words` say more than the code does: what exactly was wrong.
+    pub(crate) fn sent(&mut self, notification: &Notification, words: &str, at: Time) {
+        self.last_sent = Some(ErrorStatus { message: format!("{notification}: {words}"), at });
+    }
+}

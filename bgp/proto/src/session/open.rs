@@ -1,0 +1,125 @@
+//! OPEN: what we say, and whether what came is acceptable (RFC 4271 §6.2, RFC 4724 §3).
+
+use crate::capability::{Capability, GracefulRestart, RestartFamily};
+use crate::family::{Family, FamilySet};
+use crate::message::{Notification, NotificationCode, Open};
+use crate::speaker::command::Identity;
+
+/// Our graceful restart flags on one session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RestartFlags {
+    /// R: we have just restarted.
+    pub(crate) restarted: bool,
+    /// F: forwarding went on meanwhile.
+    pub(crate) forwarding: FamilySet,
+}
+
+/// An OPEN that is not acceptable.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// What to answer.
+    pub(crate) notification: Notification,
+    /// Why, for the operator.
+    pub(crate) words: String,
+}
+
+/// Our OPEN.
+pub(crate) fn ours(identity: &Identity, flags: RestartFlags) -> Open {
+    let mut capabilities: Vec<_> =
+        Family::ALL.into_iter().map(|f| Capability::Multiprotocol(f.afi_safi())).collect();
+    capabilities.push(Capability::RouteRefresh);
+    capabilities.push(Capability::FourOctetAs(identity.as_number));
+    capabilities.push(Capability::GracefulRestart(GracefulRestart {
+        restarted: flags.restarted,
+        notification: false,
+        restart_time: identity.restart_time.min(MAX_RESTART_TIME),
+        families: Family::ALL
+            .into_iter()
+            .map(|f| RestartFamily {
+                family: f.afi_safi(),
+                forwarding: flags.forwarding.contains(f),
+            })
+            .collect(),
+    }));
+    Open {
+        as_number: identity.as_number,
+        hold_time: identity.hold_time,
+        router_id: identity.router_id,
+        capabilities,
+    }
+}
+
+/// The field has twelve bits (RFC 4724 §3).
+pub(crate) const MAX_RESTART_TIME: u16 = 4095;
+
+/// Checks that need our configuration; the decoder has done the others.
+pub(crate) fn check(theirs: &Open, identity: &Identity, wanted_as: u32) -> Result<(), Refusal> {
+    if theirs.as_number != wanted_as {
+        return Err(Refusal {
+            notification: NotificationCode::BadPeerAs.empty(),
+            words: format!(
+                "the neighbour is in AS {}, but the peer is configured with AS {wanted_as}: check \
+                 the AS number of both sides",
+                theirs.as_number
+            ),
+        });
+    }
+    let internal = wanted_as == identity.as_number;
+    if internal && theirs.router_id == identity.router_id {
+        return Err(Refusal {
+            notification: NotificationCode::BadBgpIdentifier.empty(),
+            words: format!(
+                "the neighbour has our own BGP identifier {}: give each speaker of the AS its own",
+                theirs.router_id
+            ),
+        });
+    }
+    Ok(())
+}
+
+/// The graceful restart capability of an OPEN; the last one counts (RFC 4724 §3).
+pub(crate) fn graceful_restart(open: &Open) -> Option<&GracefulRestart> {
+    open.capabilities.iter().rev().find_map(|capability| match capability {
+        Capability::GracefulRestart(restart) => Some(restart),
+        _ => None,
+    })
+}
+
+/// Families of a graceful restart capability; with `forwarding`, only those with the F bit.
+pub(crate) fn restart_families(restart: &GracefulRestart, forwarding: bool) -> FamilySet {
+    restart
+        .families
+        .iter()
+        .filter(|entry| entry.forwarding || !forwarding)
+        .filter_map(|entry| entry.family.family())
+        .collect()
+}
+
+/// What both sides agreed on, in words.
+pub(crate) fn capabilities_in_words(ours: &Open, theirs: &Open) -> Vec<String> {
+    let shared = |wanted: &Capability| ours.capabilities.contains(wanted);
+    let mut words = Vec::new();
+    for capability in &theirs.capabilities {
+        match capability {
+            Capability::Multiprotocol(pair) if shared(capability) => {
+                words.extend(pair.family().map(|family| family.to_string()));
+            }
+            Capability::RouteRefresh => words.push("route refresh".into()),
+            Capability::FourOctetAs(_) => words.push("four-octet AS".into()),
+            Capability::GracefulRestart(restart) => {
+                let families: Vec<_> =
+                    restart_families(restart, false).iter().map(|f| f.to_string()).collect();
+                words.push(match families.is_empty() {
+                    true => "graceful restart (helper only)".into(),
+                    false => format!(
+                        "graceful restart ({}, {} s)",
+                        families.join(", "),
+                        restart.restart_time
+                    ),
+                });
+            }
+            _ => {}
+        }
+    }
+    words
+}

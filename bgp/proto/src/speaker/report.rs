@@ -1,0 +1,85 @@
+//! The snapshot for operators.
+
+use super::Speaker;
+use super::command::PeerName;
+use super::status::{FamilyStatus, PeerStatus, SessionStatus, SpeakerStatus};
+use crate::family::Family;
+use crate::peer::Peer;
+use crate::session::Session;
+use crate::session::open::capabilities_in_words;
+
+impl Speaker {
+    /// Everything that `brindlectl bgp` shows.
+    pub fn status(&self) -> SpeakerStatus {
+        SpeakerStatus {
+            identity: self.identity.as_ref().map(|i| (i.as_number, i.router_id)),
+            restarting: self.deferral.is_restarting(),
+            in_sync: self.deferral.is_in_sync(),
+            converged: self.deferral.has_converged(),
+            originated: self.rib.originated().collect(),
+            learned: self.rib.learned_prefixes(),
+            refused_connections: self.refused,
+            peers: self.peers.iter().map(|(name, peer)| self.peer_status(name, peer)).collect(),
+        }
+    }
+
+    fn peer_status(&self, name: &PeerName, peer: &Peer) -> PeerStatus {
+        let history = &peer.history;
+        PeerStatus {
+            name: name.clone(),
+            address: peer.config.address,
+            port: peer.config.port,
+            as_number: peer.config.as_number,
+            passive: peer.config.passive,
+            state: peer.state(),
+            since: history.since,
+            established_count: history.established_count,
+            flaps: history.flaps,
+            failures: history.failures,
+            idle_because: self.idle_because(name, peer),
+            last_error: history.last_error.clone(),
+            last_received_notification: history.last_received.clone(),
+            last_sent_notification: history.last_sent.clone(),
+            session: peer.established().and_then(session_status),
+            families: self.family_status(peer),
+            stale_until: peer.helper.deadline(),
+        }
+    }
+
+    fn family_status(&self, peer: &Peer) -> Vec<FamilyStatus> {
+        let status = |family| {
+            let counts = self.rib.counts(peer.id, family);
+            FamilyStatus {
+                family,
+                received: counts.received,
+                accepted: counts.accepted,
+                stale: counts.stale,
+                advertised: counts.advertised,
+                end_of_rib_received: counts.end_of_rib_received,
+                end_of_rib_sent: counts.end_of_rib_sent,
+                disabled: counts.disabled,
+            }
+        };
+        Family::ALL.into_iter().map(status).collect()
+    }
+
+    /// Why a peer does not even try.
+    fn idle_because(&self, name: &PeerName, peer: &Peer) -> Option<String> {
+        if self.identity.is_none() {
+            return Some("this node has no AS and router id yet".into());
+        }
+        let owner = self.owner_of(peer.config.address)?;
+        (owner != *name).then(|| format!("peer {owner} has the same address"))
+    }
+}
+
+fn session_status(session: &Session) -> Option<SessionStatus> {
+    let (ours, theirs) = (session.ours.as_ref()?, session.theirs.as_ref()?);
+    Some(SessionStatus {
+        local_address: session.local?,
+        router_id: theirs.router_id,
+        hold_time: session.negotiated.hold_time,
+        keepalive_time: session.negotiated.hold_time / 3,
+        capabilities: capabilities_in_words(ours, theirs),
+    })
+}

@@ -1,0 +1,180 @@
+//! One TCP connection: a task that owns the socket and moves octets both ways.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use brindle_bgp_proto::session::ConnId;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+
+/// Chunks that may wait to be written; an UPDATE is a chunk.
+const WRITE_CHUNKS: usize = 64;
+/// Octets read at once.
+const READ_CHUNK: usize = 16 * 1024;
+/// How long a closed connection may take to write its last words.
+const LINGER: Duration = Duration::from_millis(800);
+/// DSCP CS6, network control, in the upper six bits (RFC 4594 §3.1).
+const TOS_CS6: u32 = 48 << 2;
+
+/// How a connection comes to be.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// We open it.
+    Connect { remote: SocketAddr, source: Option<IpAddr> },
+    /// The neighbour opened it.
+    Accepted(TcpStream),
+}
+
+/// What a connection tells the driver.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// TCP is up; our address on it.
+    Connected(IpAddr),
+    /// Octets came.
+    Octets(Vec<u8>),
+    /// There is room to write again.
+    Writable,
+    /// It is over, and why. Nothing comes after.
+    Closed(String),
+}
+
+/// The driver's end of a connection. Dropping it writes what is queued and closes.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    octets: mpsc::Sender<Vec<u8>>,
+    _open: oneshot::Sender<()>,
+}
+
+impl Connection {
+    /// Starts the task of a connection.
+    pub(crate) fn start(
+        conn: ConnId,
+        origin: Origin,
+        reports: mpsc::Sender<(ConnId, Report)>,
+        tasks: &mut tokio::task::JoinSet<()>,
+    ) -> Self {
+        let (octets, to_write) = mpsc::channel(WRITE_CHUNKS);
+        let (_open, dropped) = oneshot::channel();
+        tasks.spawn(run(Task { conn, reports, to_write }, origin, dropped));
+        Self { octets, _open }
+    }
+
+    /// A place in the write queue, if there is one.
+    pub(crate) fn room(&self) -> Option<mpsc::Permit<'_, Vec<u8>>> {
+        self.octets.try_reserve().ok()
+    }
+}
+
+struct Task {
+    conn: ConnId,
+    reports: mpsc::Sender<(ConnId, Report)>,
+    to_write: mpsc::Receiver<Vec<u8>>,
+}
+
+async fn run(mut task: Task, origin: Origin, dropped: oneshot::Receiver<()>) {
+    let (conn, reports) = (task.conn, task.reports.clone());
+    let overdue = async {
+        // The sender is never used, only dropped.
+        let _ = dropped.await;
+        tokio::time::sleep(LINGER).await;
+    };
+    let words = tokio::select! {
+        words = task.converse(origin) => words,
+        () = overdue => return,
+    };
+    // The driver may be gone: then nobody needs to know.
+    let _ = reports.send((conn, Report::Closed(words))).await;
+}
+
+impl Task {
+    /// The whole life of the connection; returns why it ended.
+    async fn converse(&mut self, origin: Origin) -> String {
+        let stream = match origin {
+            Origin::Accepted(stream) => stream,
+            Origin::Connect { remote, source } => match connect(remote, source).await {
+                Ok(stream) => stream,
+                Err(error) => return format!("cannot connect to {remote}: {error}"),
+            },
+        };
+        if let Err(error) = prepare(&stream) {
+            return format!("cannot set socket options: {error}");
+        }
+        match stream.local_addr() {
+            Ok(local) => self.report(Report::Connected(local.ip())).await,
+            Err(error) => return format!("connection lost: {error}"),
+        }
+        let (read, write) = stream.into_split();
+        let reports = self.reports.clone();
+        tokio::select! {
+            words = reading(self.conn, read, &reports) => words,
+            words = self.writing(write) => words,
+        }
+    }
+
+    /// Writes until the driver drops its end, then says FIN.
+    async fn writing(&mut self, mut write: OwnedWriteHalf) -> String {
+        let mut was_full = false;
+        while let Some(octets) = self.to_write.recv().await {
+            was_full |= self.to_write.len() + 1 == WRITE_CHUNKS;
+            if let Err(error) = write.write_all(&octets).await {
+                return format!("connection lost: {error}");
+            }
+            if was_full && self.to_write.is_empty() {
+                was_full = false;
+                self.report(Report::Writable).await;
+            }
+        }
+        match write.shutdown().await {
+            // Read on until the neighbour closes too: closing over unread octets would make the
+            // kernel send RST, and the neighbour might never see our last words.
+            Ok(()) => std::future::pending().await,
+            Err(error) => format!("connection lost: {error}"),
+        }
+    }
+
+    async fn report(&self, report: Report) {
+        // The driver may be gone: then nobody needs to know.
+        let _ = self.reports.send((self.conn, report)).await;
+    }
+}
+
+async fn reading(
+    conn: ConnId,
+    mut read: OwnedReadHalf,
+    reports: &mpsc::Sender<(ConnId, Report)>,
+) -> String {
+    let mut buffer = vec![0; READ_CHUNK];
+    loop {
+        let octets = match read.read(&mut buffer).await {
+            Ok(0) => return "the neighbour closed the connection".into(),
+            Ok(len) => buffer[..len].to_vec(),
+            Err(error) => return format!("connection lost: {error}"),
+        };
+        if reports.send((conn, Report::Octets(octets))).await.is_err() {
+            return "the speaker has stopped".into();
+        }
+    }
+}
+
+async fn connect(remote: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(remote), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    TcpSocket::from_std_stream(socket.into()).connect(remote).await
+}
+
+/// Messages are whole and urgent: no Nagle, network control class.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    match stream.local_addr()? {
+        SocketAddr::V4(_) => socket.set_tos_v4(TOS_CS6),
+        SocketAddr::V6(_) => socket.set_tclass_v6(TOS_CS6),
+    }
+}

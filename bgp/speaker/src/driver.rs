@@ -1,0 +1,210 @@
+//! The loop that feeds the speaker and does what it asks.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use brindle_bgp_proto::session::ConnId;
+use brindle_bgp_proto::speaker::{Command, Config, Event, Io, Speaker};
+use brindle_bgp_proto::timer::Time;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::connection::{Connection, Origin, Report};
+use crate::listener::Listeners;
+use crate::{Request, Status};
+
+/// Reports of connections that may wait; a full channel stops reading from the sockets.
+const REPORTS: usize = 256;
+/// Accepted connections that may wait.
+const ACCEPTED: usize = 64;
+/// How often a port that could not be had is tried again.
+const LISTEN_RETRY: Duration = Duration::from_secs(5);
+/// How long last words may take when the speaker stops.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Runs a speaker until it is stopped or all senders of requests are gone.
+pub(crate) async fn run(
+    config: Config,
+    mut requests: mpsc::Receiver<Request>,
+    events: mpsc::Sender<Event>,
+) {
+    let (reports, mut from_connections) = mpsc::channel(REPORTS);
+    let (accepted, mut from_listeners) = mpsc::channel(ACCEPTED);
+    let mut driver = Driver {
+        start: Instant::now(),
+        speaker: Speaker::new(config),
+        connections: BTreeMap::new(),
+        tasks: JoinSet::new(),
+        reports,
+        accepted,
+        port: None,
+        listeners: Listeners::default(),
+        listen_again: None,
+    };
+    while !driver.speaker.is_stopped() {
+        let deadline = driver.next_deadline();
+        tokio::select! {
+            request = requests.recv() => match request {
+                Some(request) => driver.request(request),
+                None => driver.command(Command::Stop { graceful: true }),
+            },
+            Some((conn, report)) = from_connections.recv() => driver.report(conn, report),
+            Some((stream, remote)) = from_listeners.recv() => driver.accepted(stream, remote),
+            () = sleep_until(deadline) => driver.timeout().await,
+            permit = events.reserve(), if driver.speaker.has_events() => match permit {
+                Ok(permit) => driver.event(permit),
+                Err(_) => driver.command(Command::Stop { graceful: true }),
+            },
+            Some(_) = driver.tasks.join_next(), if !driver.tasks.is_empty() => {}
+        }
+        driver.pump().await;
+    }
+    driver.connections.clear();
+    let ended = async { while driver.tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(FAREWELL, ended).await.is_err() {
+        tracing::warn!("some BGP connections did not take our last words");
+    }
+}
+
+struct Driver {
+    start: Instant,
+    speaker: Speaker,
+    connections: BTreeMap<ConnId, Connection>,
+    tasks: JoinSet<()>,
+    reports: mpsc::Sender<(ConnId, Report)>,
+    accepted: mpsc::Sender<(TcpStream, SocketAddr)>,
+    port: Option<u16>,
+    listeners: Listeners,
+    listen_again: Option<Instant>,
+}
+
+impl Driver {
+    fn now(&self) -> Time {
+        Time::since_start(self.start.elapsed())
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let timer = self.speaker.poll_timeout().map(|(at, _)| self.start + at.elapsed());
+        timer.into_iter().chain(self.listen_again).min()
+    }
+
+    fn request(&mut self, request: Request) {
+        match request {
+            Request::Command(command) => self.command(command),
+            Request::Status(answer) => {
+                // Who asked may have gone away meanwhile.
+                let _ = answer.send(self.status());
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        if let Err(error) = self.speaker.handle_command(command, self.now()) {
+            tracing::error!("{error}");
+        }
+    }
+
+    fn event(&mut self, permit: mpsc::Permit<'_, Event>) {
+        if let Some(event) = self.speaker.poll_event() {
+            permit.send(event);
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            speaker: self.speaker.status(),
+            listening: self.listeners.addresses.clone(),
+            listen_error: self.listeners.error.clone(),
+            uptime: self.start.elapsed().as_secs_f64(),
+        }
+    }
+
+    fn report(&mut self, conn: ConnId, report: Report) {
+        if !self.connections.contains_key(&conn) {
+            return;
+        }
+        let now = self.now();
+        match report {
+            Report::Connected(local) => self.speaker.handle_connected(conn, local, now),
+            Report::Octets(octets) => self.speaker.handle_bytes(conn, &octets, now),
+            Report::Writable => {}
+            Report::Closed(words) => {
+                self.connections.remove(&conn);
+                self.speaker.handle_closed(conn, &words, now);
+            }
+        }
+    }
+
+    fn accepted(&mut self, stream: TcpStream, remote: SocketAddr) {
+        let Ok(local) = stream.local_addr() else { return };
+        match self.speaker.handle_accepted(remote.ip(), local.ip(), self.now()) {
+            Ok(conn) => self.connect(conn, Origin::Accepted(stream)),
+            Err(refusal) => tracing::info!(peer = %remote, "connection refused: {refusal}"),
+        }
+    }
+
+    async fn timeout(&mut self) {
+        if self.listen_again.is_some_and(|at| at <= Instant::now()) {
+            self.listen().await;
+        }
+        self.speaker.handle_timeout(self.now());
+    }
+
+    /// Does what the speaker asks until it asks no more.
+    async fn pump(&mut self) {
+        while let Some(io) = self.speaker.poll_io() {
+            match io {
+                Io::Connect { conn, remote, source } => {
+                    self.connect(conn, Origin::Connect { remote, source });
+                }
+                Io::Close { conn, last } => self.close(conn, last),
+                Io::Listen(port) => {
+                    self.port = port;
+                    self.listen().await;
+                }
+            }
+        }
+        let now = self.now();
+        for (conn, connection) in &self.connections {
+            while let Some(room) = connection.room()
+                && let Some(octets) = self.speaker.poll_transmit(*conn, now)
+            {
+                room.send(octets);
+            }
+        }
+    }
+
+    fn connect(&mut self, conn: ConnId, origin: Origin) {
+        let connection = Connection::start(conn, origin, self.reports.clone(), &mut self.tasks);
+        self.connections.insert(conn, connection);
+    }
+
+    fn close(&mut self, conn: ConnId, last: Vec<u8>) {
+        if let Some(connection) = self.connections.remove(&conn)
+            && !last.is_empty()
+            && let Some(room) = connection.room()
+        {
+            room.send(last);
+        }
+    }
+
+    async fn listen(&mut self) {
+        self.listeners.close().await;
+        if let Some(port) = self.port {
+            self.listeners = Listeners::open(port, &self.accepted);
+        }
+        self.listen_again = self.listeners.error.as_ref().map(|error| {
+            tracing::error!("{error}; trying again in {} s", LISTEN_RETRY.as_secs());
+            Instant::now() + LISTEN_RETRY
+        });
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,82 @@
+//! Listening sockets: one a family, on all addresses.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// Connections that may wait to be accepted: all nodes of a cluster may come at once.
+const BACKLOG: i32 = 4096;
+/// Pause after accept failed for lack of something.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The listening sockets.
+#[derive(Debug, Default)]
+pub(crate) struct Listeners {
+    tasks: JoinSet<()>,
+    /// Where connections are accepted.
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// What went wrong.
+    pub(crate) error: Option<String>,
+}
+
+impl Listeners {
+    /// Listens on this port of all IPv4 and all IPv6 addresses.
+    pub(crate) fn open(port: u16, accepted: &mpsc::Sender<(TcpStream, SocketAddr)>) -> Self {
+        let mut listeners = Self::default();
+        for address in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
+            let address = SocketAddr::new(address, port);
+            match listen(address) {
+                Ok(listener) => {
+                    listeners.addresses.push(address);
+                    listeners.tasks.spawn(accept(listener, accepted.clone()));
+                }
+                // A kernel without IPv6 is no error.
+                Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
+                Err(error) => {
+                    listeners.error = Some(format!("cannot listen on {address}: {error}"));
+                }
+            }
+        }
+        listeners
+    }
+
+    /// Closes the sockets; when this returns, their port is free.
+    pub(crate) async fn close(&mut self) {
+        self.tasks.shutdown().await;
+        self.addresses.clear();
+        self.error = None;
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+async fn accept(listener: TcpListener, accepted: mpsc::Sender<(TcpStream, SocketAddr)>) {
+    loop {
+        match listener.accept().await {
+            Ok(connection) => {
+                if accepted.send(connection).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a BGP connection");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
