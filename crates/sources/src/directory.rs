@@ -35,7 +35,7 @@ use std::sync::Arc;
 use brindle_model::cluster::Update;
 
 pub use store::Store;
-pub use watch::{DirectorySource, OpenError, RunError, StopHandle};
+pub use watch::{Control, ControlError, DirectorySource, OpenError, RunError};
 
 use crate::object::ObjectKey;
 use crate::report::{FileReport, ObjectReport};
@@ -47,6 +47,8 @@ pub enum Event {
     Changes(Changes),
     /// Everything that stood in the folder when the source was opened has been told. Sent once.
     InSync,
+    /// Every change that was made before a [`Control::barrier`] has been told; one for each call.
+    Barrier,
 }
 
 /// Inputs and reports that are different now; each object and file at most once, sorted.

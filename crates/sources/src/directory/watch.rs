@@ -1,7 +1,7 @@
 //! Following a folder with inotify.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
@@ -31,14 +31,24 @@ pub struct DirectorySource {
     folders: HashMap<WatchDescriptor, PathBuf>,
     watches: BTreeMap<PathBuf, WatchDescriptor>,
     store: Store,
-    /// Readable once the source is to stop.
-    stop: UnixStream,
-    stopper: UnixStream,
+    /// Where orders come in, one byte each.
+    orders: UnixStream,
+    orderer: UnixStream,
 }
 
-/// Ends a [`DirectorySource`] from another thread.
+/// Orders to a running [`DirectorySource`] from another thread.
 #[derive(Debug)]
-pub struct StopHandle(UnixStream);
+pub struct Control(UnixStream);
+
+/// End.
+const STOP: u8 = 0;
+/// Say when everything written before has been told.
+const BARRIER: u8 = 1;
+
+/// The source takes no orders: it has ended, or so many wait that there is no room.
+#[derive(Debug, thiserror::Error)]
+#[error("the folder source takes no orders")]
+pub struct ControlError(#[source] io::Error);
 
 /// A folder cannot be followed.
 #[derive(Debug, thiserror::Error)]
@@ -55,9 +65,9 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
-    /// The handle that stops the source cannot be made.
+    /// The handle that controls the source cannot be made.
     #[error("cannot create a socket pair")]
-    Stop(#[source] io::Error),
+    Control(#[source] io::Error),
 }
 
 /// A folder can no longer be followed. What was told of it stays true as far as anybody knows.
@@ -78,7 +88,7 @@ pub enum RunError {
     /// Events cannot be read.
     #[error("cannot read inotify events")]
     Events(#[source] io::Error),
-    /// The handle that stops the source cannot be made.
+    /// Neither events nor orders can be waited for.
     #[error("cannot wait for inotify events")]
     Wait(#[source] io::Error),
 }
@@ -94,12 +104,20 @@ struct Pending {
     vanished: BTreeMap<PathBuf, Instant>,
 }
 
-impl StopHandle {
+impl Control {
     /// Ends the source; [`DirectorySource::run`] returns soon.
     pub fn stop(&self) {
-        // It fails only if the source is gone, or if it has been told so often before that the
-        // socket is full.
-        let _ = (&self.0).write(&[0]);
+        // It fails only if the source is gone, or has so many orders that the end is among them.
+        let _ = (&self.0).write(&[STOP]);
+    }
+
+    /// Asks for one [`Event::Barrier`], which comes when every change that was made to the folder
+    /// before this call has been told.
+    ///
+    /// # Errors
+    /// The source has ended, or has more orders than it can hold.
+    pub fn barrier(&self) -> Result<(), ControlError> {
+        (&self.0).write_all(&[BARRIER]).map_err(ControlError)
     }
 }
 
@@ -111,16 +129,16 @@ impl DirectorySource {
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, OpenError> {
         let root = root.into();
         let inotify = Inotify::init().map_err(OpenError::Inotify)?;
-        let (stop, stopper) = UnixStream::pair().map_err(OpenError::Stop)?;
-        stopper.set_nonblocking(true).map_err(OpenError::Stop)?;
+        let (orders, orderer) = UnixStream::pair().map_err(OpenError::Control)?;
+        orderer.set_nonblocking(true).map_err(OpenError::Control)?;
         let mut source = Self {
             root,
             inotify,
             folders: HashMap::new(),
             watches: BTreeMap::new(),
             store: Store::default(),
-            stop,
-            stopper,
+            orders,
+            orderer,
         };
         match source.watch(Path::new("")) {
             Ok(()) => Ok(source),
@@ -128,16 +146,16 @@ impl DirectorySource {
         }
     }
 
-    /// A handle that ends [`Self::run`].
+    /// A handle for orders while [`Self::run`] runs.
     ///
     /// # Errors
     /// The process has no file descriptor left.
-    pub fn stop_handle(&self) -> io::Result<StopHandle> {
-        self.stopper.try_clone().map(StopHandle)
+    pub fn control(&self) -> io::Result<Control> {
+        self.orderer.try_clone().map(Control)
     }
 
     /// Tells what stands in the folder, then [`Event::InSync`], then every change, until `emit`
-    /// breaks or a [`StopHandle`] says so. Blocks; give it a thread of its own.
+    /// breaks or a [`Control`] says so. Blocks; give it a thread of its own.
     ///
     /// # Errors
     /// The folder can no longer be followed.
@@ -147,11 +165,21 @@ impl DirectorySource {
             return Ok(());
         }
         let mut pending = Pending::default();
-        while self.wait(pending.deadline())? {
+        let mut barriers = 0;
+        while let Some(more) = self.wait(pending.deadline())? {
+            barriers += more;
+            // What was written before a barrier was asked for is in the kernel's queue by now.
             self.collect(&mut pending)?;
             self.handle(&mut pending)?;
             if self.tell(&mut emit).is_break() {
                 break;
+            }
+            if pending.is_empty() {
+                for _ in 0..std::mem::take(&mut barriers) {
+                    if emit(Event::Barrier).is_break() {
+                        return Ok(());
+                    }
+                }
             }
         }
         Ok(())
@@ -162,8 +190,9 @@ impl DirectorySource {
         if changes.is_empty() { Flow::Continue(()) } else { emit(Event::Changes(changes)) }
     }
 
-    /// Waits for events, at most until `deadline`. False if the source is to stop.
-    fn wait(&self, deadline: Option<Instant>) -> Result<bool, RunError> {
+    /// Waits for events and orders, at most until `deadline`. Returns how many barriers were asked
+    /// for; nothing if the source is to stop.
+    fn wait(&self, deadline: Option<Instant>) -> Result<Option<usize>, RunError> {
         let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
             // Rounded up, so that the deadline has passed when the wait has.
             let left =
@@ -172,11 +201,16 @@ impl DirectorySource {
         });
         let mut fds = [
             PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.stop.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.orders.as_fd(), PollFlags::POLLIN),
         ];
         match poll(&mut fds, timeout) {
-            Ok(_) => Ok(fds[1].any() != Some(true)),
-            Err(Errno::EINTR) => Ok(true),
+            Ok(_) if fds[1].any() == Some(true) => {
+                let mut orders = [STOP; 64];
+                let read = (&self.orders).read(&mut orders).map_err(RunError::Wait)?;
+                let stop = orders[..read].contains(&STOP);
+                Ok((!stop).then_some(read))
+            }
+            Ok(_) | Err(Errno::EINTR) => Ok(Some(0)),
             Err(error) => Err(RunError::Wait(error.into())),
         }
     }
@@ -314,6 +348,11 @@ impl DirectorySource {
 }
 
 impl Pending {
+    /// Whether everything has been handled.
+    fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.folders.is_empty() && self.vanished.is_empty()
+    }
+
     /// When the next vanished file is to be believed gone.
     fn deadline(&self) -> Option<Instant> {
         self.vanished.values().min().copied()
