@@ -8,8 +8,11 @@
 //!   backend's idiom, with [`ruleset::evaluate`] as its meaning;
 //! - **routing** ([`routing`]): what the BGP speaker and the kernel's route table must hold.
 //!
+//! [`admin`] holds what an agent and `brindlectl` say to each other.
+//!
 //! [`packet`] and [`verdict`] are the only types that the compiler's world shares with the oracle.
 
+pub mod admin;
 pub mod cluster;
 pub mod labels;
 pub mod net;
