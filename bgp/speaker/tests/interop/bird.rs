@@ -1,0 +1,107 @@
+//! BIRD 2 as the router.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use brindle_lab::process::{Daemon, wait_until};
+
+use crate::world::{PATIENCE, World};
+
+/// Two routes of its own, one a family.
+const STATICS: &str = "
+protocol device { }
+protocol static s4 { ipv4; route 10.200.0.0/24 blackhole; }
+protocol static s6 { ipv6; route fd20::/64 blackhole; }
+";
+
+/// A running BIRD.
+pub struct Bird {
+    daemon: Daemon,
+    socket: PathBuf,
+}
+
+/// One path as BIRD shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Path {
+    pub next_hop: String,
+    pub as_path: String,
+    pub local_pref: String,
+}
+
+impl Bird {
+    /// Starts BIRD with these protocols beside its two static routes.
+    pub fn start(world: &World, protocols: &str) -> Result<Self> {
+        let (config, socket) = (world.dir.path().join("bird.conf"), world.dir.path().join("ctl"));
+        let log = world.dir.path().join("bird.log");
+        std::fs::write(
+            &config,
+            format!(
+                "log \"{}\" all;\nrouter id 10.77.0.2;\n{STATICS}{protocols}",
+                world.dir.path().join("protocol.log").display()
+            ),
+        )?;
+        let mut command = world.router.command("bird");
+        command.arg("-f").arg("-c").arg(&config).arg("-s").arg(&socket);
+        let bird = Self { daemon: Daemon::start("bird", command, &log)?, socket };
+        wait_until(PATIENCE, "bird to answer", || Ok(bird.ask("show status").is_ok()))
+            .with_context(|| std::fs::read_to_string(&log).unwrap_or_default())?;
+        Ok(bird)
+    }
+
+    /// A protocol `node` towards our IPv4 or IPv6 address; `more` goes into its block.
+    pub fn neighbour(local: &str, us: &str, ases: (u32, u32), more: &str) -> String {
+        let (their_as, our_as) = ases;
+        format!(
+            "protocol bgp node {{
+               local {local} as {their_as}; neighbor {us} as {our_as};
+               connect delay time 0; connect retry time 1; error wait time 1, 2;
+               {more}
+               ipv4 {{ import all; export where source = RTS_STATIC; }};
+               ipv6 {{ import all; export where source = RTS_STATIC; }};
+             }}\n"
+        )
+    }
+
+    pub fn ask(&self, question: &str) -> Result<String> {
+        let output =
+            Command::new("birdc").arg("-s").arg(&self.socket).args(question.split(' ')).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() && !text.contains("Network not found") {
+            bail!("birdc {question}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(text)
+    }
+
+    /// The path that we gave it for a prefix.
+    pub fn path(&self, prefix: &str) -> Result<Option<Path>> {
+        let text = self.ask(&format!("show route for {prefix} protocol node all"))?;
+        if !text.lines().any(|line| line.starts_with(&format!("{prefix} "))) {
+            return Ok(None);
+        }
+        let value = |key: &str| {
+            let line = text.lines().find_map(|line| line.trim().strip_prefix(key));
+            line.unwrap_or_default().trim().to_owned()
+        };
+        Ok(Some(Path {
+            next_hop: value("BGP.next_hop:"),
+            as_path: value("BGP.as_path:"),
+            local_pref: value("BGP.local_pref:"),
+        }))
+    }
+
+    pub fn until_path(&self, prefix: &str) -> Result<Path> {
+        let mut path = None;
+        wait_until(PATIENCE, &format!("bird to have {prefix}"), || {
+            path = self.path(prefix)?;
+            Ok(path.is_some())
+        })
+        .with_context(|| self.ask("show protocols all node").unwrap_or_default())?;
+        path.context("no path")
+    }
+
+    /// Kills it as a crash would: its kernel closes the connections.
+    pub fn crash(self) -> Result<()> {
+        self.daemon.end(nix::sys::signal::Signal::SIGKILL, PATIENCE)
+    }
+}

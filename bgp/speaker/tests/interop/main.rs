@@ -1,0 +1,5 @@
+//! The speaker against real routers, in network namespaces (root, BIRD 2, FRR 8).
+
+mod bird;
+mod exchange;
+mod world;

@@ -1,0 +1,190 @@
+//! Two namespaces with a link, our speaker in one of them, and what it reported.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use brindle_bgp_proto::family::FamilySet;
+use brindle_bgp_proto::fsm::State;
+use brindle_bgp_proto::speaker::status::PeerStatus;
+use brindle_bgp_speaker::{Command, Config, Event, Handle, Identity, PeerConfig, Status};
+use brindle_lab::netns::{Netns, veth};
+use ipnet::IpNet;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// Our AS in all tests.
+pub const OUR_AS: u32 = 65001;
+/// The router's AS, if it is another.
+pub const ROUTER_AS: u32 = 64512;
+/// What waiting for anything may take at most.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Our addresses and the router's on the link.
+pub const US: [&str; 2] = ["10.77.0.1", "fd77::1"];
+pub const ROUTER: [&str; 2] = ["10.77.0.2", "fd77::2"];
+
+/// `us` and `router`, joined by a veth pair.
+pub struct World {
+    pub us: Netns,
+    pub router: Netns,
+    pub dir: TempDir,
+}
+
+impl World {
+    pub fn new() -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let id = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let us = Netns::create(&format!("bgpspeaker-us-{id}"))?;
+        let router = Netns::create(&format!("bgpspeaker-rt-{id}"))?;
+        veth((&us, "eth0"), (&router, "eth0"))?;
+        for (netns, addresses) in [(&us, US), (&router, ROUTER)] {
+            netns.ip(&["addr", "add", &format!("{}/24", addresses[0]), "dev", "eth0"])?;
+            netns.ip(&["addr", "add", &format!("{}/64", addresses[1]), "dev", "eth0", "nodad"])?;
+        }
+        Ok(Self { us, router, dir: TempDir::with_prefix("bgpspeaker")? })
+    }
+
+    /// A speaker that has just been started for the first time.
+    pub fn speaker(&self) -> Result<Speaker> {
+        self.speaker_with(Config {
+            restarting: false,
+            forwarding_preserved: FamilySet::NONE,
+            jitter_seed: 1,
+        })
+    }
+
+    /// A speaker with the usual identity.
+    pub fn speaker_with(&self, config: Config) -> Result<Speaker> {
+        let handle = self.us.enter(|| brindle_bgp_speaker::spawn(config))??;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut speaker = Speaker {
+            handle,
+            runtime,
+            routes: BTreeMap::new(),
+            converged: false,
+            gone: Vec::new(),
+            states: Vec::new(),
+        };
+        speaker.send(Command::SetIdentity(Some(identity(OUR_AS))))?;
+        Ok(speaker)
+    }
+}
+
+/// Who we are.
+pub fn identity(as_number: u32) -> Identity {
+    Identity {
+        as_number,
+        router_id: "10.77.0.1".parse().expect("address"),
+        listen_port: 179,
+        hold_time: 9,
+        restart_time: 30,
+        next_hops: US.iter().map(|a| a.parse::<IpAddr>().expect("address")).collect(),
+    }
+}
+
+/// The router as our peer.
+pub fn peer(address: &str, as_number: u32) -> PeerConfig {
+    PeerConfig {
+        address: address.parse().expect("address"),
+        port: 179,
+        as_number,
+        passive: false,
+        source: None,
+    }
+}
+
+/// Our speaker and everything it has said.
+pub struct Speaker {
+    handle: Handle,
+    runtime: Runtime,
+    /// Best routes as an owner of a forwarding table would hold them.
+    pub routes: BTreeMap<IpNet, Vec<IpAddr>>,
+    /// Whether the owner may sweep.
+    pub converged: bool,
+    /// Every prefix that was ever taken back.
+    pub gone: Vec<IpNet>,
+    /// All changes of sessions.
+    pub states: Vec<(String, State, Option<String>)>,
+}
+
+impl Speaker {
+    pub fn send(&mut self, command: Command) -> Result<()> {
+        Ok(self.runtime.block_on(self.handle.commands.send(command))?)
+    }
+
+    pub fn set_peer(&mut self, name: &str, config: PeerConfig) -> Result<()> {
+        self.send(Command::SetPeer(name.into(), config))
+    }
+
+    pub fn originate(&mut self, prefixes: &[&str]) -> Result<()> {
+        prefixes.iter().try_for_each(|p| self.send(Command::Originate(p.parse()?)))
+    }
+
+    pub fn status(&self) -> Result<Status> {
+        Ok(self.runtime.block_on(self.handle.commands.status())?)
+    }
+
+    pub fn peer(&self, name: &str) -> Result<PeerStatus> {
+        let peers = self.status()?.speaker.peers;
+        peers.into_iter().find(|p| &*p.name == name).context("no such peer")
+    }
+
+    /// The route to a prefix, as text.
+    pub fn route(&self, prefix: &str) -> Option<String> {
+        let hops = self.routes.get(&prefix.parse::<IpNet>().expect("prefix"))?;
+        Some(hops.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" "))
+    }
+
+    /// Takes in events until something holds.
+    pub fn until(
+        &mut self,
+        what: &str,
+        mut holds: impl FnMut(&Self) -> Result<bool>,
+    ) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            while let Some(event) = self.next_event(Duration::from_millis(10)) {
+                self.note(event);
+            }
+            if holds(self)? {
+                return Ok(());
+            }
+            if start.elapsed() > PATIENCE {
+                bail!("waited in vain for {what}; {:#?}", self.status()?.speaker.peers);
+            }
+        }
+    }
+
+    pub fn until_state(&mut self, name: &str, state: State) -> Result<()> {
+        self.until(&format!("{name} in {state}"), |us| Ok(us.peer(name)?.state == state))
+    }
+
+    /// Stops and waits for the end.
+    pub fn stop(mut self, graceful: bool) -> Result<()> {
+        self.send(Command::Stop { graceful })?;
+        self.handle.join();
+        Ok(())
+    }
+
+    fn next_event(&mut self, within: Duration) -> Option<Event> {
+        let events = &mut self.handle.events;
+        self.runtime.block_on(async { tokio::time::timeout(within, events.recv()).await }).ok()?
+    }
+
+    fn note(&mut self, event: Event) {
+        match event {
+            Event::Best { prefix, next_hops } => drop(self.routes.insert(prefix, next_hops)),
+            Event::Gone { prefix } => {
+                assert!(self.routes.remove(&prefix).is_some(), "{prefix} was never there");
+                self.gone.push(prefix);
+            }
+            Event::Converged => self.converged = true,
+            Event::Peer { name, state, reason } => {
+                self.states.push((name.to_string(), state, reason));
+            }
+        }
+    }
+}
