@@ -132,6 +132,12 @@ impl Pods {
         &self.lists
     }
 
+    /// How many numbers are in use, and how many were ever made.
+    #[cfg(test)]
+    pub fn numbers(&self) -> (usize, usize) {
+        (self.by_name.len(), self.slots.len())
+    }
+
     fn slot_mut(&mut self, ix: PodIx) -> &mut Slot {
         self.slots[ix.at()].as_mut().expect("the number is in use")
     }

@@ -216,3 +216,6 @@ impl World {
 fn effective<'a>(namespace: &'a str, pod: &'a Pod, labels: &'a Namespace) -> EffectiveLabels<'a> {
     EffectiveLabels { own: &pod.labels, namespace_labels: Some(&labels.labels), namespace }
 }
+
+#[cfg(test)]
+mod tests;
