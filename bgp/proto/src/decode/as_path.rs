@@ -1,8 +1,7 @@
 //! AS_PATH and AS4_PATH, and how the two become one (RFC 4271 §4.3, RFC 6793 §4.2.3).
 
 use super::reader::Reader;
-use crate::attribute::{AsPath, Segment, SegmentKind};
-use crate::message::AS_TRANS;
+use crate::attribute::{AsPath, MAX_SEGMENT, Segment, SegmentKind};
 
 /// Most AS numbers in a path. No real path comes near; with extended messages a hostile one
 /// could hold 16,000, and every later step costs by its length.
@@ -74,16 +73,10 @@ fn append(segments: &mut Vec<Segment>, segment: Segment) {
         Some(last)
             if last.kind == SegmentKind::Sequence
                 && segment.kind == SegmentKind::Sequence
-                && last.numbers.len() + segment.numbers.len() <= 255 =>
+                && last.numbers.len() + segment.numbers.len() <= MAX_SEGMENT =>
         {
             last.numbers.extend(segment.numbers);
         }
         _ => segments.push(segment),
     }
-}
-
-/// Whether AS4_PATH and AS4_AGGREGATOR may be believed: not if somebody who speaks two octets
-/// has aggregated since (RFC 6793 §4.2.3).
-pub(super) fn as4_attributes_count(aggregator_as: Option<u32>) -> bool {
-    aggregator_as.is_none_or(|number| number == u32::from(AS_TRANS))
 }

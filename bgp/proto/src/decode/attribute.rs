@@ -12,7 +12,7 @@ use crate::attribute::{
     Aggregator, AsPath, AttributeError, Attributes, Outcome, UnknownAttribute, kind,
 };
 use crate::family::Family;
-use crate::message::{NextHop, Notification, NotificationCode, Reach};
+use crate::message::{AS_TRANS, NextHop, Notification, NotificationCode, Reach};
 use crate::negotiated::{Negotiated, NlriErrors};
 
 use rules::{OnError, Rule};
@@ -244,14 +244,15 @@ impl Collected {
         }
     }
 
-    /// RFC 6793 §4.2.3; only a two-octet peer leaves something to merge here.
+    /// RFC 6793 §4.2.3; only a two-octet peer leaves something to merge here. Both attributes
+    /// are old if somebody who speaks two octets has aggregated since.
     fn merge_as4(&mut self) {
-        let aggregator_as = self.attributes.aggregator.map(|aggregator| aggregator.as_number);
-        if !as_path::as4_attributes_count(aggregator_as) {
-            return;
-        }
-        if let (Some(_), Some(aggregator)) = (aggregator_as, self.as4_aggregator) {
-            self.attributes.aggregator = Some(aggregator);
+        let aggregator = self.attributes.aggregator.zip(self.as4_aggregator);
+        if let Some((short, long)) = aggregator {
+            if short.as_number != u32::from(AS_TRANS) {
+                return;
+            }
+            self.attributes.aggregator = Some(long);
         }
         if let Some(long) = self.as4_path.take() {
             let short = std::mem::take(&mut self.attributes.as_path);

@@ -71,16 +71,16 @@ fn four_octets_replace_two() {
 #[test]
 fn lengths_of_optional_parameters_must_agree() {
     let malformed: [&[u8]; 10] = [
-        &[1],                         // one octet announced, none there
-        &[0, 2],                      // none announced, one there
-        &[255],                       // CVE-2022-40318: ends at the length
-        &[4, 2, 2, 2],                // a parameter cut off
-        &[3, 2, 2, 2, 0],             // longer than announced
-        &[2, 2, 2],                   // a parameter without its value
-        &[1, 2],                      // a parameter without a length
-        &[255, 255],                  // extended, without a length
-        &[255, 255, 0],               // extended, with half a length
-        &[255, 255, 0, 5, 2, 0, 4],   // extended, cut off
+        &[1],                       // one octet announced, none there
+        &[0, 2],                    // none announced, one there
+        &[255],                     // CVE-2022-40318: ends at the length
+        &[4, 2, 2, 2],              // a parameter cut off
+        &[3, 2, 2, 2, 0],           // longer than announced
+        &[2, 2, 2],                 // a parameter without its value
+        &[1, 2],                    // a parameter without a length
+        &[255, 255],                // extended, without a length
+        &[255, 255, 0],             // extended, with half a length
+        &[255, 255, 0, 5, 2, 0, 4], // extended, cut off
     ];
     for parameters in malformed {
         assert_eq!(refused(&open(parameters)), Code::OpenUnspecific, "{parameters:?}");
@@ -116,20 +116,15 @@ fn capabilities_are_read() {
         ]
     );
     let restart = capabilities(&[64, 10, 0xc0, 120, 0, 1, 1, 0x80, 0, 2, 1, 0]).expect("GR");
-    let family = |family: Family, forwarding| RestartFamily {
-        family: family.afi_safi(),
-        forwarding,
-    };
+    let family =
+        |family: Family, forwarding| RestartFamily { family: family.afi_safi(), forwarding };
     assert_eq!(
         restart,
         [Capability::GracefulRestart(GracefulRestart {
             restarted: true,
             notification: true,
             restart_time: 120,
-            families: vec![
-                family(Family::Ipv4Unicast, true),
-                family(Family::Ipv6Unicast, false)
-            ],
+            families: vec![family(Family::Ipv4Unicast, true), family(Family::Ipv6Unicast, false)],
         })]
     );
 }
@@ -166,7 +161,8 @@ fn impossible_capability_lengths_are_refused() {
 fn many_capabilities_take_extended_lengths() {
     let unknown = |len: usize| Capability::Unknown { code: 200, value: vec![7; len] };
     // Octets of capabilities, and whether they fit the short form.
-    for (lens, short) in [(vec![], true), (vec![251], true), (vec![252], false), (vec![255; 9], false)]
+    for (lens, short) in
+        [(vec![], true), (vec![251], true), (vec![252], false), (vec![255; 9], false)]
     {
         let open = Open {
             as_number: 70_000,

@@ -65,7 +65,7 @@ fn table() -> Vec<(&'static str, Vec<u8>, Fate, Fate)> {
     let (wk, opt, tr) = (WELL_KNOWN, OPTIONAL, TRANSITIVE);
     let same = |clause, attribute, fate: Fate| (clause, attribute, fate.clone(), fate);
     let mp_reset = Reset(Code::OptionalAttributeError);
-    let mut zero_as = sequence(&[PEER_AS, 0]);
+    let zero_as = sequence(&[PEER_AS, 0]);
     let mut overrun = sequence(&[PEER_AS]);
     overrun[1] = 2;
     let mut underrun = sequence(&[PEER_AS]);
@@ -77,7 +77,6 @@ fn table() -> Vec<(&'static str, Vec<u8>, Fate, Fate)> {
     let mut then_empty = sequence(&[PEER_AS]);
     then_empty.extend([2, 0]);
     let set = [1, 1, 0, 0, 0xfd, 0xfc];
-    zero_as.truncate(10);
     let mp = |edit: fn(&mut Vec<u8>)| {
         let mut value = mp_reach()[3..].to_vec();
         edit(&mut value);
@@ -208,7 +207,8 @@ fn missing_mandatory_attributes_withdraw() {
         let attributes: Vec<_> =
             [origin(), as_path(), next_hop()].into_iter().filter(|a| a[1] != missing).collect();
         let update = decode_update(&update(&[], &attributes, &NLRI), &ebgp()).expect("survives");
-        let told: Vec<_> = update.errors.iter().map(|error| (error.attribute, error.code)).collect();
+        let told: Vec<_> =
+            update.errors.iter().map(|error| (error.attribute, error.code)).collect();
         assert_eq!(told, [(missing, Code::MissingWellKnownAttribute)]);
         assert_eq!(update.withdrawn.len(), 1);
         assert!(update.reach.is_empty());
@@ -346,7 +346,8 @@ fn a_family_can_be_given_up_instead_of_the_session() {
 
 #[test]
 fn prefixes_of_both_kinds_share_a_message() {
-    let message = update(&[8, 11], &[mp_reach(), mp_unreach(), origin(), as_path(), next_hop()], &NLRI);
+    let message =
+        update(&[8, 11], &[mp_reach(), mp_unreach(), origin(), as_path(), next_hop()], &NLRI);
     let decoded = decode_update(&message, &ebgp()).expect("RFC 4760 §3");
     assert_eq!(decoded.withdrawn.len(), 2);
     assert_eq!(decoded.reach.len(), 2);
