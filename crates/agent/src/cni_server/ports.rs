@@ -111,7 +111,7 @@ pub trait Pipeline: Send + Sync + 'static {
 }
 
 /// A place in the compiler's queue: the number of the submission.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
 /// The agent is shutting down.
