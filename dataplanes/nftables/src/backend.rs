@@ -1,0 +1,219 @@
+//! The backend: what is desired, what the kernel holds, and the socket between them.
+//!
+//! ```text
+//!            stage                       commit
+//! delta ───────────> Desired ──────────────────────────> Program ──> batch ──> kernel
+//!                       ^   Known: the difference since the last commit
+//!                       │   Read:  the difference to what was read
+//!   Unknown ── read ────┘
+//! ```
+//! A batch is bound to the generation of the tables for which it was made. If anybody has changed
+//! any table since, the kernel refuses it, our table is read again, and the batch is made anew from
+//! what is there: so a foreign change between two commits is found at the second at the latest,
+//! and the time between by the driver's slow timer.
+
+use brindle_dataplane_core::{Backend, Commit, Drift};
+use brindle_model::ruleset::RulesetDelta;
+use nix::errno::Errno;
+
+use crate::desired::{Desired, Known};
+use crate::netlink::{Encoded, Refusal, Snapshot, Socket, SocketError, encode};
+use crate::program::{Command, Program};
+use crate::table::TABLE;
+
+/// How often a commit is made anew because somebody else changed tables in between.
+const ATTEMPTS: usize = 8;
+
+/// What the kernel holds, as far as we know.
+enum Kernel {
+    /// It must be read before the next commit.
+    Unknown,
+    /// It was read, at a generation.
+    Read(u32, Snapshot),
+    /// It holds what we wrote, and had a generation then.
+    Known(u32, Known),
+}
+
+/// The nftables backend.
+pub struct Nftables {
+    socket: Socket,
+    kernel: Kernel,
+    desired: Desired,
+}
+
+/// Opening failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use nf_tables")]
+pub struct OpenError(#[source] SocketError);
+
+/// A kernel operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum NftablesError {
+    /// Our table could not be read.
+    #[error("cannot read table inet {TABLE}")]
+    Read(#[source] SocketError),
+    /// A transaction failed, but for no single object.
+    #[error("cannot write table inet {TABLE}")]
+    Write(#[source] SocketError),
+    /// A transaction failed; nothing of it took effect.
+    #[error("{object}: {}{} ({advice})", errno.desc(), if more > &0 { format!(", and {more} more") } else { String::new() })]
+    Refused {
+        /// The first object that was refused.
+        object: String,
+        /// Why.
+        errno: Errno,
+        /// What the kernel says, or what to look at next.
+        advice: String,
+        /// How many more objects were refused.
+        more: usize,
+    },
+    /// Somebody else changes tables all the time.
+    #[error("nf_tables was changed by somebody else {ATTEMPTS} times during a commit")]
+    Restless,
+}
+
+impl Nftables {
+    /// Opens the backend in the thread's network namespace.
+    ///
+    /// # Errors
+    /// The kernel has no nf_tables (the source says what is missing), or the process may not use
+    /// it.
+    pub fn open() -> Result<Self, OpenError> {
+        let socket = Socket::open().map_err(OpenError)?;
+        Ok(Self { socket, kernel: Kernel::Unknown, desired: Desired::default() })
+    }
+
+    fn read(&mut self) -> Result<(), NftablesError> {
+        self.kernel = Kernel::Unknown;
+        let (generation, snapshot) = self.socket.snapshot().map_err(NftablesError::Read)?;
+        self.kernel = Kernel::Read(generation, snapshot);
+        Ok(())
+    }
+
+    /// What the next commit would write: in nft syntax by `Display`.
+    ///
+    /// # Errors
+    /// Our table could not be read.
+    pub fn pending(&mut self) -> Result<Program, NftablesError> {
+        if matches!(self.kernel, Kernel::Unknown) {
+            self.read()?;
+        }
+        Ok(match &self.kernel {
+            Kernel::Read(_, snapshot) => self.desired.repair(snapshot),
+            Kernel::Known(_, known) => self.desired.update(known),
+            Kernel::Unknown => Program::default(),
+        })
+    }
+
+    fn send(&mut self, program: &Program) -> Result<Sent, NftablesError> {
+        let generation = match self.kernel {
+            Kernel::Read(generation, _) | Kernel::Known(generation, _) => generation,
+            Kernel::Unknown => return Ok(Sent::Stale),
+        };
+        let seq = self.socket.reserve(messages(program));
+        let batch = encode(program, generation, seq);
+        match self.socket.transact(&batch) {
+            // The kernel counts transactions; 0 is skipped.
+            Ok(()) => Ok(Sent::Done(generation.checked_add(1).unwrap_or(1))),
+            Err(SocketError::Stale) => Ok(Sent::Stale),
+            Err(SocketError::Refused(refusals)) => Err(refused(program, &batch, &refusals)),
+            Err(other) => Err(NftablesError::Write(other)),
+        }
+    }
+}
+
+/// How a batch ended.
+enum Sent {
+    /// The kernel has this generation now.
+    Done(u32),
+    /// Nothing happened, since the batch was made for another generation.
+    Stale,
+}
+
+/// At most so many messages: the frame, and lists of elements cut in pieces of at least one.
+fn messages(program: &Program) -> usize {
+    program.writes() + 2
+}
+
+fn refused(program: &Program, batch: &Encoded, refusals: &[Refusal]) -> NftablesError {
+    let Some(first) = refusals.first() else { return NftablesError::Restless };
+    let command = batch.command(first.seq).and_then(|at| program.commands.get(at));
+    let object = command.map_or_else(|| format!("table inet {TABLE}"), Command::object);
+    let advice = match (first.message.is_empty(), first.errno) {
+        (false, _) => first.message.clone(),
+        (true, Errno::EPERM) => {
+            "check CAP_NET_ADMIN, and that no other process owns the table".to_owned()
+        }
+        (true, Errno::ENOENT) => {
+            "check that the kernel has this kind of expression or set".to_owned()
+        }
+        (true, Errno::EBUSY) => "something else in the table refers to it".to_owned(),
+        (true, _) => "see nft list table inet brindle".to_owned(),
+    };
+    NftablesError::Refused { object, errno: first.errno, advice, more: refusals.len() - 1 }
+}
+
+impl Backend for Nftables {
+    type Error = NftablesError;
+
+    fn name(&self) -> &'static str {
+        "nftables"
+    }
+
+    fn stage(&mut self, delta: &RulesetDelta) {
+        self.desired.stage(delta);
+    }
+
+    fn resync(&mut self) -> Result<Drift, NftablesError> {
+        self.read()?;
+        if !self.desired.staged() {
+            return Ok(Drift::default());
+        }
+        let differing = self.pending()?.writes();
+        if differing > 0 {
+            tracing::info!(differing, "table differs from the desired state");
+        }
+        Ok(Drift { differing })
+    }
+
+    fn commit(&mut self) -> Result<Commit, NftablesError> {
+        for _ in 0..ATTEMPTS {
+            let program = self.pending()?;
+            let generation = match self.kernel {
+                Kernel::Read(generation, _) | Kernel::Known(generation, _) => generation,
+                Kernel::Unknown => continue,
+            };
+            let sent =
+                if program.is_empty() { Ok(Sent::Done(generation)) } else { self.send(&program) };
+            let before = std::mem::replace(&mut self.kernel, Kernel::Unknown);
+            match sent? {
+                Sent::Done(generation) => {
+                    let known = match before {
+                        Kernel::Known(_, known) => Some(known),
+                        Kernel::Read(..) | Kernel::Unknown => None,
+                    };
+                    self.kernel = Kernel::Known(generation, self.desired.settle(known));
+                    return Ok(Commit { writes: program.writes() });
+                }
+                Sent::Stale => tracing::debug!("nf_tables changed in between; reading again"),
+            }
+        }
+        Err(NftablesError::Restless)
+    }
+
+    fn uninstall(&mut self) -> Result<(), NftablesError> {
+        for _ in 0..ATTEMPTS {
+            self.read()?;
+            match &self.kernel {
+                Kernel::Read(_, snapshot) if snapshot.table.is_none() => return Ok(()),
+                _ => {}
+            }
+            let sent = self.send(&Program { commands: vec![Command::DeleteTable] });
+            self.kernel = Kernel::Unknown;
+            if let Sent::Done(_) = sent? {
+                return Ok(());
+            }
+        }
+        Err(NftablesError::Restless)
+    }
+}

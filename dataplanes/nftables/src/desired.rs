@@ -1,0 +1,276 @@
+//! The desired state and what is pending of it: the pure half of the backend.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use brindle_model::Name;
+use brindle_model::net::Family;
+use brindle_model::ruleset::{
+    Member, ProgramId, Ruleset, RulesetDelta, Set, SetDelta, SetId, SetKind,
+};
+use brindle_model::verdict::{Direction, PolicyId};
+
+use crate::layout::{Layout, Owner, Touched};
+use crate::lower::{self, dispatch_elements, element, members};
+use crate::netlink::Snapshot;
+use crate::plan::{self, Changes, ElementChanges};
+use crate::program::Program;
+use crate::table::{Chain, Element, Key};
+
+/// What the kernel is known to hold after a commit.
+#[derive(Default)]
+pub struct Known {
+    chains: BTreeMap<Name, Arc<Chain>>,
+    /// Sets, and whether they are maps.
+    sets: BTreeMap<Name, bool>,
+    dispatch: BTreeMap<(Name, Key), Element>,
+}
+
+/// The ruleset, its layout, and what changed in them since the last commit.
+pub struct Desired {
+    ruleset: Ruleset,
+    layout: Layout,
+    touched: Touched,
+    policies: BTreeSet<PolicyId>,
+    programs: BTreeSet<ProgramId>,
+    endpoints: bool,
+    /// Members that came (true) or went.
+    members: BTreeMap<SetId, BTreeMap<Member, bool>>,
+    staged: bool,
+}
+
+impl Default for Desired {
+    fn default() -> Self {
+        let mut layout = Layout::default();
+        let mut touched = Touched::default();
+        layout.replace(Owner::Skeleton, lower::skeleton(), &mut touched);
+        Self {
+            ruleset: Ruleset::default(),
+            layout,
+            touched,
+            policies: BTreeSet::new(),
+            programs: BTreeSet::new(),
+            endpoints: false,
+            members: BTreeMap::new(),
+            staged: false,
+        }
+    }
+}
+
+impl Desired {
+    /// Whether anything was ever staged: before that nothing is desired.
+    pub fn staged(&self) -> bool {
+        self.staged
+    }
+
+    /// Takes a delta. Costs what the delta is long.
+    pub fn stage(&mut self, delta: &RulesetDelta) {
+        self.staged = true;
+        for (id, set) in &delta.sets_added {
+            self.put_set(*id, set);
+        }
+        for (id, change) in &delta.sets_changed {
+            self.change_set(*id, change);
+        }
+        for (id, policy) in &delta.policies {
+            self.ruleset.policies.insert(id.clone(), Arc::clone(policy));
+            self.policies.insert(id.clone());
+        }
+        for (id, program) in &delta.programs_added {
+            self.ruleset.programs.insert(*id, Arc::clone(program));
+            self.programs.insert(*id);
+        }
+        for (id, endpoint) in &delta.endpoints {
+            self.ruleset.endpoints.insert(id.clone(), Arc::clone(endpoint));
+        }
+        for id in &delta.endpoints_removed {
+            self.ruleset.endpoints.remove(id);
+        }
+        for id in &delta.programs_removed {
+            self.ruleset.programs.remove(id);
+            self.programs.insert(*id);
+        }
+        for id in &delta.policies_removed {
+            self.ruleset.policies.remove(id);
+            self.policies.insert(id.clone());
+        }
+        for id in &delta.sets_removed {
+            if let Some(set) = self.ruleset.sets.get(id) {
+                let removed = set.members.clone();
+                self.change_set(*id, &SetDelta { added: BTreeSet::new(), removed });
+            }
+            self.ruleset.sets.remove(id);
+        }
+        // A program is what a dispatch element may go to, so it counts as a change of endpoints.
+        self.endpoints |= !delta.endpoints.is_empty()
+            || !delta.endpoints_removed.is_empty()
+            || !delta.programs_added.is_empty()
+            || !delta.programs_removed.is_empty();
+    }
+
+    fn put_set(&mut self, id: SetId, set: &Set) {
+        let Some(old) = self.ruleset.sets.get(&id) else {
+            let empty = Set { def: set.def.clone(), members: BTreeSet::new() };
+            self.ruleset.sets.insert(id, empty);
+            let added = set.members.clone();
+            self.change_set(id, &SetDelta { added, removed: BTreeSet::new() });
+            return;
+        };
+        let added = set.members.difference(&old.members).copied().collect();
+        let removed = old.members.difference(&set.members).copied().collect();
+        self.change_set(id, &SetDelta { added, removed });
+    }
+
+    fn change_set(&mut self, id: SetId, change: &SetDelta) {
+        let Some(set) = self.ruleset.sets.get_mut(&id) else { return };
+        let pending = self.members.entry(id).or_default();
+        for member in &change.removed {
+            if set.members.remove(member) && pending.remove(member).is_none() {
+                pending.insert(*member, false);
+            }
+        }
+        for member in &change.added {
+            if set.members.insert(*member) && pending.remove(member).is_none() {
+                pending.insert(*member, true);
+            }
+        }
+        if set.def.kind() == SetKind::Net {
+            // Prefixes stand in rules and in sets named by their content.
+            let uses = |policy: &brindle_model::ruleset::PolicyRules| policy.sets().contains(&id);
+            let users = self.ruleset.policies.iter().filter(|(_, policy)| uses(policy));
+            self.policies.extend(users.map(|(id, _)| id.clone()));
+        }
+    }
+
+    /// Lowers what changed.
+    fn lower(&mut self) {
+        let policies = std::mem::take(&mut self.policies);
+        for (id, program) in &self.ruleset.programs {
+            let mut named = program.steps.iter().flat_map(|step| &step.policies);
+            if !policies.is_empty() && named.any(|policy| policies.contains(policy)) {
+                self.programs.insert(*id);
+            }
+        }
+        for id in policies {
+            for direction in Direction::ALL {
+                let lowered = lower::lower_policy(&self.ruleset, &id, direction);
+                let owner = Owner::Policy(id.clone(), direction);
+                self.layout.replace(owner, lowered, &mut self.touched);
+            }
+        }
+        for id in std::mem::take(&mut self.programs) {
+            let lowered = lower::lower_program(&self.ruleset, id);
+            self.layout.replace(Owner::Program(id), lowered, &mut self.touched);
+        }
+    }
+
+    /// The transaction that makes a kernel without our table as desired.
+    pub fn fresh(&mut self) -> Program {
+        self.lower();
+        plan::fresh(&self.layout).program(&self.layout, &self.ruleset)
+    }
+
+    /// The transaction that makes the kernel as desired from what was read of it.
+    pub fn repair(&mut self, kernel: &Snapshot) -> Program {
+        self.lower();
+        plan::compare(&self.layout, &self.ruleset, kernel).program(&self.layout, &self.ruleset)
+    }
+
+    /// The transaction that makes the kernel as desired from what it is known to hold.
+    pub fn update(&mut self, kernel: &Known) -> Program {
+        self.lower();
+        let mut changes = Changes::default();
+        for name in &self.touched.chains {
+            match (self.layout.chains.get(name), kernel.chains.get(name)) {
+                (Some(_), None) => drop(changes.add_chains.insert(name.clone())),
+                (None, Some(_)) => drop(changes.delete_chains.insert(name.clone())),
+                (Some(new), Some(old)) if new.rules != old.rules => {
+                    changes.refill_chains.insert(name.clone());
+                }
+                _ => {}
+            }
+        }
+        for name in &self.touched.sets {
+            match (self.layout.sets.contains_key(name), kernel.sets.get(name)) {
+                (true, None) => drop(changes.add_sets.insert(name.clone())),
+                (false, Some(map)) => drop(changes.delete_sets.insert(name.clone(), *map)),
+                _ => {}
+            }
+        }
+        self.member_changes(kernel, &mut changes);
+        self.dispatch_changes(kernel, &mut changes);
+        changes.program(&self.layout, &self.ruleset)
+    }
+
+    fn member_changes(&self, kernel: &Known, changes: &mut Changes) {
+        for (id, pending) in &self.members {
+            let Some(set) = self.ruleset.sets.get(id) else { continue };
+            for family in Family::ALL {
+                let (name, _) = members(*id, set, family);
+                if !self.layout.is_member_set(&name, family) || !kernel.sets.contains_key(&name) {
+                    continue;
+                }
+                let mine = pending.iter().filter(|(member, _)| member.family() == family);
+                let mut elements = ElementChanges::default();
+                for (member, present) in mine {
+                    let side = if *present { &mut elements.add } else { &mut elements.delete };
+                    side.extend(element(member));
+                }
+                if !elements.add.is_empty() || !elements.delete.is_empty() {
+                    changes.elements.insert(name, elements);
+                }
+            }
+        }
+    }
+
+    fn dispatch_changes(&self, kernel: &Known, changes: &mut Changes) {
+        if !self.endpoints {
+            return;
+        }
+        let desired = dispatch_elements(&self.ruleset);
+        let differs = |(at, old): &(&(Name, Key), &Element)| desired.get(*at) != Some(*old);
+        for ((set, _), old) in kernel.dispatch.iter().filter(differs) {
+            changes.elements.entry(set.clone()).or_default().delete.push(old.clone());
+        }
+        let comes = |(at, new): &(&(Name, Key), &Element)| kernel.dispatch.get(*at) != Some(*new);
+        for ((set, _), new) in desired.iter().filter(comes) {
+            // The elements of a set that is made are all added with it.
+            if kernel.sets.contains_key(set) {
+                changes.elements.entry(set.clone()).or_default().add.push(new.clone());
+            }
+        }
+    }
+
+    /// The kernel is as desired now: nothing is pending. `known` is what it was known to hold.
+    pub fn settle(&mut self, known: Option<Known>) -> Known {
+        let Touched { chains, sets } = std::mem::take(&mut self.touched);
+        self.members.clear();
+        let endpoints = std::mem::take(&mut self.endpoints);
+        let Some(mut known) = known else { return self.all_known() };
+        for name in chains {
+            match self.layout.chains.get(&name) {
+                Some(chain) => known.chains.insert(name, Arc::clone(chain)),
+                None => known.chains.remove(&name),
+            };
+        }
+        for name in sets {
+            match self.layout.sets.get(&name) {
+                Some((set, _)) => known.sets.insert(name, set.spec.verdicts),
+                None => known.sets.remove(&name),
+            };
+        }
+        if endpoints {
+            known.dispatch = dispatch_elements(&self.ruleset);
+        }
+        known
+    }
+
+    fn all_known(&self) -> Known {
+        let sets = self.layout.sets.iter();
+        Known {
+            chains: self.layout.chains.clone(),
+            sets: sets.map(|(name, (set, _))| (name.clone(), set.spec.verdicts)).collect(),
+            dispatch: dispatch_elements(&self.ruleset),
+        }
+    }
+}

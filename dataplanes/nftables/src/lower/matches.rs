@@ -1,0 +1,427 @@
+//! One rule's criteria: a disjunction of conjunctions that the kernel can check.
+
+use std::collections::BTreeMap;
+
+use brindle_model::Name;
+use brindle_model::net::{Family, PortRange, Protocol};
+use brindle_model::ruleset::{PortMatch, Ruleset, SetId, SetKind, Side as Criteria};
+use ipnet::IpNet;
+
+use super::merge::{Draft, Tuples, decisions, nets_of, of_family};
+use super::{SetUse, sets};
+use crate::rule::{Criterion, Rule, Side, Target};
+use crate::table::{Element, Key, Verdict};
+
+/// Up to so many port ranges are rules of their own; more are a set.
+const LINEAR_PORTS: usize = 3;
+
+/// Alternatives of conjunctions; none at all can never match.
+type Alternatives = Vec<Vec<Criterion>>;
+
+/// Lowers rules, and remembers the sets they refer to.
+pub struct Lowering<'a> {
+    ruleset: &'a Ruleset,
+    /// The sets.
+    pub sets: BTreeMap<Name, SetUse>,
+}
+
+impl<'a> Lowering<'a> {
+    /// Begins a chain.
+    pub fn new(ruleset: &'a Ruleset) -> Self {
+        Self { ruleset, sets: BTreeMap::new() }
+    }
+
+    /// Remembers a set.
+    pub fn use_set(&mut self, (name, set): (Name, SetUse)) -> Name {
+        self.sets.insert(name.clone(), set);
+        name
+    }
+
+    /// The rules of a draft: one for each alternative.
+    pub fn rules(&mut self, draft: &Draft, verdict: &Verdict) -> Vec<Rule> {
+        let comment = decisions(draft.decisions.iter());
+        let alternatives: Alternatives = if needs_family(draft) {
+            Family::ALL.into_iter().flat_map(|f| self.alternatives(draft, Some(f))).collect()
+        } else {
+            self.alternatives(draft, None)
+        };
+        let rule = |criteria| Rule {
+            criteria,
+            counter: *verdict == Verdict::Drop,
+            target: Target::Verdict(verdict.clone()),
+            comment: comment.clone(),
+        };
+        alternatives.into_iter().map(rule).collect()
+    }
+
+    /// The rules of tuples: one a family. The protocol is part of the key, so a packet without ports
+    /// matches none.
+    pub fn tuple_rules(&mut self, tuples: Tuples, verdict: &Verdict, comment: &str) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for family in Family::ALL {
+            let mine = tuples.members.iter().filter(|(addr, ..)| Family::of(*addr) == family);
+            let elements: Vec<_> =
+                mine.map(|(addr, p, port)| Element::of(Key::Tuple(*addr, *p, *port))).collect();
+            if elements.is_empty() {
+                continue;
+            }
+            let set = self.use_set(sets::tuples(elements, family));
+            let lookup = Criterion::Tuple {
+                address: tuples.side,
+                port: Side::Destination,
+                family,
+                equal: true,
+                set,
+            };
+            rules.push(Rule {
+                criteria: vec![Criterion::Family(family), lookup],
+                counter: *verdict == Verdict::Drop,
+                target: Target::Verdict(verdict.clone()),
+                comment: comment.to_owned(),
+            });
+        }
+        rules
+    }
+
+    /// Whether the packet's protocol has ports. Without this check a port criterion would look at
+    /// bytes that are none.
+    pub fn has_ports(&mut self, equal: bool) -> Criterion {
+        let set = self.use_set(sets::port_protocols());
+        Criterion::ProtocolSet { equal, set }
+    }
+
+    fn alternatives(&mut self, draft: &Draft, family: Option<Family>) -> Alternatives {
+        let matches = &draft.matches;
+        if let (Some(wanted), Some(family)) = (matches.family, family)
+            && wanted != family
+        {
+            return Vec::new();
+        }
+        let start = family.map(Criterion::Family).into_iter().collect();
+        let mut all = vec![start];
+        let protocol = match self.protocol(&mut all, draft, family) {
+            Ok(protocol) => protocol,
+            Err(Never) => return Vec::new(),
+        };
+        let steps = [
+            self.ports(&mut all, draft, family, protocol),
+            icmp(&mut all, draft, family, protocol),
+            self.addresses(&mut all, &matches.source, Side::Source, family),
+            self.addresses(&mut all, &matches.destination, Side::Destination, family),
+        ];
+        if steps.contains(&Err(Never)) {
+            return Vec::new();
+        }
+        if let (Some(peer), Some(family)) = (&draft.peer, family)
+            && self.nets(&mut all, peer.side, family, true, &peer.nets).is_err()
+        {
+            return Vec::new();
+        }
+        all
+    }
+
+    /// The protocol, if it is known then.
+    fn protocol(
+        &mut self,
+        all: &mut Alternatives,
+        draft: &Draft,
+        family: Option<Family>,
+    ) -> Result<Option<Protocol>, Never> {
+        let matches = &draft.matches;
+        let by_icmp = matches.icmp.and(family).map(icmp_protocol);
+        let protocol = match (matches.protocol, by_icmp) {
+            (Some(a), Some(b)) if a != b => return Err(Never),
+            (a, b) => a.or(b),
+        };
+        match (protocol, matches.not_protocol) {
+            (Some(a), Some(b)) if a == b => return Err(Never),
+            (Some(protocol), _) => and(all, Criterion::Protocol { equal: true, protocol }),
+            (None, Some(protocol)) => and(all, Criterion::Protocol { equal: false, protocol }),
+            (None, None) => {}
+        }
+        Ok(protocol)
+    }
+
+    fn ports(
+        &mut self,
+        all: &mut Alternatives,
+        draft: &Draft,
+        family: Option<Family>,
+        protocol: Option<Protocol>,
+    ) -> Result<(), Never> {
+        let sides = [
+            (Side::Source, &draft.matches.source),
+            (Side::Destination, &draft.matches.destination),
+        ];
+        let wanted = sides.iter().any(|(_, side)| !side.ports.is_empty());
+        let unwanted = sides.iter().any(|(_, side)| !side.not_ports.is_empty());
+        if !wanted && !unwanted {
+            return Ok(());
+        }
+        let mut portless = Vec::new();
+        match protocol {
+            Some(p) if !p.has_ports() => return if wanted { Err(Never) } else { Ok(()) },
+            Some(_) => {}
+            None => {
+                if !wanted {
+                    // A packet without ports has none of the unwanted ones.
+                    portless.clone_from(all);
+                    let without = self.has_ports(false);
+                    and(&mut portless, without);
+                }
+                let with = self.has_ports(true);
+                and(all, with);
+            }
+        }
+        for (side, criteria) in sides {
+            if !criteria.ports.is_empty() {
+                let any = self.any_port(side, &criteria.ports, family);
+                or(all, any);
+            }
+            self.no_port(all, side, &criteria.not_ports, family);
+        }
+        all.append(&mut portless);
+        if all.is_empty() { Err(Never) } else { Ok(()) }
+    }
+
+    fn any_port(
+        &mut self,
+        side: Side,
+        ports: &[PortMatch],
+        family: Option<Family>,
+    ) -> Alternatives {
+        let ranges = ranges(ports);
+        if ranges == [ALL_PORTS] {
+            return vec![Vec::new()];
+        }
+        let mut any: Alternatives = if ranges.len() <= LINEAR_PORTS {
+            let one = |range| vec![Criterion::Ports { side, equal: true, range }];
+            ranges.into_iter().map(one).collect()
+        } else {
+            let set = self.use_set(sets::ports(&ranges));
+            vec![vec![Criterion::PortSet { side, equal: true, set }]]
+        };
+        any.extend(self.named(side, ports, family, true).into_iter().map(|c| vec![c]));
+        any
+    }
+
+    fn no_port(
+        &mut self,
+        all: &mut Alternatives,
+        side: Side,
+        ports: &[PortMatch],
+        family: Option<Family>,
+    ) {
+        let ranges = ranges(ports);
+        if ranges == [ALL_PORTS] {
+            all.clear();
+        } else if ranges.len() <= LINEAR_PORTS {
+            for range in ranges {
+                and(all, Criterion::Ports { side, equal: false, range });
+            }
+        } else {
+            let set = self.use_set(sets::ports(&ranges));
+            and(all, Criterion::PortSet { side, equal: false, set });
+        }
+        for criterion in self.named(side, ports, family, false) {
+            and(all, criterion);
+        }
+    }
+
+    fn named(
+        &mut self,
+        side: Side,
+        ports: &[PortMatch],
+        family: Option<Family>,
+        equal: bool,
+    ) -> Vec<Criterion> {
+        let Some(family) = family else { return Vec::new() };
+        let mut criteria = Vec::new();
+        for port in ports {
+            let PortMatch::Named(id) = port else { continue };
+            let Some(set) = self.ruleset.sets.get(id) else { continue };
+            if set.def.kind() == SetKind::AddrProtoPort {
+                let set = self.use_set(sets::members(*id, set, family));
+                criteria.push(Criterion::Tuple { address: side, port: side, family, equal, set });
+            }
+        }
+        criteria
+    }
+
+    fn addresses(
+        &mut self,
+        all: &mut Alternatives,
+        criteria: &Criteria,
+        side: Side,
+        family: Option<Family>,
+    ) -> Result<(), Never> {
+        let Some(family) = family else { return Ok(()) };
+        let wanted = criteria.sets.iter().map(|id| (*id, true));
+        let unwanted = criteria.not_sets.iter().map(|id| (*id, false));
+        for (id, equal) in wanted.chain(unwanted) {
+            self.member_of(all, id, side, family, equal)?;
+        }
+        Ok(())
+    }
+
+    fn member_of(
+        &mut self,
+        all: &mut Alternatives,
+        id: SetId,
+        side: Side,
+        family: Family,
+        equal: bool,
+    ) -> Result<(), Never> {
+        if let Some(nets) = nets_of(self.ruleset, id) {
+            return self.nets(all, side, family, equal, &nets);
+        }
+        let set = self.ruleset.sets.get(&id).filter(|set| set.def.kind() == SetKind::Addr);
+        let Some(set) = set else {
+            // No address is a member of a set that does not exist, or holds no addresses.
+            return if equal { Err(Never) } else { Ok(()) };
+        };
+        let set = self.use_set(sets::members(id, set, family));
+        and(all, Criterion::Address { side, family, equal, set });
+        Ok(())
+    }
+
+    fn nets(
+        &mut self,
+        all: &mut Alternatives,
+        side: Side,
+        family: Family,
+        equal: bool,
+        nets: &[IpNet],
+    ) -> Result<(), Never> {
+        let nets = of_family(nets, family);
+        let everybody = nets.iter().any(|net| net.prefix_len() == 0);
+        match nets[..] {
+            [] if equal => return Err(Never),
+            [] => {}
+            _ if everybody && !equal => return Err(Never),
+            _ if everybody => {}
+            [net] => and(all, Criterion::Prefix { side, equal, net }),
+            _ => {
+                let set = self.use_set(sets::nets(&nets, family));
+                and(all, Criterion::Address { side, family, equal, set });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The criteria cannot hold together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Never;
+
+const ALL_PORTS: PortRange = PortRange { first: 0, last: u16::MAX };
+
+fn and(all: &mut Alternatives, criterion: Criterion) {
+    for conjunction in all {
+        conjunction.push(criterion.clone());
+    }
+}
+
+fn or(all: &mut Alternatives, any: Alternatives) {
+    *all = std::mem::take(all)
+        .into_iter()
+        .flat_map(|left| any.iter().map(move |right| [&left[..], right].concat()))
+        .collect();
+}
+
+fn icmp_protocol(family: Family) -> Protocol {
+    match family {
+        Family::V4 => Protocol::ICMP,
+        Family::V6 => Protocol::ICMPV6,
+    }
+}
+
+/// Whether the families must be told apart.
+fn needs_family(draft: &Draft) -> bool {
+    let matches = &draft.matches;
+    let named = |side: &Criteria| {
+        let ports = side.ports.iter().chain(&side.not_ports);
+        ports.into_iter().any(|p| matches!(p, PortMatch::Named(_)))
+    };
+    let side = |side: &Criteria| !side.sets.is_empty() || !side.not_sets.is_empty() || named(side);
+    matches.family.is_some()
+        || matches.icmp.is_some()
+        || matches.not_icmp.is_some()
+        || draft.peer.is_some()
+        || side(&matches.source)
+        || side(&matches.destination)
+}
+
+fn icmp(
+    all: &mut Alternatives,
+    draft: &Draft,
+    family: Option<Family>,
+    protocol: Option<Protocol>,
+) -> Result<(), Never> {
+    let Some(family) = family else { return Ok(()) };
+    let kind =
+        |equal, icmp_type| Criterion::IcmpType { family, equal, first: icmp_type, last: icmp_type };
+    if let Some(icmp) = draft.matches.icmp {
+        and(all, kind(true, icmp.icmp_type));
+        if let Some(code) = icmp.code {
+            and(all, Criterion::IcmpCode { family, equal: true, code });
+        }
+    }
+    let Some(unwanted) = draft.matches.not_icmp else { return Ok(()) };
+    let own = icmp_protocol(family);
+    if protocol.is_some_and(|p| p != own) {
+        return Ok(());
+    }
+    if let Some(wanted) = draft.matches.icmp {
+        // Both speak of one message, so one of them may say it all.
+        return match (wanted.icmp_type == unwanted.icmp_type, wanted.code, unwanted.code) {
+            (false, ..) => Ok(()),
+            (true, _, None) => Err(Never),
+            (true, Some(a), Some(b)) => {
+                if a == b {
+                    Err(Never)
+                } else {
+                    Ok(())
+                }
+            }
+            (true, None, Some(code)) => {
+                and(all, Criterion::IcmpCode { family, equal: false, code });
+                Ok(())
+            }
+        };
+    }
+    let is_icmp = Criterion::Protocol { equal: true, protocol: own };
+    let prefix = if protocol.is_some() { Vec::new() } else { vec![is_icmp] };
+    let mut any = vec![[&prefix[..], &[kind(false, unwanted.icmp_type)]].concat()];
+    if let Some(code) = unwanted.code {
+        let code = Criterion::IcmpCode { family, equal: false, code };
+        any.push([&prefix[..], &[kind(true, unwanted.icmp_type), code]].concat());
+    }
+    if protocol.is_none() {
+        any.push(vec![Criterion::Protocol { equal: false, protocol: own }]);
+    }
+    or(all, any);
+    Ok(())
+}
+
+/// The number ranges among port criteria: sorted, joined where they touch.
+fn ranges(ports: &[PortMatch]) -> Vec<PortRange> {
+    let mut ranges: Vec<_> = ports
+        .iter()
+        .filter_map(|port| match port {
+            PortMatch::Range(range) => Some(*range),
+            PortMatch::Named(_) => None,
+        })
+        .collect();
+    ranges.sort_unstable();
+    let mut joined: Vec<PortRange> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if range.first <= last.last.saturating_add(1) => {
+                last.last = last.last.max(range.last);
+            }
+            _ => joined.push(range),
+        }
+    }
+    joined
+}

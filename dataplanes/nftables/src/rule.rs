@@ -1,0 +1,104 @@
+//! Rules as lowering writes them: each criterion has one spelling in nft syntax (`text.rs`) and one
+//! in kernel expressions (`expr.rs`).
+
+use brindle_model::Name;
+use brindle_model::net::{Family, PortRange, Protocol};
+use ipnet::IpNet;
+
+use crate::table::Verdict;
+
+/// A rule.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Rule {
+    /// What must hold, checked in this order.
+    pub criteria: Vec<Criterion>,
+    /// Whether packets that match are counted.
+    pub counter: bool,
+    /// What happens then.
+    pub target: Target,
+    /// Who decided: names namespace, policy and rule.
+    pub comment: String,
+}
+
+/// What a rule does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// One verdict.
+    Verdict(Verdict),
+    /// The verdict of a map's element, or none if there is no such element.
+    Map(MapKey, Name),
+}
+
+/// What a verdict map is asked with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MapKey {
+    /// The interface the packet came in on.
+    InputInterface,
+    /// The interface it goes out on.
+    OutputInterface,
+    /// Protocol and destination port.
+    Service,
+}
+
+/// A side of the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// Where it comes from.
+    Source,
+    /// Where it goes.
+    Destination,
+}
+
+/// Connection states, as bits of `ct state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CtState {
+    /// Established or related.
+    Accepted,
+    /// Invalid.
+    Invalid,
+}
+
+/// A criterion. `equal: false` negates it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Criterion {
+    /// Connection tracking's opinion.
+    CtState(CtState),
+    /// The family.
+    Family(Family),
+    /// The interface's name begins with the pod prefix.
+    PodInterface { input: bool, equal: bool },
+    /// The input interface may send from this source address.
+    OwnSource { family: Family, set: Name },
+    /// The upper-layer protocol.
+    Protocol { equal: bool, protocol: Protocol },
+    /// The upper-layer protocol is in a set.
+    ProtocolSet { equal: bool, set: Name },
+    /// ICMP or ICMPv6 type, inclusive; a `Protocol` criterion stands before it.
+    IcmpType { family: Family, equal: bool, first: u8, last: u8 },
+    /// ICMP or ICMPv6 code, likewise.
+    IcmpCode { family: Family, equal: bool, code: u8 },
+    /// The address lies in a prefix.
+    Prefix { side: Side, equal: bool, net: IpNet },
+    /// The address is in a set.
+    Address { side: Side, family: Family, equal: bool, set: Name },
+    /// The port lies in a range; the protocol is known to have ports.
+    Ports { side: Side, equal: bool, range: PortRange },
+    /// The port is in a set, likewise.
+    PortSet { side: Side, equal: bool, set: Name },
+    /// (address of one side, protocol, port of a side) is in a set, likewise.
+    Tuple { address: Side, port: Side, family: Family, equal: bool, set: Name },
+}
+
+impl Criterion {
+    /// The set it asks.
+    pub fn set(&self) -> Option<&Name> {
+        match self {
+            Self::OwnSource { set, .. }
+            | Self::ProtocolSet { set, .. }
+            | Self::Address { set, .. }
+            | Self::PortSet { set, .. }
+            | Self::Tuple { set, .. } => Some(set),
+            _ => None,
+        }
+    }
+}

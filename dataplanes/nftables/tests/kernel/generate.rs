@@ -1,0 +1,317 @@
+//! Random small rulesets with every criterion, and packets that hit them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use brindle_model::cluster::EndpointId;
+use brindle_model::net::{Family, IcmpMatch, PortRange, Protocol};
+use brindle_model::packet::{Packet, Transport};
+use brindle_model::ruleset::{
+    Action, Endpoint, Match, Member, PolicyRules, PortMatch, Program, Rule, Ruleset, Set, SetDef,
+    SetId, Side, TierEnd, TierStep,
+};
+use brindle_model::selector::Selector;
+use brindle_model::verdict::{DecisionId, Direction, PolicyId, Verdict};
+use brindle_model::{Name, NamespacedName};
+use ipnet::IpNet;
+use proptest::collection::{btree_set, vec};
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+/// The interfaces of the two pods.
+pub const INTERFACES: [&str; 2] = ["brda", "brdb"];
+const PORTS: [u16; 4] = [1, 80, 81, 443];
+
+/// Addresses of a pod: three a family.
+pub fn addresses(pod: usize) -> Vec<IpAddr> {
+    let pod = u8::try_from(pod).expect("few pods");
+    let v4 = (1..4).map(|i| Ipv4Addr::new(10, 0, pod, i).into());
+    let v6 = (1..4).map(|i| Ipv6Addr::new(0xfd00, 0, 0, pod.into(), 0, 0, 0, i).into());
+    v4.chain(v6).collect()
+}
+
+fn address() -> impl Strategy<Value = IpAddr> {
+    select([addresses(0), addresses(1)].concat())
+}
+
+fn protocol() -> impl Strategy<Value = Protocol> {
+    select(vec![
+        Protocol::TCP,
+        Protocol::UDP,
+        Protocol::SCTP,
+        Protocol::ICMP,
+        Protocol::ICMPV6,
+        Protocol(47),
+    ])
+}
+
+fn prefixes() -> impl Strategy<Value = SetDef> {
+    vec((address(), select(vec![0u8, 8, 22, 24, 30, 31, 32])), 0..6).prop_map(|nets| {
+        let net = |(addr, len): (IpAddr, u8)| {
+            let len = if addr.is_ipv6() && len > 0 { len + 96 } else { len };
+            IpNet::new(addr, len).expect("the length fits").trunc()
+        };
+        SetDef::Cidrs(IpNet::aggregate(&nets.into_iter().map(net).collect()))
+    })
+}
+
+/// Definitions are few, so that members of one set change from ruleset to ruleset.
+fn set() -> impl Strategy<Value = Set> {
+    let pods = (0..3usize, btree_set(address(), 0..6)).prop_map(|(which, members)| Set {
+        def: SetDef::Selector(Selector::equals("set", format!("{which} \"quoted\""))),
+        members: members.into_iter().map(Member::Addr).collect(),
+    });
+    let tuple = (address(), protocol(), select(PORTS.to_vec()));
+    let ports = (protocol(), btree_set(tuple, 0..6)).prop_map(|(protocol, members)| Set {
+        def: SetDef::NamedPort { name: "web".into(), protocol, selector: Selector::All },
+        members: members.into_iter().map(|(a, p, port)| Member::Port(a, p, port)).collect(),
+    });
+    let nets = prefixes().prop_map(|def| {
+        let SetDef::Cidrs(nets) = &def else { unreachable!("prefixes are Cidrs") };
+        Set { members: nets.iter().copied().map(Member::Net).collect(), def }
+    });
+    prop_oneof![2 => pods, 1 => ports, 3 => nets]
+}
+
+/// A set to be chosen among the ruleset's.
+type Choice = Index;
+
+fn port_range() -> impl Strategy<Value = PortRange> {
+    prop_oneof![
+        3 => select(PORTS.to_vec()).prop_map(PortRange::single),
+        1 => Just(PortRange { first: 80, last: 100 }),
+        1 => Just(PortRange { first: 0, last: u16::MAX }),
+        1 => (0..u16::MAX).prop_map(|first| PortRange { first, last: u16::MAX }),
+    ]
+}
+
+fn port() -> impl Strategy<Value = Result<PortRange, Choice>> {
+    prop_oneof![4 => port_range().prop_map(Ok), 1 => any::<Choice>().prop_map(Err)]
+}
+
+fn rarely<S: Strategy + 'static>(strategy: S) -> impl Strategy<Value = Option<S::Value>>
+where
+    S::Value: Clone,
+{
+    proptest::option::weighted(0.2, strategy)
+}
+
+#[derive(Clone, Debug)]
+struct SideChoice {
+    sets: Vec<Choice>,
+    not_sets: Vec<Choice>,
+    ports: Vec<Result<PortRange, Choice>>,
+    not_ports: Vec<Result<PortRange, Choice>>,
+}
+
+fn side() -> impl Strategy<Value = SideChoice> {
+    let few = prop_oneof![6 => Just(0usize), 3 => Just(1), 1 => Just(2)];
+    let choices = few.prop_flat_map(|n| vec(any::<Choice>(), n));
+    let none_or = |n| prop_oneof![5 => Just(0usize), 2 => Just(1), 1 => 1..n];
+    let ports = none_or(6usize).prop_flat_map(|n| vec(port(), n));
+    let not_ports = none_or(6usize).prop_flat_map(|n| vec(port(), n));
+    let not_sets = rarely(any::<Choice>());
+    (choices, not_sets, ports, rarely(not_ports)).prop_map(|(sets, not_sets, ports, not_ports)| {
+        let not_sets = not_sets.into_iter().collect();
+        SideChoice { sets, not_sets, ports, not_ports: not_ports.unwrap_or_default() }
+    })
+}
+
+type RuleChoice = (
+    Option<Family>,
+    Option<Protocol>,
+    Option<Protocol>,
+    Option<IcmpMatch>,
+    Option<IcmpMatch>,
+    SideChoice,
+    SideChoice,
+    Action,
+);
+
+fn icmp() -> impl Strategy<Value = IcmpMatch> {
+    let code = proptest::option::of(0..2u8);
+    (select(vec![8u8, 128, 3]), code).prop_map(|(icmp_type, code)| IcmpMatch { icmp_type, code })
+}
+
+fn rule() -> impl Strategy<Value = RuleChoice> {
+    (
+        rarely(select(Family::ALL.to_vec())),
+        proptest::option::weighted(0.6, protocol()),
+        rarely(protocol()),
+        rarely(icmp()),
+        rarely(icmp()),
+        side(),
+        side(),
+        prop_oneof![4 => Just(Action::Allow), 1 => Just(Action::Deny), 1 => Just(Action::Pass)],
+    )
+}
+
+fn lower_side(side: &SideChoice, sets: &BTreeMap<SetId, Set>) -> Side {
+    let ids: Vec<SetId> = sets.keys().copied().collect();
+    let pick = |choices: &[Choice]| -> Vec<SetId> {
+        if ids.is_empty() {
+            return Vec::new();
+        }
+        choices.iter().map(|choice| *choice.get(&ids)).collect()
+    };
+    let ports = |ports: &[Result<PortRange, Choice>]| {
+        let port = |port: &Result<PortRange, Choice>| match port {
+            Ok(range) => Some(PortMatch::Range(*range)),
+            Err(choice) if !ids.is_empty() => Some(PortMatch::Named(*choice.get(&ids))),
+            Err(_) => None,
+        };
+        ports.iter().filter_map(port).collect()
+    };
+    Side {
+        sets: pick(&side.sets),
+        not_sets: pick(&side.not_sets),
+        ports: ports(&side.ports),
+        not_ports: ports(&side.not_ports),
+    }
+}
+
+fn policy_id(at: usize) -> PolicyId {
+    // One that fits into a chain's name, and one that does not.
+    let name = if at == 2 { "x".repeat(253) } else { format!("policy-{at}") };
+    PolicyId::network_policy(&NamespacedName::new(format!("ns-{at}"), name))
+}
+
+fn rules(
+    choices: &[RuleChoice],
+    sets: &BTreeMap<SetId, Set>,
+    policy: &PolicyId,
+    direction: Direction,
+) -> Vec<Rule> {
+    let indexed = (0u32..).zip(choices);
+    let lower = |(index, choice): (u32, &RuleChoice)| {
+        let (family, protocol, not_protocol, icmp, not_icmp, source, destination, action) = choice;
+        Rule {
+            decision: DecisionId::Rule { policy: policy.clone(), direction, index },
+            matches: Match {
+                family: *family,
+                protocol: *protocol,
+                not_protocol: *not_protocol,
+                icmp: *icmp,
+                not_icmp: *not_icmp,
+                source: lower_side(source, sets),
+                destination: lower_side(destination, sets),
+            },
+            action: *action,
+        }
+    };
+    indexed.map(lower).collect()
+}
+
+/// Rules of one port each, so many that they are joined.
+fn many() -> impl Strategy<Value = Vec<RuleChoice>> {
+    let none = || SideChoice { sets: vec![], not_sets: vec![], ports: vec![], not_ports: vec![] };
+    let ports = vec![1u16, 2, 3, 4, 5, 6, 7, 8, 80, 81, 443];
+    vec((any::<Choice>(), select(ports), any::<bool>()), 10..40).prop_map(move |all| {
+        let one = |(set, port, from): (Choice, u16, bool)| {
+            let mut peer = none();
+            peer.sets.push(set);
+            let (mut source, mut destination) = (none(), none());
+            *(if from { &mut source } else { &mut destination }) = peer;
+            destination.ports = vec![Ok(PortRange::single(port))];
+            let (tcp, allow) = (Some(Protocol::TCP), Action::Allow);
+            (None, tcp, None, None, None, source, destination, allow)
+        };
+        all.into_iter().map(one).collect()
+    })
+}
+
+fn rule_list() -> impl Strategy<Value = Vec<RuleChoice>> {
+    prop_oneof![4 => vec(rule(), 0..5), 1 => many()]
+}
+
+type Tiers = Vec<(BTreeSet<usize>, bool)>;
+
+fn tiers() -> impl Strategy<Value = Tiers> {
+    vec((btree_set(0..4usize, 1..3), any::<bool>()), 0..3)
+}
+
+fn program(direction: Direction, tiers: &Tiers, allow: bool) -> Program {
+    let steps = tiers.iter().enumerate().map(|(i, (policies, drop))| TierStep {
+        tier: format!("tier-{i}").into(),
+        policies: policies.iter().copied().map(policy_id).collect(),
+        end: if *drop { TierEnd::Drop } else { TierEnd::NextTier },
+    });
+    let verdict = if allow { Verdict::Allow } else { Verdict::Deny };
+    let end = (verdict, DecisionId::Profile { name: "kns.test".into() });
+    Program { direction, steps: steps.collect(), end }
+}
+
+/// A ruleset of two pods.
+pub fn ruleset() -> impl Strategy<Value = Ruleset> {
+    let policies = vec((rule_list(), rule_list()), 4);
+    let programs = vec((tiers(), tiers(), any::<bool>()), 2);
+    (vec(set(), 0..6), policies, programs, vec(any::<bool>(), 2)).prop_map(
+        |(sets, policies, programs, present)| {
+            let sets: BTreeMap<_, _> = sets.into_iter().map(|set| (set.def.id(), set)).collect();
+            let mut ruleset = Ruleset { sets, ..Ruleset::default() };
+            for (at, (ingress, egress)) in policies.iter().enumerate() {
+                let id = policy_id(at);
+                let body = PolicyRules {
+                    ingress: rules(ingress, &ruleset.sets, &id, Direction::Ingress),
+                    egress: rules(egress, &ruleset.sets, &id, Direction::Egress),
+                };
+                ruleset.policies.insert(id, Arc::new(body));
+            }
+            for (pod, (ingress, egress, allow)) in programs.iter().enumerate() {
+                let ingress = program(Direction::Ingress, ingress, *allow);
+                let egress = program(Direction::Egress, egress, *allow);
+                let endpoint = Endpoint {
+                    host_interface: INTERFACES[pod].into(),
+                    addresses: addresses(pod),
+                    ingress: ingress.id(),
+                    egress: egress.id(),
+                };
+                for program in [ingress, egress] {
+                    ruleset.programs.insert(program.id(), Arc::new(program));
+                }
+                if present[pod] {
+                    ruleset.endpoints.insert(endpoint_id(pod), Arc::new(endpoint));
+                }
+            }
+            ruleset
+        },
+    )
+}
+
+/// The id of a pod's endpoint.
+pub fn endpoint_id(pod: usize) -> EndpointId {
+    EndpointId {
+        pod: NamespacedName::new("ns", format!("pod-{pod}")),
+        container_id: Name::from("container"),
+        interface: Name::from("eth0"),
+    }
+}
+
+/// A packet from the first pod to the second.
+pub fn packet() -> impl Strategy<Value = Packet> {
+    let ports = || select([PORTS.to_vec(), vec![2, 5, 90, 9999]].concat());
+    let transport = prop_oneof![
+        3 => (ports(), ports()).prop_map(|(source, destination)| Transport::Tcp { source, destination }),
+        3 => (ports(), ports()).prop_map(|(source, destination)| Transport::Udp { source, destination }),
+        1 => (ports(), ports()).prop_map(|(source, destination)| Transport::Sctp { source, destination }),
+        2 => (any::<bool>(), 0..2u8).prop_map(|(echo, code)| {
+            Transport::Icmp { icmp_type: if echo { 8 } else { 128 }, code }
+        }),
+        1 => Just(Transport::Other(47)),
+    ];
+    (0..6usize, 0..6usize, transport).prop_map(|(from, to, transport)| {
+        let (from, to) = (from % 3, to % 3 + 3 * (from / 3));
+        let mut packet = Packet {
+            source: addresses(0)[from + 3 * (to / 3)],
+            destination: addresses(1)[to],
+            transport,
+        };
+        // An echo request is of its family.
+        let echo = if packet.family() == Family::V4 { 8 } else { 128 };
+        if let Transport::Icmp { icmp_type, .. } = &mut packet.transport {
+            *icmp_type = echo;
+        }
+        packet
+    })
+}
