@@ -90,9 +90,13 @@ pub(super) fn collect(field: &[u8], session: &Negotiated) -> Result<Collected, N
     while !octets.is_empty() {
         let start = octets.rest();
         let Some(raw) = next(&mut octets) else {
-            // RFC 7606 §4: the lengths are in conflict, the field's own is relied upon.
+            // RFC 7606 §4: the lengths are in conflict, the field's own is relied upon. Prefixes
+            // of a multiprotocol attribute that runs over cannot be found, though (§5.3).
             let kind = start.get(1).copied().unwrap_or_default();
             let code = NotificationCode::AttributeLengthError;
+            if matches!(kind, kind::MP_REACH_NLRI | kind::MP_UNREACH_NLRI) {
+                return Err(code.with_data(start));
+            }
             collected.fault(kind, code, Outcome::TreatAsWithdraw, start);
             break;
         };

@@ -34,10 +34,21 @@ impl<T: Eq + Hash> Interner<T> {
         self.values.insert(shared.clone());
         shared
     }
+}
 
-    /// How many values are held.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.values.len()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_values_are_one_and_unused_ones_go() {
+        let mut interner = Interner::default();
+        let kept = interner.intern(0);
+        assert!(Arc::ptr_eq(&kept, &interner.intern(0)));
+        for value in 1..100_000 {
+            interner.intern(value);
+            assert!(interner.values.len() <= SMALL, "nobody holds more than one");
+        }
+        assert!(Arc::ptr_eq(&kept, &interner.intern(0)));
     }
 }

@@ -1,0 +1,7 @@
+//! The tables against naive ones: decision, import, restart, and what a peer ends up with.
+
+mod decision;
+mod export;
+mod fixture;
+mod restart;
+mod table;
