@@ -1,1 +1,4 @@
-//! The lab, generated worlds, and the tests that need more than one package.
+//! Generated worlds, case directories, and the tests that need more than one package.
+
+pub mod case;
+pub mod worlds;

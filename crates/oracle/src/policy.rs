@@ -14,7 +14,7 @@ use crate::peer::{self, OtherEnd};
 use crate::port;
 use crate::selector::{self, Reading};
 use crate::trace::{Place, Trace};
-use crate::world::{World, id_of, label_of, name_of, namespace_of};
+use crate::world::{World, id_of, name_of, namespace_of, pod_label};
 
 /// Judges the first packet of a flow at one pod and direction.
 pub(crate) fn judge(
@@ -84,7 +84,7 @@ fn governing<'a>(
     // K4: a missing podSelector is an empty one.
     let selector = spec.and_then(|s| s.pod_selector.as_ref());
     let reading = selector.map_or(Reading::Matched, |selector| {
-        selector::read(selector, &|key| label_of(&subject.metadata, key))
+        selector::read(selector, &|key| pod_label(subject, key))
     });
     match reading {
         Reading::Failed(why) => {

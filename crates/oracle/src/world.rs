@@ -84,8 +84,19 @@ pub(crate) fn id_of(metadata: &ObjectMeta) -> NamespacedName {
     NamespacedName::new(namespace_of(metadata), name_of(metadata))
 }
 
+/// The value of a pod's label. C12: what the engine itself puts on pods overrides the user's.
+pub(crate) fn pod_label<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
+    if key == "projectcalico.org/namespace" {
+        return Some(namespace_of(&pod.metadata));
+    }
+    if key.starts_with("pcns.") || key.starts_with("pcsa.") {
+        return None;
+    }
+    label_of(&pod.metadata, key)
+}
+
 /// The value of an object's label.
-pub(crate) fn label_of<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+fn label_of<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     metadata.labels.as_ref()?.get(key).map(String::as_str)
 }
 

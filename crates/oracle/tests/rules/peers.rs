@@ -107,6 +107,25 @@ metadata: {name: x}",
 }
 
 #[test]
+fn c12_system_labels_override_the_users() {
+    let mut w = world(&policy(
+        "{ingress: [
+            {from: [{namespaceSelector: {}, podSelector: {matchLabels: {projectcalico.org/namespace: y}}}]},
+            {from: [{namespaceSelector: {}, podSelector: {matchLabels: {pcns.team: red}}}]},
+            {from: [{namespaceSelector: {}, podSelector: {matchLabels: {pcsa.role: dba}}}]}]}",
+    ));
+    for pod in &mut w.pods {
+        let labels = pod.metadata.labels.get_or_insert_default();
+        for (key, value) in
+            [("projectcalico.org/namespace", "y"), ("pcns.team", "red"), ("pcsa.role", "dba")]
+        {
+            labels.insert(key.to_owned(), value.to_owned());
+        }
+    }
+    check(&w, Ingress, &[("y/a > x/a tcp/80", "p:0"), ("z/c > x/a tcp/80", "end")]);
+}
+
+#[test]
 fn k13_blocks_match_whoever_holds_the_address() {
     for (cidr, expected) in [
         ("10.0.1.1/32", vec!["y/a"]),

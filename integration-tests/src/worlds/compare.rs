@@ -1,0 +1,145 @@
+//! Two answers to one question, hop by hop.
+
+use std::fmt;
+
+use brindle_model::NamespacedName;
+use brindle_model::packet::Flow;
+use brindle_model::verdict::{DecisionId, Direction, Verdict};
+use brindle_oracle::{Hop, Outcome, World, judge};
+
+use super::compiled::{Answer, Compiled};
+use super::yaml;
+
+/// How another evaluator differs from the oracle, worst first (§7.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The oracle denies, the other allows.
+    FalseAllow,
+    /// The oracle has no such hop, or the other lacks one.
+    OtherHops,
+    /// The oracle allows, the other denies.
+    FalseDeny,
+    /// The same verdict by another name.
+    OtherDecision,
+}
+
+/// A difference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// How they differ.
+    pub kind: Kind,
+    /// At which pod.
+    pub pod: NamespacedName,
+    /// In which direction.
+    pub direction: Direction,
+    /// What the oracle says, if it has this hop.
+    pub oracle: Option<(Verdict, DecisionId)>,
+    /// What the other says, if it has this hop.
+    pub other: Option<(Verdict, DecisionId)>,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = |answer: &Option<(Verdict, DecisionId)>| match answer {
+            Some((verdict, decision)) => format!("{verdict} by {decision}"),
+            None => "no such hop".to_owned(),
+        };
+        let Self { kind, pod, direction, oracle, other } = self;
+        let (oracle, other) = (said(oracle), said(other));
+        write!(f, "{kind:?} at {pod} {direction}: the oracle says {oracle}, the other {other}")
+    }
+}
+
+/// The worst difference between the oracle's outcome and another evaluator's answers.
+///
+/// The other evaluator knows policy alone, so hops that are decided before policy are not compared.
+pub fn compare(outcome: &Outcome, answers: &[Answer]) -> Option<Mismatch> {
+    let same =
+        |hop: &Hop, answer: &Answer| hop.pod == answer.pod && hop.direction == answer.direction;
+    let missing = outcome.hops.iter().filter(|hop| is_policy(&hop.decision)).filter_map(|hop| {
+        let answer = answers.iter().find(|answer| same(hop, answer));
+        difference(hop, answer)
+    });
+    let surplus = answers.iter().filter(|a| !outcome.hops.iter().any(|hop| same(hop, a)));
+    let surplus = surplus.map(|answer| Mismatch {
+        kind: Kind::OtherHops,
+        pod: answer.pod.clone(),
+        direction: answer.direction,
+        oracle: None,
+        other: Some((answer.verdict, answer.decision.clone())),
+    });
+    missing.chain(surplus).min_by_key(|mismatch| mismatch.kind)
+}
+
+fn is_policy(decision: &DecisionId) -> bool {
+    matches!(
+        decision,
+        DecisionId::Rule { .. }
+            | DecisionId::TierEnd { .. }
+            | DecisionId::Profile { .. }
+            | DecisionId::UnknownEndpoint
+    )
+}
+
+fn difference(hop: &Hop, answer: Option<&Answer>) -> Option<Mismatch> {
+    let kind = match answer.map(|a| (a.verdict, &a.decision)) {
+        // A pod that nobody knows need not have an endpoint.
+        None if hop.decision == DecisionId::UnknownEndpoint => return None,
+        None => Kind::OtherHops,
+        Some((Verdict::Allow, _)) if hop.verdict == Verdict::Deny => Kind::FalseAllow,
+        Some((Verdict::Deny, _)) if hop.verdict == Verdict::Allow => Kind::FalseDeny,
+        Some((_, decision)) if *decision != hop.decision => Kind::OtherDecision,
+        Some(_) => return None,
+    };
+    Some(Mismatch {
+        kind,
+        pod: hop.pod.clone(),
+        direction: hop.direction,
+        oracle: Some((hop.verdict, hop.decision.clone())),
+        other: answer.map(|a| (a.verdict, a.decision.clone())),
+    })
+}
+
+/// An evaluator of worlds other than the oracle: prepares for a world, then answers flows.
+pub trait Evaluator {
+    /// What answers flows of one world.
+    type Prepared;
+    /// Prepares for a world.
+    ///
+    /// # Errors
+    /// The world cannot be taken in.
+    fn prepare(&self, world: &World) -> anyhow::Result<Self::Prepared>;
+    /// Answers one flow.
+    fn answer(&self, prepared: &Self::Prepared, flow: &Flow) -> Vec<Answer>;
+}
+
+/// The real pipeline up to the ruleset ("O2").
+pub struct Pipeline;
+
+impl Evaluator for Pipeline {
+    type Prepared = Compiled;
+
+    fn prepare(&self, world: &World) -> anyhow::Result<Compiled> {
+        Compiled::of(&yaml::write(world)?, world)
+    }
+
+    fn answer(&self, compiled: &Compiled, flow: &Flow) -> Vec<Answer> {
+        compiled.judge(flow)
+    }
+}
+
+/// The first flow on which an evaluator differs from the oracle.
+///
+/// # Errors
+/// The evaluator cannot take the world in.
+pub fn first_mismatch<'f, E: Evaluator>(
+    evaluator: &E,
+    world: &World,
+    flows: &'f [Flow],
+) -> anyhow::Result<Option<(&'f Flow, Mismatch)>> {
+    let prepared = evaluator.prepare(world)?;
+    Ok(flows.iter().find_map(|flow| {
+        let mismatch = compare(&judge(world, flow), &evaluator.answer(&prepared, flow))?;
+        Some((flow, mismatch))
+    }))
+}
