@@ -1,2 +1,52 @@
-//! The node daemon.
-fn main() {}
+//! brindle-agent: the command line.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use brindle_agent::config::{Cli, Command, RunOptions};
+use brindle_agent::{heap, probe, tasks, uninstall};
+use clap::{CommandFactory, Parser};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    heap::limit_arenas();
+    let cli = Cli::parse();
+    let result = match (cli.command, cli.run) {
+        (Some(Command::Run(options)), _) | (None, Some(options)) => run(&options),
+        (Some(Command::Probe), _) => probe(),
+        (Some(Command::Uninstall(options)), _) => {
+            log(false).and_then(|()| uninstall::uninstall(&options))
+        }
+        (None, None) => Cli::command().print_help().context("print help"),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("brindle-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &RunOptions) -> Result<()> {
+    log(options.log_json)?;
+    tasks::run(options)
+}
+
+fn probe() -> Result<()> {
+    let findings = probe::probe();
+    findings.iter().for_each(|finding| println!("{finding}"));
+    anyhow::ensure!(probe::suffices(&findings), "this kernel lacks something that is needed");
+    Ok(())
+}
+
+/// Logs to standard error; `RUST_LOG` chooses, `info` unless it does.
+fn log(json: bool) -> Result<()> {
+    let filter = EnvFilter::builder()
+        .with_default_directive(tracing::Level::INFO.into())
+        .from_env()
+        .context("read RUST_LOG")?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = if json { log.json().try_init() } else { log.with_ansi(false).try_init() };
+    started.map_err(|error| anyhow::anyhow!(error)).context("start the log")
+}

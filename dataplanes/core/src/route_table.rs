@@ -143,6 +143,14 @@ impl RouteTable {
         }
     }
 
+    /// What the next commit would write: destination and target, or nothing for a deletion.
+    pub fn pending(&self) -> BTreeMap<IpNet, Option<String>> {
+        let (delete, replace) = self.program();
+        let delete = delete.into_iter().map(|route| (route.destination, None));
+        let replace = replace.into_iter().map(|r| (r.destination, Some(r.target.to_string())));
+        delete.chain(replace).collect()
+    }
+
     /// Deletes every route of ours.
     ///
     /// # Errors

@@ -1,0 +1,161 @@
+//! The bridge between the compiler's routing, the BGP speaker and the route table.
+//!
+//! ```text
+//!  Batch.routing ──> Command ──> speaker (own thread and runtime)
+//!  route table  <── Learned  <── Event::Best, Event::Gone
+//! ```
+//! It runs on a thread of its own: handing a route to a busy route table blocks, and what waits
+//! then are the speaker's events, which it merges by prefix. No session waits.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use brindle_bgp_speaker::{
+    Command, Commands, Config, Event, Handle, Identity, NextHops, PeerConfig, SendError, Stopped,
+};
+use brindle_dataplane_core::netlink::NextHop;
+use brindle_dataplane_core::{DriverSender, RouteInput, RouteTable};
+use brindle_model::routing::{Change, Speaker};
+use brindle_model::ruleset::Batch;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+/// Batches that may wait for the bridge.
+pub const QUEUE: usize = 64;
+/// Stack of the bridge's thread, bytes.
+const STACK: usize = 256 * 1024;
+
+/// What the speaker is to be told of one change.
+fn command(change: &Change) -> Command {
+    match change {
+        Change::Speaker(speaker) => Command::SetIdentity(speaker.as_ref().map(identity)),
+        Change::Peer(name, None) => Command::RemovePeer(name.clone()),
+        Change::Peer(name, Some(peer)) => {
+            let config = PeerConfig {
+                address: peer.address,
+                port: peer.port,
+                as_number: peer.as_number,
+                passive: peer.passive,
+                source: None,
+            };
+            Command::SetPeer(name.clone(), config)
+        }
+        Change::Originate(prefix) => Command::Originate(*prefix),
+        Change::Withdraw(prefix) => Command::Withdraw(*prefix),
+    }
+}
+
+fn identity(speaker: &Speaker) -> Identity {
+    Identity {
+        as_number: speaker.as_number,
+        router_id: speaker.router_id,
+        listen_port: speaker.listen_port,
+        hold_time: speaker.hold_time,
+        restart_time: speaker.restart_time,
+        next_hops: speaker.next_hops.iter().copied().collect::<NextHops>(),
+    }
+}
+
+/// What the route table is to be told of one event.
+fn route(event: Event) -> Option<RouteInput> {
+    match event {
+        Event::Best { prefix, next_hops } => {
+            let hop = |gateway| NextHop { gateway, interface: None };
+            Some(RouteInput::Learned(prefix, next_hops.into_iter().map(hop).collect()))
+        }
+        Event::Gone { prefix } => Some(RouteInput::Learned(prefix, BTreeSet::new())),
+        Event::Converged => Some(RouteInput::LearnedComplete),
+        Event::Peer { name, state, reason } => {
+            info!(peer = %name, %state, reason, "BGP session");
+            None
+        }
+    }
+}
+
+/// Starts the speaker and the bridge. The bridge ends when the sender of batches is gone; then it
+/// stops the speaker without a NOTIFICATION, so that its neighbours keep our routes (RFC 4724).
+///
+/// # Errors
+/// A thread could not be made.
+pub fn spawn(
+    config: Config,
+    batches: mpsc::Receiver<Arc<Batch>>,
+    routes: DriverSender<RouteTable>,
+) -> io::Result<(Commands, JoinHandle<()>)> {
+    let speaker = brindle_bgp_speaker::spawn(config).map_err(io::Error::other)?;
+    let commands = speaker.commands.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let thread = std::thread::Builder::new()
+        .name("bgp-bridge".to_owned())
+        .stack_size(STACK)
+        .spawn(move || bridge(&runtime, speaker, batches, &routes))?;
+    Ok((commands, thread))
+}
+
+fn bridge(
+    runtime: &tokio::runtime::Runtime,
+    mut speaker: Handle,
+    mut batches: mpsc::Receiver<Arc<Batch>>,
+    routes: &DriverSender<RouteTable>,
+) {
+    runtime.block_on(async {
+        let mut in_sync = false;
+        loop {
+            tokio::select! {
+                batch = batches.recv() => {
+                    let Some(batch) = batch else { break };
+                    if forward(&speaker.commands, &batch, !in_sync).await.is_err() {
+                        break;
+                    }
+                    in_sync = true;
+                }
+                event = speaker.events.recv() => {
+                    let Some(event) = event else { break };
+                    let Some(input) = route(event) else { continue };
+                    if routes.send(input).is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+        // It fails only if the speaker has stopped by itself.
+        if speaker.commands.send(Command::Stop { graceful: true }).await.is_err() {
+            warn!("the BGP speaker stopped before it was told to");
+        }
+    });
+    speaker.join();
+}
+
+/// The first batch is everything: after it the speaker may say that it has told all (RFC 4724
+/// §4.1).
+async fn forward(commands: &Commands, batch: &Batch, first: bool) -> Result<(), Stopped> {
+    for change in &batch.routing {
+        give(commands, command(change)).await?;
+    }
+    if first {
+        give(commands, Command::InSync).await?;
+    }
+    Ok(())
+}
+
+/// Gives an order. One that makes no sense is as if its object were absent.
+async fn give(commands: &Commands, command: Command) -> Result<(), Stopped> {
+    let absent = match &command {
+        Command::SetIdentity(_) => Some(Command::SetIdentity(None)),
+        Command::SetPeer(name, _) => Some(Command::RemovePeer(name.clone())),
+        _ => None,
+    };
+    match commands.send(command).await {
+        Ok(()) => Ok(()),
+        Err(SendError::Stopped(stopped)) => Err(stopped),
+        Err(SendError::Invalid(reason)) => {
+            warn!(%reason, "BGP configuration is not used");
+            match absent {
+                Some(absent) => commands.send(absent).await.map_err(|_| Stopped),
+                None => Ok(()),
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What the agent is told on its command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use brindle_model::Name;
+use clap::{Args, Parser, Subcommand};
+
+/// The node daemon of Brindle: enforces network policy and routes pods on one node.
+#[derive(Debug, Parser)]
+#[command(name = "brindle-agent", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do; `run` unless said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Options of `run`.
+    #[command(flatten)]
+    pub run: Option<RunOptions>,
+}
+
+/// What the binary can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Enforce policy and route pods until SIGTERM; the kernel keeps what it has then.
+    Run(RunOptions),
+    /// Say what this kernel offers, and fail if that is too little.
+    Probe,
+    /// Remove everything that an agent made on this node: rules, links of pods, routes, state.
+    Uninstall(UninstallOptions),
+}
+
+/// Options of `run`.
+#[derive(Clone, Debug, Args)]
+pub struct RunOptions {
+    /// Name of this node's Node object.
+    #[arg(long, env = "BRINDLE_NODE")]
+    pub node: Name,
+    /// Where objects come from: `dir:PATH`, a folder of YAML files.
+    #[arg(long)]
+    pub source: Source,
+    /// Folder in which the status of each object is written; shared by the nodes.
+    #[arg(long)]
+    pub status_dir: Option<PathBuf>,
+    /// Folder in which nodes agree on address blocks; shared by them. Beside the state by default,
+    /// which is right for a single node.
+    #[arg(long)]
+    pub ipam_dir: Option<PathBuf>,
+    /// Where state lies that must outlive the agent.
+    #[arg(long, default_value = "/var/lib/brindle")]
+    pub state_dir: PathBuf,
+    /// Where sockets and the lock lie.
+    #[arg(long, default_value = "/run/brindle")]
+    pub run_dir: PathBuf,
+    /// Also serve /metrics and /healthz over TCP here.
+    #[arg(long)]
+    pub admin_listen: Option<SocketAddr>,
+    /// Seconds between read-backs that look for changes behind the agent's back.
+    #[arg(long, default_value = "60", value_parser = seconds)]
+    pub resync_interval: Duration,
+    /// Log as JSON lines.
+    #[arg(long)]
+    pub log_json: bool,
+}
+
+impl RunOptions {
+    /// Where nodes agree on address blocks.
+    pub fn ipam_dir(&self) -> PathBuf {
+        self.ipam_dir.clone().unwrap_or_else(|| self.state_dir.join("blocks"))
+    }
+
+    /// The socket of the admin API.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.run_dir.join("agent.sock")
+    }
+
+    /// The socket of the CNI plugin.
+    pub fn cni_socket(&self) -> PathBuf {
+        self.run_dir.join("cni.sock")
+    }
+}
+
+/// Options of `uninstall`.
+#[derive(Clone, Debug, Args)]
+pub struct UninstallOptions {
+    /// Where state lies; removed.
+    #[arg(long, default_value = "/var/lib/brindle")]
+    pub state_dir: PathBuf,
+    /// Where sockets and the lock lie; removed. An agent that holds the lock is left alone.
+    #[arg(long, default_value = "/run/brindle")]
+    pub run_dir: PathBuf,
+}
+
+/// Where objects come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A folder of YAML files.
+    Directory(PathBuf),
+}
+
+/// A source that the agent does not know.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a source; write dir:PATH")]
+pub struct ParseSourceError(String);
+
+impl FromStr for Source {
+    type Err = ParseSourceError;
+
+    fn from_str(text: &str) -> Result<Self, ParseSourceError> {
+        match text.split_once(':') {
+            Some(("dir", path)) if !path.is_empty() => Ok(Self::Directory(path.into())),
+            _ => Err(ParseSourceError(text.to_owned())),
+        }
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Directory(path) => write!(f, "dir:{}", path.display()),
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<u32>() {
+        Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds.into())),
+        _ => Err("expected a number of seconds above 0".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_says_its_kind() {
+        assert_eq!("dir:/a:b".parse(), Ok(Source::Directory("/a:b".into())));
+        for wrong in ["", "dir:", "/etc/brindle", "kubernetes"] {
+            assert!(wrong.parse::<Source>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn run_is_the_default_and_its_options_are_required() {
+        let cli = Cli::parse_from(["brindle-agent", "--node", "n1", "--source", "dir:/o"]);
+        assert_eq!(cli.run.unwrap().ipam_dir(), PathBuf::from("/var/lib/brindle/blocks"));
+        let cli = Cli::parse_from(["brindle-agent", "run", "--node", "n1", "--source", "dir:/o"]);
+        assert!(matches!(cli.command, Some(Command::Run(_))));
+        assert!(Cli::try_parse_from(["brindle-agent", "--node", "n1"]).is_err());
+        assert!(matches!(
+            Cli::parse_from(["brindle-agent", "probe"]).command,
+            Some(Command::Probe)
+        ));
+    }
+}

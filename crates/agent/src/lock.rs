@@ -1,0 +1,86 @@
+//! One agent a node: a lock in the run directory, which the kernel drops with the process.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+
+/// Held as long as the agent runs.
+#[derive(Debug)]
+pub struct NodeLock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
+
+/// The lock is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// The file cannot be made or opened.
+    #[error("could not open the lock file {}", path.display())]
+    Open {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another agent has it.
+    #[error(
+        "another agent (process {holder}) runs on this node: it holds {}; stop it first, or give \
+         this one another --run-dir and network namespace",
+        path.display()
+    )]
+    Held {
+        /// The lock file.
+        path: PathBuf,
+        /// What the holder wrote into it.
+        holder: String,
+    },
+}
+
+impl NodeLock {
+    /// Takes the lock in `run_dir`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// Another agent holds it, or the file cannot be made.
+    pub fn take(run_dir: &Path) -> Result<Self, LockError> {
+        let path = run_dir.join("agent.lock");
+        let open = || {
+            fs::create_dir_all(run_dir)?;
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)
+        };
+        let file = open().map_err(|source| LockError::Open { path: path.clone(), source })?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(mut lock) => {
+                let written = lock
+                    .set_len(0)
+                    .and_then(|()| lock.rewind())
+                    .and_then(|()| write!(lock, "{}", std::process::id()));
+                written.map_err(|source| LockError::Open { path, source })?;
+                Ok(Self(lock))
+            }
+            Err((mut file, _)) => {
+                let mut holder = String::new();
+                // The number only helps the reader of the message.
+                let _ = file.read_to_string(&mut holder);
+                Err(LockError::Held { path, holder })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_refused_and_the_first_unharmed() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("run");
+        let first = NodeLock::take(&run).unwrap();
+        for _ in 0..2 {
+            let error = NodeLock::take(&run).unwrap_err().to_string();
+            assert!(error.contains(&std::process::id().to_string()), "{error}");
+        }
+        drop(first);
+        NodeLock::take(&run).unwrap();
+    }
+}

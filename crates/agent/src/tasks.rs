@@ -1,0 +1,318 @@
+//! What runs, and who talks to whom.
+//!
+//! ```text
+//!  northbound                                    southbound, one owner a kernel table
+//!  ┌────────┐                                        ┌────────────┐
+//!  │ source ├──updates──┐                     batches│ nftables   │──> table inet brindle
+//!  └────────┘           │   ┌─────────┐    ┌────────>│ (driver)   │
+//!  ┌────────┐           ├──>│ compile ├────┤         └─────┬──────┘
+//!  │ cni-…  ├─endpoints─┘   └────┬────┘    │         ┌─────┴──────┐
+//!  └───┬────┘ blocks             │         ├────────>│ routes     │──> routes, proto 98
+//!      │                         │         │         │ (driver)   │<─────learned─────┐
+//!      │  <──────Applied─────────┼─────────┼─────────┴─────┬──────┘                  │
+//!      │                         │         │         ┌─────┴──────┐  commands  ┌─────┴──────┐
+//!      v                         │         └────────>│ bgp-bridge ├───────────>│ bgp        │──> TCP
+//!  ┌────────┐                    │ inspect           └────────────┘   events   │ (runtime)  │
+//!  │ links  │               ┌────┴────┐                                        └────────────┘
+//!  └────────┘               │ admin   │  main thread: HTTP, signals, progress -> status folder
+//!                           └─────────┘
+//! ```
+//! Every box is a thread, every arrow a bounded channel. The speaker has a runtime of its own, so
+//! that no compile delays a KEEPALIVE.
+//!
+//! **Start**: lock, tables read back, attachments restored, folder read; only when all of that is
+//! compiled is the first object written, and only then is the node told to forward and the restart
+//! noted. **End**: CNI server, source, then the compile thread and behind it drivers and speaker,
+//! each after what is queued; the kernel keeps everything.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use brindle_bgp_proto::family::FamilySet;
+use brindle_bgp_speaker::{Commands, Config as SpeakerConfig};
+use brindle_compiler::Compiler;
+use brindle_dataplane_core::{Applied, Driver, DriverConfig, DriverSender, RouteTable, sysctl};
+use brindle_ipam::{FileStore, Ipam};
+use brindle_sources::directory::RunError;
+use brindle_sources::status::StatusWriter;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info, warn};
+
+use crate::admin;
+use crate::backend::AnyBackend;
+use crate::bgp;
+use crate::cni_server::{CniConfig, CniServer, Listener};
+use crate::config::{RunOptions, Source};
+use crate::heap;
+use crate::links::Links;
+use crate::lock::NodeLock;
+use crate::northbound::{self, Barriers, Northbound};
+use crate::pipeline::{Origin, Outputs, Pipeline};
+use crate::restart::RestartFile;
+
+/// How long the end may take before what is queued is given up.
+const DRAIN: Duration = Duration::from_secs(10);
+/// Inputs that may wait for the route table: a full table of the fabric comes one by one.
+const ROUTE_QUEUE: usize = 1024;
+/// Stack of a thread that waits for an owner on behalf of an HTTP request, bytes.
+const BLOCKING_STACK: usize = 256 * 1024;
+
+/// Runs the agent until SIGTERM or SIGINT.
+///
+/// # Errors
+/// It cannot start, or a part of it has ended; the kernel keeps what it has.
+pub fn run(options: &RunOptions) -> Result<()> {
+    let span = tracing::info_span!("agent", node = %options.node);
+    let _entered = span.enter();
+    let started = Instant::now();
+    let _lock = NodeLock::take(&options.run_dir)?;
+    fs::create_dir_all(&options.state_dir)
+        .with_context(|| format!("create {}", options.state_dir.display()))?;
+    let Source::Directory(folder) = &options.source;
+
+    let restart = RestartFile::new(&options.state_dir);
+    let south = South::start(options, &restart)?;
+    let (north, ended) = North::start(options, folder, &south.pipeline, &south.routes)?;
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .thread_stack_size(BLOCKING_STACK)
+        .build()
+        .context("start the admin runtime")?;
+    let sources = Arc::new(admin::Sources {
+        node: options.node.clone(),
+        source: options.source.to_string(),
+        started,
+        pipeline: south.pipeline.clone(),
+        barriers: north.barriers.clone(),
+        dataplane: south.dataplane.applied().clone(),
+        routes: south.route_driver.applied().clone(),
+        route_table: south.routes.clone(),
+        backend: south.backend.clone(),
+        bgp: south.bgp.clone(),
+        ipam: north.server.ipam().clone(),
+    });
+    let tables = [south.dataplane.applied().clone(), south.route_driver.applied().clone()];
+    let result = runtime.block_on(serve(options, sources, tables, &north, restart, ended));
+    // Requests hold senders; without them the threads behind cannot end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+
+    info!("stopping; the kernel keeps rules, links and routes");
+    let deadline = Instant::now() + DRAIN;
+    north.stop(deadline);
+    if !south.stop(deadline) {
+        warn!("gave up what was queued");
+    }
+    result
+}
+
+/// Everything behind the compiler, and the compiler.
+struct South {
+    pipeline: Pipeline,
+    compile: JoinHandle<()>,
+    dataplane: Driver,
+    backend: DriverSender<AnyBackend>,
+    route_driver: Driver,
+    routes: DriverSender<RouteTable>,
+    bgp: Commands,
+    bridge: JoinHandle<()>,
+}
+
+impl South {
+    fn start(options: &RunOptions, restart: &RestartFile) -> Result<Self> {
+        let config =
+            DriverConfig { resync_interval: options.resync_interval, ..DriverConfig::default() };
+        let backend = AnyBackend::open()?;
+        let (dataplane, backend) =
+            Driver::spawn(backend, config).context("start the dataplane's driver")?;
+        let route_config = DriverConfig { queue: ROUTE_QUEUE, ..config };
+        let table = RouteTable::open().context("open the route table")?;
+        let (route_driver, routes) =
+            Driver::spawn(table, route_config).context("start the route table's driver")?;
+
+        let preserved = restart.forwarding_preserved();
+        let speaker = SpeakerConfig {
+            restarting: preserved,
+            forwarding_preserved: if preserved { FamilySet::ALL } else { FamilySet::NONE },
+            jitter_seed: seed(&options.node),
+        };
+        let (batches, forwarded) = mpsc::channel(bgp::QUEUE);
+        let (bgp, bridge) =
+            bgp::spawn(speaker, forwarded, routes.clone()).context("start the BGP speaker")?;
+
+        let outputs = Outputs { dataplane: backend.clone(), routes: routes.clone(), bgp: batches };
+        let tables = [dataplane.applied().clone(), route_driver.applied().clone()];
+        let (pipeline, compile) =
+            Pipeline::spawn(Compiler::new(options.node.clone()), outputs, tables)
+                .context("start the compile thread")?;
+        Ok(Self { pipeline, compile, dataplane, backend, route_driver, routes, bgp, bridge })
+    }
+
+    /// Lets everything that is queued through. Returns whether that was done by the deadline.
+    fn stop(self, deadline: Instant) -> bool {
+        // Each drop ends what it feeds, once the queue is empty.
+        drop((self.pipeline, self.backend, self.routes, self.bgp));
+        let (done, wait) = sync_channel(1);
+        let (compile, bridge) = (self.compile, self.bridge);
+        let (dataplane, route_driver) = (self.dataplane, self.route_driver);
+        let joiner = std::thread::spawn(move || {
+            let ended = [
+                ("compile", compile.join().is_ok()),
+                ("bgp-bridge", bridge.join().is_ok()),
+                ("dataplane", dataplane.join()),
+                ("routes", route_driver.join()),
+            ];
+            for (thread, _) in ended.iter().filter(|(_, well)| !well) {
+                error!(thread, "a thread panicked");
+            }
+            // Nobody may wait any more.
+            let _ = done.send(());
+        });
+        let left = deadline.saturating_duration_since(Instant::now());
+        let ended = wait.recv_timeout(left).is_ok();
+        if ended && joiner.join().is_err() {
+            error!("the thread that waits for the others panicked");
+        }
+        ended
+    }
+}
+
+/// Where inputs come from.
+struct North {
+    source: Northbound,
+    barriers: Barriers,
+    server: Arc<CniServer<FileStore, Links, Pipeline>>,
+    listener: Listener,
+    status: Option<Arc<StatusWriter>>,
+}
+
+impl North {
+    fn start(
+        options: &RunOptions,
+        folder: &Path,
+        pipeline: &Pipeline,
+        routes: &DriverSender<RouteTable>,
+    ) -> Result<(Self, oneshot::Receiver<Result<(), RunError>>)> {
+        let status = options
+            .status_dir
+            .as_deref()
+            .map(|path| StatusWriter::open(path, folder, &options.node).map(Arc::new));
+        let status = status.transpose()?;
+        let store = FileStore::open(options.ipam_dir())?;
+        let ledger = options.state_dir.join("addresses.journal");
+        let ipam = Ipam::open(options.node.clone(), store, ledger)?;
+        let config = CniConfig::new(
+            options.node.clone(),
+            options.state_dir.join("attachments.journal"),
+            options.cni_socket(),
+        );
+        let links = Links::new(routes.clone());
+        let (server, restored) =
+            CniServer::restore(config, Arc::new(ipam), links, pipeline.clone())?;
+        pipeline.complete(Origin::Attachments)?;
+        info!(?restored, "attachments");
+
+        let server = Arc::new(server);
+        let observer = {
+            let server = server.clone();
+            Box::new(move |updates: &[_]| server.observe(updates))
+        };
+        let (ended, end) = oneshot::channel();
+        let told = move |result| {
+            // The agent may be on its way down already.
+            let _ = ended.send(result);
+        };
+        let (source, barriers) =
+            northbound::start(folder, pipeline, status.clone(), observer, told)?;
+        // A pod that comes before in-sync is told to try again.
+        let listener = Listener::start(server.clone())?;
+        Ok((Self { source, barriers, server, listener, status }, end))
+    }
+
+    /// CNI requests at work are finished, then the source ends.
+    fn stop(self, deadline: Instant) {
+        if !self.listener.stop(deadline) {
+            warn!("gave up CNI requests at work");
+        }
+        self.source.stop();
+    }
+}
+
+/// Serves until a signal comes or a part ends.
+async fn serve(
+    options: &RunOptions,
+    sources: Arc<admin::Sources>,
+    tables: [Applied; 2],
+    north: &North,
+    restart: RestartFile,
+    ended: oneshot::Receiver<Result<(), RunError>>,
+) -> Result<()> {
+    let socket = options.admin_socket();
+    let unix =
+        admin::listen_unix(&socket).with_context(|| format!("listen on {}", socket.display()))?;
+    let full = admin::full(sources.clone());
+    let unix = async { axum::serve(unix, full).await.context("serve the admin socket") };
+    let tcp = async {
+        match options.admin_listen {
+            None => std::future::pending().await,
+            Some(address) => {
+                let listener = admin::listen_tcp(address)
+                    .await
+                    .with_context(|| format!("listen on {address}"))?;
+                let public = admin::public(sources.clone());
+                axum::serve(listener, public).await.context("serve metrics")
+            }
+        }
+    };
+    let mut terminate = signal(SignalKind::terminate()).context("catch SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("catch SIGINT")?;
+    tokio::select! {
+        result = unix => result,
+        result = tcp => result,
+        result = follow(tables, north, restart) => result,
+        end = ended => match end {
+            Ok(Err(error)) => Err(error).context("the source has ended"),
+            _ => bail!("the source has ended"),
+        },
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    }
+}
+
+/// Follows what is enforced: the status folder hears of it, and the first time the node is told to
+/// forward and the restart is noted.
+async fn follow(tables: [Applied; 2], north: &North, restart: RestartFile) -> Result<()> {
+    let [mut dataplane, mut routes] = tables.each_ref().map(Applied::subscribe);
+    let mut ready = false;
+    loop {
+        let changed = tokio::select! {
+            changed = dataplane.changed() => changed,
+            changed = routes.changed() => changed,
+        };
+        changed.context("a driver has ended")?;
+        let applied = (*dataplane.borrow_and_update()).zip(*routes.borrow_and_update());
+        let Some((in_dataplane, in_routes)) = applied else { continue };
+        if !ready {
+            ready = true;
+            sysctl::enable_forwarding()?;
+            restart.write()?;
+            heap::trim();
+            info!("ready");
+        }
+        if let Some(status) = &north.status {
+            status.enforced(in_dataplane.min(in_routes));
+        }
+    }
+}
+
+/// Differs from node to node and start to start, so that no two speakers keep step.
+fn seed(node: &str) -> u64 {
+    std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), node)
+}
