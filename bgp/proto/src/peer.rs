@@ -1,9 +1,10 @@
 //! A neighbour: up to two connections, and what outlives them.
 //!
 //! RFC 4271 §6.8 lets both sides connect at once, so a peer has two places for a connection, each
-//! with its own state machine: `outgoing` connects and retries (unless the peer is passive),
+//! with its own state machine: `main` connects and retries (unless the peer is passive),
 //! `incoming` exists from an accepted connection to its end. As soon as one of them knows the
-//! neighbour's OPEN and the other is as far, one is dumped ([`collision`]).
+//! neighbour's OPEN and the other is as far, one is dumped ([`collision`]). The one that becomes
+//! Established moves to `main`, so that the neighbour can always connect anew.
 //!
 //! ```text
 //!  handle_* ──► step(place, event) ──► fsm::transition ──► actions ──► Effect (driver, RIB)
@@ -25,11 +26,10 @@ use crate::message::{Message, Notification, NotificationCode, RouteRefresh, Upda
 use crate::negotiated::Negotiated;
 use crate::rib::{PeerId, PeerPolicy, PeerSession};
 use crate::session::open::{self, RestartFlags};
-use crate::session::{ConnId, Direction, OPEN_HOLD, Session};
+use crate::session::{ConnId, OPEN_HOLD, Place, Session};
 use crate::speaker::command::{Identity, PeerConfig};
 use crate::timer::{Jitter, Time, Timer};
 
-pub(crate) use collision::InUse;
 pub(crate) use helper::Helper;
 pub(crate) use history::History;
 
@@ -97,13 +97,13 @@ pub(crate) struct Peer {
     /// Its name in the tables.
     pub(crate) id: PeerId,
     pub(crate) config: PeerConfig,
-    pub(crate) outgoing: Session,
+    pub(crate) main: Session,
     pub(crate) incoming: Option<Session>,
     pub(crate) helper: Helper,
     pub(crate) history: History,
     /// Whether connections are wanted and taken.
     enabled: bool,
-    /// IdleHoldTimer of the outgoing place.
+    /// IdleHoldTimer of the main place.
     idle_hold: Option<Time>,
     /// Families of which this session has sent all.
     end_of_rib_received: FamilySet,
@@ -117,7 +117,7 @@ impl Peer {
         Self {
             id,
             config,
-            outgoing: Session::new(0),
+            main: Session::new(0),
             incoming: None,
             helper: Helper::default(),
             history: History::default(),
@@ -141,7 +141,7 @@ impl Peer {
     pub(crate) fn stop(&mut self, code: NotificationCode, why: &str, env: &mut Env<'_>) {
         self.enabled = false;
         self.idle_hold = None;
-        for place in [Direction::Outgoing, Direction::Incoming] {
+        for place in Place::ALL {
             let notification = Some(code.empty());
             self.step(place, Input { notification, ..Input::new(Event::ManualStop, why) }, env);
         }
@@ -150,7 +150,7 @@ impl Peer {
     /// Ends both connections without a word, as a restart does.
     pub(crate) fn abandon(&mut self, env: &mut Env<'_>) {
         self.enabled = false;
-        for place in [Direction::Outgoing, Direction::Incoming] {
+        for place in Place::ALL {
             self.step(place, Input::new(Event::TcpConnectionFails, "we restart"), env);
             self.step(place, Input::new(Event::ManualStop, "we restart"), env);
         }
@@ -185,81 +185,79 @@ impl Peer {
     pub(crate) fn state(&self) -> State {
         let incoming = self.incoming.as_ref().map_or(State::Idle, |s| s.state);
         let waiting = if self.enabled && self.config.passive { State::Active } else { State::Idle };
-        self.outgoing.state.max(incoming).max(waiting)
+        self.main.state.max(incoming).max(waiting)
     }
 
     /// The Established connection.
     pub(crate) fn established(&self) -> Option<&Session> {
-        [Some(&self.outgoing), self.incoming.as_ref()]
-            .into_iter()
-            .flatten()
-            .find(|session| session.state == State::Established)
+        Some(&self.main).filter(|session| session.state == State::Established)
     }
 
     /// The connection at a place.
-    pub(crate) fn session(&self, place: Direction) -> Option<&Session> {
+    pub(crate) fn session(&self, place: Place) -> Option<&Session> {
         match place {
-            Direction::Outgoing => Some(&self.outgoing),
-            Direction::Incoming => self.incoming.as_ref(),
+            Place::Main => Some(&self.main),
+            Place::Incoming => self.incoming.as_ref(),
         }
     }
 
     /// The same, to change it.
-    pub(crate) fn session_mut(&mut self, place: Direction) -> Option<&mut Session> {
+    pub(crate) fn session_mut(&mut self, place: Place) -> Option<&mut Session> {
         match place {
-            Direction::Outgoing => Some(&mut self.outgoing),
-            Direction::Incoming => self.incoming.as_mut(),
+            Place::Main => Some(&mut self.main),
+            Place::Incoming => self.incoming.as_mut(),
         }
     }
 
     /// Where a connection is.
-    pub(crate) fn place_of(&self, conn: ConnId) -> Option<Direction> {
-        [Direction::Outgoing, Direction::Incoming]
+    pub(crate) fn place_of(&self, conn: ConnId) -> Option<Place> {
+        Place::ALL
             .into_iter()
             .find(|place| self.session(*place).is_some_and(|s| s.conn == Some(conn)))
     }
 
     /// Our attempt to connect succeeded.
     pub(crate) fn connected(&mut self, local: IpAddr, env: &mut Env<'_>) {
-        self.outgoing.local = Some(local);
+        self.main.local = Some(local);
         let input = Input::new(Event::TcpConnectionAcked, "connected");
-        self.step(Direction::Outgoing, input, env);
+        self.step(Place::Main, input, env);
     }
 
-    /// The neighbour connected.
-    ///
-    /// # Errors
-    /// An Established session stands against it.
-    pub(crate) fn accept(&mut self, local: IpAddr, env: &mut Env<'_>) -> Result<ConnId, InUse> {
-        self.make_room(env)?;
+    /// The neighbour connected; returns the name of the connection.
+    pub(crate) fn accept(&mut self, local: IpAddr, env: &mut Env<'_>) -> ConnId {
+        if self.incoming.is_some() {
+            // Of two of its connections the neighbour has given up the older one.
+            self.closed(Place::Incoming, "the neighbour opened a new connection", env);
+        }
         let conn = new_conn(env);
         let mut session = Session::new(env.identity.as_number);
         session.conn = Some(conn);
         session.local = Some(local);
         self.incoming = Some(session);
-        if self.outgoing.state == State::Idle && !self.config.passive {
+        if self.main.state == State::Idle && !self.config.passive {
             // Give it time to come up before we try ourselves.
             self.idle_hold = Some(env.now + env.jitter.apply(CONNECT_RETRY));
         }
         for event in [Event::AutomaticStartPassive, Event::TcpConnectionConfirmed] {
-            self.step(Direction::Incoming, Input::new(event, "accepted"), env);
+            self.step(Place::Incoming, Input::new(event, "accepted"), env);
         }
-        Ok(conn)
+        conn
     }
 
     /// TCP failed or was closed; `words` say how.
-    pub(crate) fn closed(&mut self, place: Direction, words: &str, env: &mut Env<'_>) {
+    pub(crate) fn closed(&mut self, place: Place, words: &str, env: &mut Env<'_>) {
         self.history.error(words.into(), env.now);
         self.step(place, Input::new(Event::TcpConnectionFails, words), env);
     }
 
     /// Octets came.
-    pub(crate) fn receive(&mut self, place: Direction, octets: &[u8], env: &mut Env<'_>) {
+    pub(crate) fn receive(&mut self, place: Place, octets: &[u8], env: &mut Env<'_>) {
         let Some(session) = self.session_mut(place) else { return };
-        let conn = session.conn;
         session.receive(octets);
-        while let Some(session) = self.session_mut(place).filter(|s| s.conn == conn)
-            && let Some(message) = session.next_message()
+        let Some(conn) = session.conn else { return };
+        // A message may end the connection, or move it to the main place.
+        while let Some(place) = self.place_of(conn)
+            && let Some(message) = self.session_mut(place).and_then(Session::next_message)
         {
             match message {
                 Ok(message) => self.message(place, message, env),
@@ -270,7 +268,7 @@ impl Peer {
 
     /// Fires what is due.
     pub(crate) fn timeout(&mut self, env: &mut Env<'_>) {
-        for place in [Direction::Outgoing, Direction::Incoming] {
+        for place in Place::ALL {
             while let Some(timer) = self.session_mut(place).and_then(|s| s.timers.expire(env.now)) {
                 self.expired(place, timer, env);
             }
@@ -278,16 +276,16 @@ impl Peer {
         if self.idle_hold.is_some_and(|at| at <= env.now) {
             self.idle_hold = None;
             let incoming = self.incoming.as_ref().map_or(State::Idle, |s| s.state);
-            if incoming < State::OpenConfirm {
+            if self.main.state == State::Idle && incoming < State::OpenConfirm {
                 let input = Input::new(Event::IdleHoldTimerExpires, "time for another attempt");
-                self.step(Direction::Outgoing, input, env);
+                self.step(Place::Main, input, env);
             }
         }
     }
 
     /// The earliest deadline with its name.
     pub(crate) fn next_timeout(&self) -> Option<(Time, &'static str)> {
-        let timers = [Some(&self.outgoing), self.incoming.as_ref()].into_iter().flatten();
+        let timers = [Some(&self.main), self.incoming.as_ref()].into_iter().flatten();
         timers
             .filter_map(|session| session.timers.next())
             .map(|(at, timer)| (at, timer.name()))
@@ -296,7 +294,7 @@ impl Peer {
             .min()
     }
 
-    fn expired(&mut self, place: Direction, timer: Timer, env: &mut Env<'_>) {
+    fn expired(&mut self, place: Place, timer: Timer, env: &mut Env<'_>) {
         let hold = self.session(place).and_then(Session::hold_time).unwrap_or(OPEN_HOLD);
         let (event, words) = match timer {
             Timer::ConnectRetry => (
@@ -319,7 +317,7 @@ impl Peer {
         self.step(place, Input::new(event, words), env);
     }
 
-    fn message(&mut self, place: Direction, message: Message, env: &mut Env<'_>) {
+    fn message(&mut self, place: Place, message: Message, env: &mut Env<'_>) {
         let event = match &message {
             Message::Open(_) => return self.open(place, message, env),
             Message::Update(_) | Message::RouteRefresh(_) => Event::UpdateMessage,
@@ -339,7 +337,7 @@ impl Peer {
         self.step(place, Input { message: Some(message), ..Input::new(event, words) }, env);
     }
 
-    fn open(&mut self, place: Direction, message: Message, env: &mut Env<'_>) {
+    fn open(&mut self, place: Place, message: Message, env: &mut Env<'_>) {
         let Message::Open(theirs) = &message else { return };
         let wanted_as = self.config.as_number;
         let Some(session) = self.session_mut(place) else { return };
@@ -355,16 +353,13 @@ impl Peer {
                 session.negotiated = Negotiated::new(ours, theirs);
                 session.theirs = Some(theirs.clone());
             }
-            if let Some(loser) = self.collision(place, env.identity) {
-                let words = "the neighbour's other connection was kept (RFC 4271 §6.8)";
-                self.step(loser, Input::new(Event::OpenCollisionDump, words), env);
-            }
+            self.resolve_collision(place, env);
         }
         let input = Input { message: Some(message), ..Input::new(Event::BgpOpen, "second OPEN") };
         self.step(place, input, env);
     }
 
-    fn bad_message(&mut self, place: Direction, notification: Notification, env: &mut Env<'_>) {
+    fn bad_message(&mut self, place: Place, notification: Notification, env: &mut Env<'_>) {
         let event = match notification.code.code() {
             1 => Event::BgpHeaderError,
             2 => Event::BgpOpenMessageError,
@@ -379,7 +374,7 @@ impl Peer {
     }
 
     /// One event at one place: the table's next state and actions.
-    fn step(&mut self, place: Direction, input: Input, env: &mut Env<'_>) {
+    fn step(&mut self, place: Place, input: Input, env: &mut Env<'_>) {
         let Some(session) = self.session_mut(place) else { return };
         let before = session.state;
         let transition = fsm::transition(before, input.event);
@@ -395,7 +390,7 @@ impl Peer {
 
     fn act(
         &mut self,
-        place: Direction,
+        place: Place,
         action: Action,
         before: State,
         input: &Input,
@@ -446,6 +441,7 @@ impl Peer {
             Action::SessionDown => self.session_down(place, input, env),
             Action::Process => match &input.message {
                 Some(Message::Update(update)) => {
+                    self.history.update(update, now);
                     env.effects.push(Effect::Update(Box::new(update.clone())));
                 }
                 Some(Message::RouteRefresh(refresh)) => env.effects.push(Effect::Refresh(*refresh)),
@@ -462,7 +458,7 @@ impl Peer {
         }
     }
 
-    fn session_up(&mut self, place: Direction, env: &mut Env<'_>) {
+    fn session_up(&mut self, place: Place, env: &mut Env<'_>) {
         let Some(session) = self.session(place) else { return };
         let (Some(theirs), Some(local)) = (session.theirs.clone(), session.local) else { return };
         let tables = PeerSession {
@@ -479,7 +475,7 @@ impl Peer {
         env.effects.push(Effect::Up { session: Box::new(tables), keep_stale });
     }
 
-    fn session_down(&mut self, place: Direction, input: &Input, env: &mut Env<'_>) {
+    fn session_down(&mut self, place: Place, input: &Input, env: &mut Env<'_>) {
         let Some(session) = self.session(place) else { return };
         let (theirs, families) = (session.theirs.clone(), session.negotiated.families);
         let keep = match (input.event, theirs) {
@@ -496,7 +492,7 @@ impl Peer {
     }
 
     /// Counts a failure and plans the next attempt, unless another connection is on its way.
-    fn damp(&mut self, place: Direction, before: State, input: &Input, env: &mut Env<'_>) {
+    fn damp(&mut self, place: Place, before: State, input: &Input, env: &mut Env<'_>) {
         if !matches!(input.event, Event::OpenCollisionDump | Event::AutomaticStop) {
             self.history.error(input.words.clone(), env.now);
         }
@@ -514,26 +510,32 @@ impl Peer {
         }
     }
 
-    /// One connection reached Established: the other one is not needed.
-    fn won(&mut self, place: Direction, env: &mut Env<'_>) {
+    /// One connection reached Established: the other one is not needed, and the main place is its.
+    fn won(&mut self, place: Place, env: &mut Env<'_>) {
         let other = place.other();
-        let Some(session) = self.session(other) else { return };
-        let event = match session.state {
-            State::Idle => return,
-            state if state.is_open() => Event::OpenCollisionDump,
-            _ => Event::AutomaticStop,
+        let event = match self.session(other).map_or(State::Idle, |s| s.state) {
+            State::Idle => None,
+            state if state.is_open() => Some(Event::OpenCollisionDump),
+            _ => Some(Event::AutomaticStop),
         };
-        self.step(other, Input::new(event, "another connection to the neighbour came up"), env);
+        if let Some(event) = event {
+            self.step(other, Input::new(event, "another connection to the neighbour came up"), env);
+        }
+        if place == Place::Incoming
+            && let Some(session) = self.incoming.take()
+        {
+            self.main = session;
+        }
     }
 
-    /// An incoming connection that ended leaves its place; an outgoing one that rests must have a
+    /// An incoming connection that ended leaves its place; a main one that rests must have a
     /// reason to: a timer, or the other connection.
     fn settle(&mut self, env: &mut Env<'_>) {
         if self.incoming.as_ref().is_some_and(|session| session.conn.is_none()) {
             self.incoming = None;
         }
         let active = self.enabled && !self.config.passive && self.incoming.is_none();
-        if active && self.outgoing.state == State::Idle && self.idle_hold.is_none() {
+        if active && self.main.state == State::Idle && self.idle_hold.is_none() {
             self.idle_hold = Some(env.now + env.jitter.apply(CONNECT_RETRY));
         }
     }

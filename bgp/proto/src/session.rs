@@ -27,21 +27,24 @@ impl fmt::Display for ConnId {
     }
 }
 
-/// Who opened a connection; also names a peer's two places for one.
+/// A peer's two places for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Direction {
-    /// We did.
-    Outgoing,
-    /// The neighbour did.
+pub(crate) enum Place {
+    /// The connection that we open; the Established one, whoever opened it.
+    Main,
+    /// One that the neighbour opened and that is not (yet) the main one.
     Incoming,
 }
 
-impl Direction {
+impl Place {
+    /// Both.
+    pub(crate) const ALL: [Self; 2] = [Self::Main, Self::Incoming];
+
     /// The other one.
     pub(crate) fn other(self) -> Self {
         match self {
-            Self::Outgoing => Self::Incoming,
-            Self::Incoming => Self::Outgoing,
+            Self::Main => Self::Incoming,
+            Self::Incoming => Self::Main,
         }
     }
 }

@@ -34,7 +34,7 @@ use crate::fsm::State;
 use crate::message::{Message, NotificationCode, RefreshKind, RouteRefresh};
 use crate::peer::{Effect, Env, Peer};
 use crate::rib::{Local, PeerId, Rib};
-use crate::session::{ConnId, Direction};
+use crate::session::{ConnId, Place};
 use crate::timer::{Jitter, Time};
 
 pub use command::{Command, Config, Identity, InvalidCommand, NextHops, PeerConfig, PeerName};
@@ -75,9 +75,6 @@ pub enum Refusal {
     /// The peer is there but wants no connection now.
     #[error("the peer at {0} is not enabled")]
     Disabled(IpAddr),
-    /// The session with the peer is up and stays.
-    #[error("the session with the peer at {0} is up")]
-    InUse(IpAddr),
 }
 
 /// The tables' view of a speaker without identity: no session is up then.
@@ -147,7 +144,7 @@ impl Speaker {
     /// The TCP connection of [`Io::Connect`] is open.
     pub fn handle_connected(&mut self, conn: ConnId, local: IpAddr, now: Time) {
         self.at(conn, now, |peer, place, env| {
-            if place == Direction::Outgoing {
+            if place == Place::Main {
                 peer.connected(local, env);
             }
         });
@@ -171,7 +168,7 @@ impl Speaker {
             if !peer.is_enabled() {
                 return Err(Refusal::Disabled(remote));
             }
-            peer.accept(local, env).map_err(|_| Refusal::InUse(remote))
+            Ok(peer.accept(local, env))
         });
         self.after(now);
         accepted.unwrap_or(Err(Refusal::Disabled(remote)))
@@ -318,14 +315,12 @@ impl Speaker {
 
     fn request_refresh(&mut self, name: &PeerName, now: Time) {
         let Some(peer) = self.peers.get_mut(name) else { return };
-        for place in [Direction::Outgoing, Direction::Incoming] {
-            let Some(session) = peer.session_mut(place) else { continue };
-            if session.state == State::Established && session.negotiated.route_refresh {
-                for family in session.negotiated.families.iter() {
-                    let kind = RefreshKind::Request;
-                    let refresh = RouteRefresh { family: family.afi_safi(), kind };
-                    session.send(&Message::RouteRefresh(refresh), now);
-                }
+        let session = &mut peer.main;
+        if session.state == State::Established && session.negotiated.route_refresh {
+            for family in session.negotiated.families.iter() {
+                let kind = RefreshKind::Request;
+                let refresh = RouteRefresh { family: family.afi_safi(), kind };
+                session.send(&Message::RouteRefresh(refresh), now);
             }
         }
     }
@@ -394,17 +389,12 @@ impl Speaker {
         self.peers.iter().find(|(_, p)| p.config.address == address).map(|(name, _)| name.clone())
     }
 
-    fn find(&self, conn: ConnId) -> Option<(PeerName, Direction)> {
+    fn find(&self, conn: ConnId) -> Option<(PeerName, Place)> {
         self.peers.iter().find_map(|(name, peer)| Some((name.clone(), peer.place_of(conn)?)))
     }
 
     /// Lets the peer that has this connection handle something, if one still has it.
-    fn at(
-        &mut self,
-        conn: ConnId,
-        now: Time,
-        handle: impl FnOnce(&mut Peer, Direction, &mut Env<'_>),
-    ) {
+    fn at(&mut self, conn: ConnId, now: Time, handle: impl FnOnce(&mut Peer, Place, &mut Env<'_>)) {
         if let Some((name, place)) = self.find(conn) {
             self.with_peer(&name, now, |peer, env| handle(peer, place, env));
         }

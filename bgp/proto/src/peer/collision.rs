@@ -1,58 +1,61 @@
 //! Two connections to one neighbour (RFC 4271 §6.8, RFC 6286 §2.3, RFC 4724 §5).
 
-use super::{Env, Peer};
-use crate::fsm::State;
-use crate::session::open;
-use crate::session::{Direction, Session};
-use crate::speaker::command::Identity;
+use std::time::Duration;
 
-/// A new connection stands against an Established session that is not to be given up for it.
-#[derive(Debug)]
-pub(crate) struct InUse;
+use super::{Env, Input, Peer};
+use crate::fsm::{Event, State};
+use crate::session::open;
+use crate::session::{Place, Session};
+use crate::speaker::command::Identity;
+use crate::timer::Time;
+
+/// An OPEN on a second connection this soon after the session came up belongs to a simultaneous
+/// attempt, not to a restart.
+const SIMULTANEOUS: Duration = Duration::from_secs(10);
 
 impl Peer {
-    /// The connection to dump now that `place` knows the neighbour's OPEN, if any.
-    ///
-    /// Of two that are as far, the one stays that was opened by the speaker with the higher
-    /// identifier; with equal identifiers (only between ASes) the higher AS decides. An
-    /// Established one always stays.
-    pub(super) fn collision(&self, place: Direction, identity: &Identity) -> Option<Direction> {
-        let theirs = self.session(place)?.theirs.as_ref()?;
-        let other = self.session(place.other())?;
+    /// Ends one of two connections now that the one at `place` knows the neighbour's OPEN.
+    pub(super) fn resolve_collision(&mut self, place: Place, env: &mut Env<'_>) {
+        let Some(other) = self.session(place.other()) else { return };
         match other.state {
-            State::Established => Some(place),
+            State::Established if self.is_restart(other, env.now) => {
+                let words = "the neighbour restarted and opened a new connection";
+                self.closed(place.other(), words, env);
+            }
+            State::Established => self.dump(place, env),
             State::OpenConfirm => {
-                let we_win =
-                    (identity.router_id, identity.as_number) > (theirs.router_id, theirs.as_number);
-                Some(if we_win { Direction::Incoming } else { Direction::Outgoing })
+                if let Some(loser) = self.loser(place, env.identity) {
+                    self.dump(loser, env);
+                }
             }
-            _ => None,
+            _ => {}
         }
     }
 
-    /// Before a connection is accepted: one that the neighbour has surely lost makes room.
+    /// Of two connections that are as far, the one stays that was opened by the speaker with the
+    /// higher identifier; with equal identifiers (only between ASes) the higher AS decides.
+    fn loser(&self, place: Place, identity: &Identity) -> Option<Place> {
+        let theirs = self.session(place)?.theirs.as_ref()?;
+        let ours = (identity.router_id, identity.as_number);
+        Some(match ours > (theirs.router_id, theirs.as_number) {
+            true => Place::Incoming,
+            false => Place::Main,
+        })
+    }
+
+    /// Whether an OPEN on a new connection means that the neighbour has lost the Established one:
+    /// if it restarts gracefully, that one is over as if TCP had failed (RFC 4724 §5).
     ///
-    /// A neighbour that restarts gracefully connects anew while we still believe in the old
-    /// session, which is then over as if TCP had failed (RFC 4724 §5). Of two incoming connections
-    /// that are not Established the neighbour has given up the older one.
-    pub(super) fn make_room(&mut self, env: &mut Env<'_>) -> Result<(), InUse> {
-        for place in [Direction::Outgoing, Direction::Incoming] {
-            let Some(session) = self.session(place) else { continue };
-            let replaced = match session.state {
-                State::Established if preserves(session) => true,
-                State::Established => return Err(InUse),
-                _ => place == Direction::Incoming,
-            };
-            if replaced {
-                self.closed(place, "the neighbour opened a new connection", env);
-            }
-        }
-        Ok(())
+    /// The RFC decides when TCP connects. That is too early: a neighbour whose attempt crosses
+    /// ours connects a moment after the session came up, and gives that connection up itself.
+    fn is_restart(&self, established: &Session, now: Time) -> bool {
+        let theirs = established.theirs.as_ref().and_then(open::graceful_restart);
+        theirs.is_some_and(|restart| !restart.families.is_empty())
+            && now.saturating_since(self.history.since) >= SIMULTANEOUS
     }
-}
 
-/// Whether the neighbour said that it preserves forwarding for any family when it restarts.
-fn preserves(session: &Session) -> bool {
-    let theirs = session.theirs.as_ref().and_then(open::graceful_restart);
-    theirs.is_some_and(|restart| !restart.families.is_empty())
+    fn dump(&mut self, place: Place, env: &mut Env<'_>) {
+        let words = "another connection to the neighbour was kept";
+        self.step(place, Input::new(Event::OpenCollisionDump, words), env);
+    }
 }

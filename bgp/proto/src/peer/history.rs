@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::message::Notification;
+use crate::message::{Notification, Update};
 use crate::speaker::status::ErrorStatus;
 use crate::timer::Time;
 
@@ -15,6 +15,10 @@ pub(crate) struct History {
     pub(crate) established_count: u64,
     /// How often it went down.
     pub(crate) flaps: u64,
+    /// UPDATE messages that came.
+    pub(crate) updates_received: u64,
+    /// Of these, malformed ones that the session survived.
+    pub(crate) updates_malformed: u64,
     /// Failures since the last session that lasted: ConnectRetryCounter (RFC 4271 §8.1.1).
     pub(crate) failures: u32,
     /// The latest error of any kind.
@@ -37,6 +41,14 @@ impl History {
         let lasted = now.saturating_since(self.since);
         self.since = now;
         lasted
+    }
+
+    pub(crate) fn update(&mut self, update: &Update, now: Time) {
+        self.updates_received += 1;
+        if let Some(error) = update.errors.first() {
+            self.updates_malformed += 1;
+            self.error(format!("the neighbour sent a malformed UPDATE: {error}"), now);
+        }
     }
 
     pub(crate) fn error(&mut self, message: String, at: Time) {

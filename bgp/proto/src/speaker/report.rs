@@ -35,6 +35,8 @@ impl Speaker {
             since: history.since,
             established_count: history.established_count,
             flaps: history.flaps,
+            updates_received: history.updates_received,
+            updates_malformed: history.updates_malformed,
             failures: history.failures,
             idle_because: self.idle_because(name, peer),
             last_error: history.last_error.clone(),

@@ -55,6 +55,10 @@ pub struct PeerStatus {
     pub established_count: u64,
     /// How often it went down.
     pub flaps: u64,
+    /// UPDATE messages that came, over all sessions.
+    pub updates_received: u64,
+    /// Of these, malformed ones that the session survived (RFC 7606).
+    pub updates_malformed: u64,
     /// Failures since the last session that lasted; the pause before the next attempt grows with
     /// it.
     pub failures: u32,

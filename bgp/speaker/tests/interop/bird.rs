@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use brindle_lab::process::{Daemon, wait_until};
 
+use crate::router::Path;
 use crate::world::{PATIENCE, World};
 
 /// Two routes of its own, one a family.
@@ -21,17 +22,14 @@ pub struct Bird {
     socket: PathBuf,
 }
 
-/// One path as BIRD shows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Path {
-    pub next_hop: String,
-    pub as_path: String,
-    pub local_pref: String,
-}
-
 impl Bird {
     /// Starts BIRD with these protocols beside its two static routes.
     pub fn start(world: &World, protocols: &str) -> Result<Self> {
+        Self::start_with(world, protocols, false)
+    }
+
+    /// The same; one that `recovers` says R=1, as after a crash.
+    pub fn start_with(world: &World, protocols: &str, recovers: bool) -> Result<Self> {
         let (config, socket) = (world.dir.path().join("bird.conf"), world.dir.path().join("ctl"));
         let log = world.dir.path().join("bird.log");
         std::fs::write(
@@ -43,6 +41,9 @@ impl Bird {
         )?;
         let mut command = world.router.command("bird");
         command.arg("-f").arg("-c").arg(&config).arg("-s").arg(&socket);
+        if recovers {
+            command.arg("-R");
+        }
         let bird = Self { daemon: Daemon::start("bird", command, &log)?, socket };
         wait_until(PATIENCE, "bird to answer", || Ok(bird.ask("show status").is_ok()))
             .with_context(|| std::fs::read_to_string(&log).unwrap_or_default())?;
@@ -90,14 +91,11 @@ impl Bird {
         }))
     }
 
-    pub fn until_path(&self, prefix: &str) -> Result<Path> {
-        let mut path = None;
-        wait_until(PATIENCE, &format!("bird to have {prefix}"), || {
-            path = self.path(prefix)?;
-            Ok(path.is_some())
-        })
-        .with_context(|| self.ask("show protocols all node").unwrap_or_default())?;
-        path.context("no path")
+    /// Routes it has counted as received from us, over both families.
+    pub fn import_updates(&self) -> Result<u64> {
+        let text = self.ask("show protocols all node")?;
+        let lines = text.lines().filter_map(|line| line.trim().strip_prefix("Import updates:"));
+        Ok(lines.filter_map(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).sum())
     }
 
     /// Kills it as a crash would: its kernel closes the connections.

@@ -2,4 +2,8 @@
 
 mod bird;
 mod exchange;
+mod faults;
+mod frr;
+mod restart;
+mod router;
 mod world;

@@ -1,0 +1,108 @@
+//! FRR 8 (zebra and bgpd) as the router.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use brindle_lab::process::{Daemon, wait_until};
+use serde_json::Value;
+
+use crate::router::Path;
+use crate::world::{PATIENCE, World};
+
+/// A running FRR.
+pub struct Frr {
+    _zebra: Daemon,
+    _bgpd: Daemon,
+    dir: PathBuf,
+    us: String,
+}
+
+impl Frr {
+    /// Starts zebra and bgpd (their AS, ours) with us as the only neighbour.
+    pub fn start(world: &World, us: &str, ases: (u32, u32)) -> Result<Self> {
+        let dir = world.dir.path().to_owned();
+        // The daemons run as their own user and put their sockets here.
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o777))?;
+        std::fs::write(dir.join("bgpd.conf"), configuration(us, ases))?;
+        std::fs::write(dir.join("zebra.conf"), "")?;
+        let zebra = daemon(world, "zebra")?;
+        wait_until(PATIENCE, "zebra", || Ok(dir.join("zserv").exists()))?;
+        let bgpd = daemon(world, "bgpd")?;
+        let frr = Self { _zebra: zebra, _bgpd: bgpd, dir, us: us.to_owned() };
+        wait_until(PATIENCE, "bgpd to answer", || Ok(frr.ask("show bgp summary json").is_ok()))
+            .with_context(|| {
+                std::fs::read_to_string(frr.dir.join("bgpd.log")).unwrap_or_default()
+            })?;
+        Ok(frr)
+    }
+
+    pub fn ask(&self, question: &str) -> Result<String> {
+        let output = Command::new("vtysh")
+            .arg("--vty_socket")
+            .arg(&self.dir)
+            .args(["-d", "bgpd", "-c", question])
+            .output()?;
+        if !output.status.success() {
+            bail!("vtysh {question}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn json(&self, question: &str) -> Result<Value> {
+        let text = self.ask(question)?;
+        serde_json::from_str(&text).with_context(|| format!("{question}: {text}"))
+    }
+
+    /// The path that we gave it for a prefix.
+    pub fn path(&self, prefix: &str) -> Result<Option<Path>> {
+        let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
+        let answer = self.json(&format!("show bgp {family} unicast {prefix} json"))?;
+        let Some(path) = answer["paths"].as_array().and_then(|paths| paths.first()) else {
+            return Ok(None);
+        };
+        let as_path = path["aspath"]["string"].as_str().unwrap_or_default();
+        Ok(Some(Path {
+            next_hop: path["nexthops"][0]["ip"].as_str().unwrap_or_default().to_owned(),
+            as_path: if as_path == "Local" { "" } else { as_path }.to_owned(),
+            local_pref: path["locPrf"].as_u64().unwrap_or(100).to_string(),
+        }))
+    }
+
+    /// UPDATE messages it has counted from us.
+    pub fn updates_received(&self) -> Result<u64> {
+        let answer = self.json("show bgp neighbors json")?;
+        answer[&self.us]["messageStats"]["updatesRecv"].as_u64().context("no updatesRecv")
+    }
+}
+
+fn daemon(world: &World, name: &str) -> Result<Daemon> {
+    let dir = world.dir.path();
+    let mut command = world.router.command(&format!("/usr/lib/frr/{name}"));
+    command.args(["-u", "frr", "-g", "frr", "-f"]).arg(dir.join(format!("{name}.conf")));
+    command.arg("--vty_socket").arg(dir).arg("-z").arg(dir.join("zserv"));
+    command.arg("-i").arg(dir.join(format!("{name}.pid")));
+    Daemon::start(name, command, &dir.join(format!("{name}.log")))
+}
+
+fn configuration(us: &str, (their_as, our_as): (u32, u32)) -> String {
+    format!(
+        "router bgp {their_as}
+ bgp router-id 10.77.0.2
+ no bgp ebgp-requires-policy
+ no bgp network import-check
+ no bgp default ipv4-unicast
+ neighbor {us} remote-as {our_as}
+ neighbor {us} timers connect 1
+ address-family ipv4 unicast
+  network 10.200.0.0/24
+  neighbor {us} activate
+ exit-address-family
+ address-family ipv6 unicast
+  network fd20::/64
+  neighbor {us} activate
+ exit-address-family
+"
+    )
+}
