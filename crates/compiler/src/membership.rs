@@ -29,9 +29,10 @@ impl Membership {
         let members = match selector(&def) {
             Some(selector) => {
                 self.selectors.insert(id, selector.clone());
-                let candidates = world.candidates(selector);
-                let addresses: BTreeSet<_> =
-                    candidates.into_iter().flat_map(|ix| world.addresses(ix)).collect();
+                let matches =
+                    |ix: &PodIx| world.labels(*ix).is_some_and(|labels| selector.matches(&labels));
+                let pods = world.candidates(selector).into_iter().filter(matches);
+                let addresses: BTreeSet<_> = pods.flat_map(|ix| world.addresses(ix)).collect();
                 addresses.into_iter().flat_map(|addr| members_at(world, &def, addr)).collect()
             }
             None => nets(&def),
@@ -52,8 +53,11 @@ impl Membership {
         sets: &BTreeMap<SetId, Set>,
     ) -> BTreeMap<SetId, SetDelta> {
         let mut deltas = BTreeMap::new();
-        for (ix, addresses) in &changes.touched {
-            let labels = [world.labels(*ix), world.labels_before(changes, *ix)];
+        if self.selectors.is_empty() {
+            return deltas;
+        }
+        for (ix, addresses) in world.touched(changes) {
+            let labels = [world.labels(ix), world.labels_before(changes, ix)];
             let concerned: BTreeSet<SetId> = labels
                 .iter()
                 .flatten()
@@ -61,7 +65,7 @@ impl Membership {
                 .collect();
             for id in concerned {
                 let Some(set) = sets.get(&id) else { continue };
-                for addr in addresses {
+                for addr in &addresses {
                     compare(&mut deltas, id, set, &members_at(world, &set.def, *addr), *addr);
                 }
             }

@@ -108,6 +108,11 @@ impl<K: Ord + Clone> SelectorIndex<K> {
         }
     }
 
+    /// Whether no selector is filed.
+    pub fn is_empty(&self) -> bool {
+        self.selectors.is_empty()
+    }
+
     /// Keys of the selectors that match.
     pub fn matching(&self, labels: &EffectiveLabels<'_>) -> BTreeSet<K> {
         let mut found = BTreeSet::new();

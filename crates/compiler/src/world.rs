@@ -35,8 +35,8 @@ pub(crate) struct WorldChanges {
     namespaces: Before<Name, Arc<Namespace>>,
     pods: Before<PodIx, Arc<Pod>>,
     attachments: Before<EndpointId, Arc<Attachment>>,
-    /// Pods with the addresses at which their memberships may have changed.
-    pub touched: BTreeMap<PodIx, BTreeSet<IpAddr>>,
+    /// Addresses that a pod began or ceased to claim, or may have.
+    disputed: Vec<IpAddr>,
 }
 
 impl World {
@@ -51,34 +51,42 @@ impl World {
             namespaces: self.namespaces.advance(),
             pods: self.pods.advance(),
             attachments: self.attachments.advance(),
-            touched: BTreeMap::new(),
+            ..WorldChanges::default()
         };
-        let disputed = self.renew_claims(&changes);
-        for addr in disputed {
-            for pod in self.claims.claimants(addr) {
-                changes.touched.entry(pod).or_default().insert(addr);
+        self.renew_claims(&mut changes);
+        changes
+    }
+
+    /// Pods whose memberships may have changed, each with the addresses at which they may have.
+    pub fn touched(&self, changes: &WorldChanges) -> BTreeMap<PodIx, BTreeSet<IpAddr>> {
+        let mut touched: BTreeMap<PodIx, BTreeSet<IpAddr>> = BTreeMap::new();
+        for addr in &changes.disputed {
+            for ix in self.claims.claimants(*addr) {
+                touched.entry(ix).or_default().insert(*addr);
             }
         }
         for (ix, before) in &changes.pods {
-            let addresses = changes.touched.entry(*ix).or_default();
+            let addresses = touched.entry(*ix).or_default();
             addresses.extend(before.iter().flat_map(|pod| &pod.addresses));
             addresses.extend(self.addresses(*ix));
         }
         for (id, before) in &changes.attachments {
-            let addresses = changes.touched.entry(self.pods.intern(&id.pod)).or_default();
-            addresses.extend(before.iter().flat_map(|attachment| &attachment.addresses));
+            if let Some(ix) = self.pods.find(&id.pod) {
+                let addresses = before.iter().flat_map(|attachment| &attachment.addresses);
+                touched.entry(ix).or_default().extend(addresses);
+            }
         }
         for namespace in changes.namespaces.keys() {
             for ix in self.pods.lists().in_namespace(namespace) {
-                changes.touched.entry(*ix).or_default().extend(self.addresses(*ix));
+                touched.entry(*ix).or_default().extend(self.addresses(*ix));
             }
         }
-        changes
+        touched
     }
 
-    /// Brings the claims up to date; returns the addresses that somebody began or ceased to claim.
-    fn renew_claims(&mut self, changes: &WorldChanges) -> BTreeSet<IpAddr> {
-        let mut disputed = BTreeSet::new();
+    /// Brings the claims up to date, and lists those that came or went.
+    fn renew_claims(&mut self, changes: &mut WorldChanges) {
+        let disputed = &mut changes.disputed;
         for (ix, before) in &changes.pods {
             let old = before.as_ref().map_or(&[][..], |pod| &pod.addresses);
             let new = self.pods.get(*ix).map_or(&[][..], |pod| &pod.addresses);
@@ -96,7 +104,7 @@ impl World {
             let ix = self.pods.intern(&id.pod);
             for addr in before.iter().flat_map(|attachment| &attachment.addresses) {
                 self.claims.remove(*addr, Basis::Attachment, ix);
-                disputed.insert(*addr);
+                disputed.push(*addr);
             }
             let ids = self.attached.entry(ix).or_default();
             match self.attachments.get(id) {
@@ -108,20 +116,21 @@ impl World {
         for ix in attached {
             for addr in self.attached_addresses(ix).collect::<Vec<_>>() {
                 self.claims.insert(addr, Basis::Attachment, ix);
-                disputed.insert(addr);
+                disputed.push(addr);
             }
             if self.attached[&ix].is_empty() {
                 self.attached.remove(&ix);
             }
         }
-        disputed
     }
 
     /// Lets go of names that neither a pod nor an attachment bears any more.
     pub fn release(&mut self, changes: &WorldChanges) {
-        for ix in changes.touched.keys() {
-            if !self.attached.contains_key(ix) {
-                self.pods.release(*ix);
+        let attached = changes.attachments.keys().filter_map(|id| self.pods.find(&id.pod));
+        let concerned: BTreeSet<_> = attached.chain(changes.pods.keys().copied()).collect();
+        for ix in concerned {
+            if !self.attached.contains_key(&ix) {
+                self.pods.release(ix);
             }
         }
     }
@@ -175,15 +184,23 @@ impl World {
         changes.attachments.keys().chain(ids).cloned().collect()
     }
 
-    /// Known pods among which every match of the selector is. The shortest of the lists that the
-    /// selector's restrictions name, or all pods if it names none.
+    /// Known pods among which every match of the selector is: those of the shortest list that a
+    /// restriction of the selector names, as far as they stand in the other lists too; all pods if
+    /// the selector restricts nothing.
     pub fn candidates(&self, selector: &Selector) -> Vec<PodIx> {
-        let length = |lists: &Vec<&[PodIx]>| lists.iter().map(|list| list.len()).sum::<usize>();
-        let lists = restrictions(selector).into_iter().filter_map(|r| self.listed(r));
-        match lists.min_by_key(length) {
-            Some(lists) => lists.concat(),
-            None => self.pods.all().collect(),
+        /// Looking a pod up in more lists than this costs more than testing the selector on it.
+        const FEW: usize = 4;
+        let mut listed: Vec<Vec<&[PodIx]>> =
+            restrictions(selector).into_iter().filter_map(|r| self.listed(r)).collect();
+        listed.sort_by_key(|lists| lists.iter().map(|list| list.len()).sum::<usize>());
+        let Some((shortest, others)) = listed.split_first() else {
+            return self.pods.all().collect();
+        };
+        let mut candidates = shortest.concat();
+        for lists in others.iter().filter(|lists| lists.len() <= FEW) {
+            candidates.retain(|ix| lists.iter().any(|list| list.binary_search(ix).is_ok()));
         }
+        candidates
     }
 
     /// The lists of pods that satisfy a restriction; `None` if that is all of them.

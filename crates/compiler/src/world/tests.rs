@@ -42,7 +42,7 @@ fn pods_that_are_gone_leave_nothing_behind_and_their_numbers_are_used_again() {
 }
 
 #[test]
-fn candidates_are_the_shortest_list_that_holds_every_match() {
+fn candidates_stand_in_every_short_list() {
     let mut world = World::default();
     let labels: Labels = [("team", "red")].into_iter().collect();
     world.namespaces.note("shop".into(), Some(Arc::new(Namespace { labels })));
@@ -65,6 +65,8 @@ fn candidates_are_the_shortest_list_that_holds_every_match() {
         (Selector::Has("pcns.team".into()), 10),
         (Selector::and([red, app("db")]), 1),
         (Selector::and([in_ns("bank"), app("web")]), 1),
+        (Selector::and([in_ns("shop"), app("web")]), 9),
+        (Selector::and([in_ns("bank"), app("db")]), 0),
         (Selector::In("app".into(), BTreeSet::from(["db".into(), "web".into()])), 11),
     ] {
         assert_eq!(world.candidates(&selector).len(), expected, "{selector}");
