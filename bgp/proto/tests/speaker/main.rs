@@ -1,0 +1,5 @@
+//! Whole speakers without sockets and clocks: a network in memory, time that jumps.
+
+mod any_input;
+mod net;
+mod scenarios;
