@@ -7,6 +7,7 @@ use brindle_model::cluster::EndpointId;
 use brindle_model::labels::EffectiveLabels;
 use brindle_model::policy::{DEFAULT_TIER, Policy};
 use brindle_model::ruleset::{Program, TierEnd, TierStep};
+use brindle_model::selector::Selector;
 use brindle_model::verdict::{DecisionId, Direction, PolicyId, Verdict};
 
 use crate::selector_index::SelectorIndex;
@@ -88,10 +89,9 @@ impl Selection {
     }
 }
 
-/// What of a policy decides where it stands in whose program.
-fn placement(
-    policy: Option<&Policy>,
-) -> Option<(u32, &brindle_model::selector::Selector, [bool; 2])> {
+/// What of a policy decides where it stands in whose program: its order, its subject, and whether
+/// it governs each direction.
+fn placement(policy: Option<&Policy>) -> Option<(u32, &Selector, [bool; 2])> {
     let governs = |policy: &Policy| Direction::ALL.map(|d| policy.rules(d).is_some());
     policy.map(|policy| (policy.order, &policy.subject, governs(policy)))
 }
