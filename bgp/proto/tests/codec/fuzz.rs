@@ -17,7 +17,7 @@ use crate::wire::*;
 const HANG: Duration = Duration::from_secs(3);
 
 /// A small generator (xorshift64*): a run is named by its seed.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -27,7 +27,7 @@ impl Random {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() % bound.max(1) as u64).unwrap_or(0)
     }
 
@@ -41,7 +41,7 @@ impl Random {
 }
 
 /// Messages of every type, with every attribute and capability that we read.
-fn seeds() -> Vec<Vec<u8>> {
+pub fn seeds() -> Vec<Vec<u8>> {
     let open = |parameters: &[u8]| {
         message(1, &[&[4, 0x5b, 0xa0, 0, 90, 192, 0, 2, 1], parameters].concat())
     };
@@ -101,7 +101,7 @@ fn seeds() -> Vec<Vec<u8>> {
 }
 
 /// One to four edits; most keep the header's length true, or nothing behind it were reached.
-fn mutate(seed: &[u8], random: &mut Random) -> Vec<u8> {
+pub fn mutate(seed: &[u8], random: &mut Random) -> Vec<u8> {
     let mut octets = seed.to_vec();
     for _ in 0..=random.below(4) {
         let body = octets.len().saturating_sub(18);
@@ -181,7 +181,7 @@ fn seconds() -> Duration {
 }
 
 #[test]
-fn mutated_messages_do_no_harm() {
+pub fn mutated_messages_do_no_harm() {
     let sessions = [
         Negotiated { extended_next_hop: true, ..ebgp() },
         Negotiated { four_octet_as: false, extended_messages: true, ..ibgp() },

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use brindle_bgp_proto::capability::Capability;
+use brindle_bgp_proto::encode::encode;
 use brindle_bgp_proto::fsm::State;
-use brindle_bgp_proto::speaker::{Command, Event};
+use brindle_bgp_proto::message::{Message, Open};
+use brindle_bgp_proto::negotiated::Negotiated;
+use brindle_bgp_proto::speaker::{Command, Event, Io};
 
 use crate::net::{Net, Setup, address};
 
@@ -276,4 +280,28 @@ fn a_peer_that_takes_no_data_is_given_up_after_the_send_hold_time() {
     assert!((480 * SECOND..530 * SECOND).contains(&waited), "{waited:?}");
     let error = net.status(0, 1).last_error.expect("an error").message;
     assert!(error.contains("takes no data"), "{error}");
+}
+
+#[test]
+fn a_second_connection_soon_after_the_first_is_dumped_and_a_later_one_is_a_restart() {
+    for (age, restart) in [(5, false), (15, true)] {
+        let mut net = pair(MS, [low(1), high(2)]);
+        assert!(net.until(5 * SECOND, both_up));
+        net.run(age * SECOND);
+        let now = net.now;
+        let speaker = &mut net.nodes[0].speaker;
+        let conn = speaker.handle_accepted(address(1), address(0), now).expect("accepted");
+        assert_eq!(speaker.status().peers[0].flaps, 0, "TCP alone ends nothing");
+        let router_id = [2, 2, 2, 2].into();
+        let capabilities = vec![Capability::FourOctetAs(65002)];
+        let open = Message::Open(Open { as_number: 65002, hold_time: 90, router_id, capabilities });
+        let mut octets = Vec::new();
+        encode(&open, &Negotiated::before_open(65002), &mut octets).expect("encodes");
+        speaker.handle_bytes(conn, &octets, now);
+        let closed = std::iter::from_fn(|| speaker.poll_io()).collect::<Vec<_>>();
+        let [Io::Close { conn: closed, last }] = &closed[..] else { panic!("{closed:?}") };
+        assert_eq!(*closed != conn, restart);
+        assert_eq!(last.ends_with(&[3, 6, 7]), !restart, "{last:02x?}");
+        assert_eq!(speaker.status().peers[0].flaps, u64::from(restart));
+    }
 }
