@@ -13,6 +13,7 @@
 //!
 //! Everything here is synchronous; time and randomness come in [`Env`].
 
+mod act;
 mod collision;
 mod helper;
 mod history;
@@ -21,11 +22,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::family::{Family, FamilySet};
-use crate::fsm::{self, Action, Event, Notify, State};
+use crate::fsm::{self, Event, State};
 use crate::message::{Message, Notification, NotificationCode, RouteRefresh, Update};
 use crate::negotiated::Negotiated;
-use crate::rib::{PeerId, PeerPolicy, PeerSession};
-use crate::session::open::{self, RestartFlags};
+use crate::rib::{PeerId, PeerSession};
+use crate::session::open;
 use crate::session::{ConnId, OPEN_HOLD, Place, Session};
 use crate::speaker::command::{Identity, PeerConfig};
 use crate::timer::{Jitter, Time, Timer};
@@ -36,14 +37,8 @@ pub(crate) use history::History;
 /// ConnectRetryTimer, before jitter: a lost SYN costs no more than this. Much less than the 120 s
 /// of RFC 4271 §10, since a node without its fabric is useless.
 const CONNECT_RETRY: Duration = Duration::from_secs(10);
-/// Longest pause after failures of TCP, before jitter.
-const MAX_PAUSE_TCP: Duration = CONNECT_RETRY;
-/// Longest pause after failures of BGP, which no retry mends, before jitter.
-const MAX_PAUSE_BGP: Duration = Duration::from_secs(60);
 /// First attempts are spread over this, so that a rack does not connect in one instant.
 const START_SPREAD: Duration = Duration::from_millis(500);
-/// A session that lasted this long makes earlier failures forgotten.
-const STABLE: Duration = Duration::from_secs(60);
 
 /// What a peer needs of its surroundings for one step.
 pub(crate) struct Env<'a> {
@@ -385,158 +380,8 @@ impl Peer {
         if before != State::Established && transition.next == State::Established {
             self.won(place, env);
         }
-        self.settle(env);
-    }
-
-    fn act(
-        &mut self,
-        place: Place,
-        action: Action,
-        before: State,
-        input: &Input,
-        env: &mut Env<'_>,
-    ) {
-        let now = env.now;
-        let ever_up = self.history.established_count > 0;
-        let Some(session) = self.session_mut(place) else { return };
-        match action {
-            Action::Connect => {
-                let conn = new_conn(env);
-                session.conn = Some(conn);
-                let remote = SocketAddr::new(self.config.address, self.config.port);
-                env.effects.push(Effect::Connect { conn, remote, source: self.config.source });
-            }
-            Action::StartConnectRetry => {
-                session.timers.start(Timer::ConnectRetry, now + env.jitter.apply(CONNECT_RETRY));
-            }
-            Action::StopConnectRetry => session.timers.stop(Timer::ConnectRetry),
-            Action::SendOpen => {
-                let flags = RestartFlags {
-                    restarted: env.restarting && !ever_up,
-                    // A session that broke while we ran did not stop the kernel's forwarding.
-                    forwarding: if ever_up { FamilySet::ALL } else { env.preserved },
-                };
-                let ours = open::ours(env.identity, flags);
-                session.negotiated = Negotiated::before_open(ours.as_number);
-                session.ours = Some(ours.clone());
-                session.send(&Message::Open(ours), now);
-            }
-            Action::SendKeepalive => session.send(&Message::Keepalive, now),
-            Action::Send(notify) => {
-                let notification = notification(notify, before, input);
-                session.send(&Message::Notification(notification.clone()), now);
-                self.history.sent(&notification, &input.words, now);
-            }
-            Action::StartOpenHold => session.timers.start(Timer::Hold, now + OPEN_HOLD),
-            Action::StartHold => match session.hold_time() {
-                Some(hold) => session.timers.start(Timer::Hold, now + hold),
-                None => session.timers.stop(Timer::Hold),
-            },
-            Action::StartKeepalive => {
-                if let Some(interval) = session.keepalive_time() {
-                    session.timers.start(Timer::Keepalive, now + env.jitter.apply(interval));
-                }
-            }
-            Action::SessionUp => self.session_up(place, env),
-            Action::SessionDown => self.session_down(place, input, env),
-            Action::Process => match &input.message {
-                Some(Message::Update(update)) => {
-                    self.history.update(update, now);
-                    env.effects.push(Effect::Update(Box::new(update.clone())));
-                }
-                Some(Message::RouteRefresh(refresh)) => env.effects.push(Effect::Refresh(*refresh)),
-                _ => {}
-            },
-            Action::Drop => {
-                if let Some((conn, last)) = session.disconnect() {
-                    env.effects.push(Effect::Close { conn, last });
-                }
-                session.timers.stop_all();
-            }
-            Action::ResetFailures => self.history.failures = 0,
-            Action::Damp => self.damp(place, before, input, env),
-        }
-    }
-
-    fn session_up(&mut self, place: Place, env: &mut Env<'_>) {
-        let Some(session) = self.session(place) else { return };
-        let (Some(theirs), Some(local)) = (session.theirs.clone(), session.local) else { return };
-        let tables = PeerSession {
-            negotiated: session.negotiated.clone(),
-            router_id: theirs.router_id,
-            peer_address: self.config.address,
-            local_address: local,
-            policy: PeerPolicy::default(),
-        };
-        let keep_stale = self.helper.peer_is_back(&theirs, env.now);
-        self.end_of_rib_received = FamilySet::NONE;
-        self.history.came_up(env.now);
-        self.idle_hold = None;
-        env.effects.push(Effect::Up { session: Box::new(tables), keep_stale });
-    }
-
-    fn session_down(&mut self, place: Place, input: &Input, env: &mut Env<'_>) {
-        let Some(session) = self.session(place) else { return };
-        let (theirs, families) = (session.theirs.clone(), session.negotiated.families);
-        let keep = match (input.event, theirs) {
-            // RFC 4724 §4.2: only a connection that broke without a NOTIFICATION is a restart.
-            (Event::TcpConnectionFails, Some(theirs)) if self.enabled => {
-                self.helper.peer_restarts(&theirs, families, env.now)
-            }
-            _ => self.helper.peer_is_gone(),
-        };
-        if self.history.went_down(env.now) >= STABLE {
-            self.history.failures = 0;
-        }
-        env.effects.push(Effect::Down { keep, reason: input.words.clone() });
-    }
-
-    /// Counts a failure and plans the next attempt, unless another connection is on its way.
-    fn damp(&mut self, place: Place, before: State, input: &Input, env: &mut Env<'_>) {
-        if !matches!(input.event, Event::OpenCollisionDump | Event::AutomaticStop) {
-            self.history.error(input.words.clone(), env.now);
-        }
-        let other = self.session(place.other()).map_or(State::Idle, |s| s.state);
-        if !self.enabled || other >= State::OpenConfirm {
-            return;
-        }
-        let doubled = 1_u32 << self.history.failures.min(6);
-        self.history.failures = self.history.failures.saturating_add(1);
-        let of_tcp = input.event == Event::TcpConnectionFails && before != State::OpenConfirm;
-        let longest = if of_tcp { MAX_PAUSE_TCP } else { MAX_PAUSE_BGP };
-        if !self.config.passive {
-            let pause = (Duration::from_secs(1) * doubled).min(longest);
-            self.idle_hold = Some(env.now + env.jitter.apply(pause));
-        }
-    }
-
-    /// One connection reached Established: the other one is not needed, and the main place is its.
-    fn won(&mut self, place: Place, env: &mut Env<'_>) {
-        let other = place.other();
-        let event = match self.session(other).map_or(State::Idle, |s| s.state) {
-            State::Idle => None,
-            state if state.is_open() => Some(Event::OpenCollisionDump),
-            _ => Some(Event::AutomaticStop),
-        };
-        if let Some(event) = event {
-            self.step(other, Input::new(event, "another connection to the neighbour came up"), env);
-        }
-        if place == Place::Incoming
-            && let Some(session) = self.incoming.take()
-        {
-            self.main = session;
-        }
-    }
-
-    /// An incoming connection that ended leaves its place; a main one that rests must have a
-    /// reason to: a timer, or the other connection.
-    fn settle(&mut self, env: &mut Env<'_>) {
         if self.incoming.as_ref().is_some_and(|session| session.conn.is_none()) {
             self.incoming = None;
-        }
-        let active = self.enabled && !self.config.passive && self.incoming.is_none();
-        if active && self.main.state == State::Idle && self.idle_hold.is_none() {
-            self.idle_hold = Some(env.now + env.jitter.apply(CONNECT_RETRY));
         }
     }
 }
@@ -544,26 +389,6 @@ impl Peer {
 fn new_conn(env: &mut Env<'_>) -> ConnId {
     *env.next_conn += 1;
     ConnId(*env.next_conn)
-}
-
-/// The NOTIFICATION that an action means.
-fn notification(notify: Notify, state: State, input: &Input) -> Notification {
-    let code = match notify {
-        Notify::Cease | Notify::Received => {
-            let given = input.notification.clone();
-            return given.unwrap_or_else(|| NotificationCode::CeaseUnspecific.empty());
-        }
-        Notify::Collision => NotificationCode::ConnectionCollision,
-        Notify::HoldTimer => NotificationCode::HoldTimerExpired,
-        Notify::SendHoldTimer => NotificationCode::SendHoldTimerExpired,
-        Notify::Fsm => match state {
-            State::OpenSent => NotificationCode::UnexpectedInOpenSent,
-            State::OpenConfirm => NotificationCode::UnexpectedInOpenConfirm,
-            State::Established => NotificationCode::UnexpectedInEstablished,
-            _ => NotificationCode::FsmUnspecific,
-        },
-    };
-    code.empty()
 }
 
 fn kind_of(message: &Message) -> &'static str {

@@ -23,17 +23,17 @@
 pub mod command;
 mod deferral;
 pub mod event;
+mod peers;
 mod report;
 pub mod status;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::family::Family;
 use crate::fsm::State;
-use crate::message::{Message, NotificationCode, RefreshKind, RouteRefresh};
-use crate::peer::{Effect, Env, Peer};
-use crate::rib::{Local, PeerId, Rib};
+use crate::message::NotificationCode;
+use crate::peer::{Env, Peer};
+use crate::rib::{Local, Rib};
 use crate::session::{ConnId, Place};
 use crate::timer::{Jitter, Time};
 
@@ -86,6 +86,10 @@ const NOBODY: Local =
 pub struct Speaker {
     identity: Option<Identity>,
     peers: BTreeMap<PeerName, Peer>,
+    /// Who claims an address: usually one.
+    addresses: BTreeMap<IpAddr, BTreeSet<PeerName>>,
+    /// Whose a connection is.
+    conns: BTreeMap<ConnId, PeerName>,
     next_peer: u32,
     rib: Rib,
     /// The route event that comes next.
@@ -94,7 +98,7 @@ pub struct Speaker {
     jitter: Jitter,
     next_conn: u64,
     io: VecDeque<Io>,
-    peer_events: VecDeque<Event>,
+    peer_events: BTreeMap<PeerName, Event>,
     refused: u64,
     stopped: bool,
 }
@@ -105,6 +109,8 @@ impl Speaker {
         Self {
             identity: None,
             peers: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            conns: BTreeMap::new(),
             next_peer: 0,
             rib: Rib::new(NOBODY),
             route_event: None,
@@ -112,7 +118,7 @@ impl Speaker {
             jitter: Jitter::new(config.jitter_seed),
             next_conn: 0,
             io: VecDeque::new(),
-            peer_events: VecDeque::new(),
+            peer_events: BTreeMap::new(),
             refused: 0,
             stopped: false,
         }
@@ -160,7 +166,7 @@ impl Speaker {
         local: IpAddr,
         now: Time,
     ) -> Result<ConnId, Refusal> {
-        let Some(name) = self.owner_of(remote) else {
+        let Some(name) = self.owner_of(remote).cloned() else {
             self.refused += 1;
             return Err(Refusal::UnknownPeer(remote));
         };
@@ -170,6 +176,9 @@ impl Speaker {
             }
             Ok(peer.accept(local, env))
         });
+        if let Some(Ok(conn)) = accepted {
+            self.conns.insert(conn, name);
+        }
         self.after(now);
         accepted.unwrap_or(Err(Refusal::Disabled(remote)))
     }
@@ -186,7 +195,9 @@ impl Speaker {
 
     /// Time has passed: fires everything that is due.
     pub fn handle_timeout(&mut self, now: Time) {
-        let names: Vec<_> = self.peers.keys().cloned().collect();
+        let due = |peer: &Peer| peer.next_timeout().is_some_and(|(at, _)| at <= now);
+        let names: Vec<_> =
+            self.peers.iter().filter(|(_, p)| due(p)).map(|(name, _)| name.clone()).collect();
         for name in names {
             self.with_peer(&name, now, Peer::timeout);
             if let Some(peer) = self.peers.get_mut(&name) {
@@ -211,8 +222,8 @@ impl Speaker {
     /// The next octets to write to a connection: whole messages. Ask only while it can take some;
     /// UPDATEs are built at this moment, from the newest routes.
     pub fn poll_transmit(&mut self, conn: ConnId, now: Time) -> Option<Vec<u8>> {
-        let (name, place) = self.find(conn)?;
-        let peer = self.peers.get_mut(&name)?;
+        let peer = self.peers.get_mut(self.conns.get(&conn)?)?;
+        let place = peer.place_of(conn)?;
         if let Some(octets) = peer.session_mut(place)?.transmit(now) {
             return Some(octets);
         }
@@ -236,7 +247,7 @@ impl Speaker {
     /// The next report: sessions first, then routes, in order of prefixes. Of several changes to a
     /// prefix only the last is told.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.peer_events.pop_front().or_else(|| {
+        self.peer_events.pop_first().map(|(_, event)| event).or_else(|| {
             let event = self.route_event.take();
             self.next_route_event();
             event
@@ -246,83 +257,6 @@ impl Speaker {
     /// Whether [`Command::Stop`] was given. What `poll_io` still has is to be done.
     pub fn is_stopped(&self) -> bool {
         self.stopped
-    }
-
-    fn set_identity(&mut self, identity: Option<Identity>, now: Time) {
-        let old = std::mem::replace(&mut self.identity, identity);
-        let key =
-            |identity: &Option<Identity>| identity.as_ref().map(|i| (i.as_number, i.router_id));
-        let port = |identity: &Option<Identity>| {
-            identity.as_ref().map(|i| i.listen_port).filter(|port| *port != 0)
-        };
-        if port(&old) != port(&self.identity) {
-            self.io.push_back(Io::Listen(port(&self.identity)));
-        }
-        if let Some(identity) = &self.identity {
-            self.deferral.start(identity.restart_time, now);
-            self.rib.set_local(Local {
-                router_id: identity.router_id,
-                next_hop_ipv4: identity.next_hops.ipv4,
-                next_hop_ipv6: identity.next_hops.ipv6,
-            });
-        }
-        if key(&old) != key(&self.identity) {
-            let (code, why) = match &self.identity {
-                Some(_) => {
-                    (NotificationCode::OtherConfigurationChange, "our AS or router id changed")
-                }
-                None => (NotificationCode::AdministrativeShutdown, "our BGP identity was removed"),
-            };
-            // An identity that is gone still has to say goodbye.
-            let new = std::mem::replace(&mut self.identity, old);
-            let names: Vec<_> = self.peers.keys().cloned().collect();
-            names.iter().for_each(|name| self.disable(name, code, why, now));
-            self.identity = new;
-        }
-    }
-
-    fn set_peer(&mut self, name: &PeerName, config: PeerConfig, now: Time) {
-        if self.peers.get(name).is_some_and(|peer| peer.config == config) {
-            return;
-        }
-        let why = "the peer's configuration changed";
-        self.disable(name, NotificationCode::OtherConfigurationChange, why, now);
-        match self.peers.get_mut(name) {
-            Some(peer) => peer.config = config,
-            None => {
-                self.next_peer += 1;
-                let peer = Peer::new(PeerId(self.next_peer), config);
-                self.peers.insert(name.clone(), peer);
-            }
-        }
-    }
-
-    fn remove_peer(&mut self, name: &PeerName, now: Time) {
-        self.disable(name, NotificationCode::PeerDeconfigured, "the peer was removed", now);
-        self.peers.remove(name);
-    }
-
-    /// Ends a peer's sessions and forgets its routes, stale ones too.
-    fn disable(&mut self, name: &PeerName, code: NotificationCode, why: &str, now: Time) {
-        self.with_peer(name, now, |peer, env| {
-            peer.stop(code, why, env);
-            peer.helper.peer_is_gone();
-        });
-        if let Some(peer) = self.peers.get(name) {
-            self.rib.remove_peer(peer.id);
-        }
-    }
-
-    fn request_refresh(&mut self, name: &PeerName, now: Time) {
-        let Some(peer) = self.peers.get_mut(name) else { return };
-        let session = &mut peer.main;
-        if session.state == State::Established && session.negotiated.route_refresh {
-            for family in session.negotiated.families.iter() {
-                let kind = RefreshKind::Request;
-                let refresh = RouteRefresh { family: family.afi_safi(), kind };
-                session.send(&Message::RouteRefresh(refresh), now);
-            }
-        }
     }
 
     fn stop(&mut self, graceful: bool, now: Time) {
@@ -336,6 +270,8 @@ impl Speaker {
             });
         }
         self.peers.clear();
+        self.addresses.clear();
+        self.conns.clear();
         self.peer_events.clear();
         self.route_event = None;
         self.rib = Rib::new(NOBODY);
@@ -343,18 +279,13 @@ impl Speaker {
         self.stopped = true;
     }
 
-    /// What every call ends with: peers that may run do, and the restart ends if it is over.
+    /// What every call ends with: the restart ends if it is over, and the next route is at hand.
     fn after(&mut self, now: Time) {
-        if self.stopped {
-            return;
+        if self.deferral.is_restarting() {
+            let enabled = self.peers.values_mut().filter(|peer| peer.is_enabled());
+            let waiting = enabled.map(Peer::has_sent_all).filter(|sent| !sent).count();
+            self.deferral.check(waiting == 0, now);
         }
-        let names: Vec<_> = self.peers.keys().cloned().collect();
-        for name in &names {
-            self.enable(name, now);
-        }
-        let enabled = self.peers.values_mut().filter(|peer| peer.is_enabled());
-        let waiting = enabled.map(Peer::has_sent_all).filter(|sent| !sent).count();
-        self.deferral.check(waiting == 0, now);
         self.next_route_event();
     }
 
@@ -369,103 +300,15 @@ impl Speaker {
         };
     }
 
-    /// Starts a peer that has an identity to speak with and its address for itself.
-    fn enable(&mut self, name: &PeerName, now: Time) {
-        let Some(peer) = self.peers.get(name) else { return };
-        let address = peer.config.address;
-        let wanted = self.identity.is_some() && self.owner_of(address).as_ref() == Some(name);
-        match (peer.is_enabled(), wanted) {
-            (false, true) => drop(self.with_peer(name, now, Peer::start)),
-            (true, false) => {
-                let why = "another peer has this address";
-                self.disable(name, NotificationCode::PeerDeconfigured, why, now);
-            }
-            _ => {}
-        }
-    }
-
-    /// The peer that an address belongs to: the first by name.
-    fn owner_of(&self, address: IpAddr) -> Option<PeerName> {
-        self.peers.iter().find(|(_, p)| p.config.address == address).map(|(name, _)| name.clone())
-    }
-
-    fn find(&self, conn: ConnId) -> Option<(PeerName, Place)> {
-        self.peers.iter().find_map(|(name, peer)| Some((name.clone(), peer.place_of(conn)?)))
-    }
-
     /// Lets the peer that has this connection handle something, if one still has it.
     fn at(&mut self, conn: ConnId, now: Time, handle: impl FnOnce(&mut Peer, Place, &mut Env<'_>)) {
-        if let Some((name, place)) = self.find(conn) {
-            self.with_peer(&name, now, |peer, env| handle(peer, place, env));
+        if let Some(name) = self.conns.get(&conn).cloned() {
+            self.with_peer(&name, now, |peer, env| {
+                if let Some(place) = peer.place_of(conn) {
+                    handle(peer, place, env);
+                }
+            });
         }
         self.after(now);
-    }
-
-    /// Lets a peer handle something and does what it asks for; `None` without peer or identity.
-    fn with_peer<T>(
-        &mut self,
-        name: &PeerName,
-        now: Time,
-        handle: impl FnOnce(&mut Peer, &mut Env<'_>) -> T,
-    ) -> Option<T> {
-        let (Some(peer), Some(identity)) = (self.peers.get_mut(name), &self.identity) else {
-            return None;
-        };
-        let before = peer.state();
-        let mut effects = Vec::new();
-        let mut env = Env {
-            now,
-            identity,
-            restarting: self.deferral.is_restarting(),
-            preserved: self.deferral.preserved(),
-            jitter: &mut self.jitter,
-            next_conn: &mut self.next_conn,
-            effects: &mut effects,
-        };
-        let result = handle(peer, &mut env);
-        let after = peer.state();
-        let mut reason = None;
-        for effect in effects {
-            if let Effect::Down { reason: words, .. } = &effect {
-                reason = Some(words.clone());
-            }
-            self.apply(name, effect);
-        }
-        if before != after {
-            let name = name.clone();
-            self.peer_events.push_back(Event::Peer { name, state: after, reason });
-        }
-        Some(result)
-    }
-
-    fn apply(&mut self, name: &PeerName, effect: Effect) {
-        let Some(peer) = self.peers.get_mut(name) else { return };
-        match effect {
-            Effect::Connect { conn, remote, source } => {
-                self.io.push_back(Io::Connect { conn, remote, source });
-            }
-            Effect::Close { conn, last } => self.io.push_back(Io::Close { conn, last }),
-            Effect::Up { session, keep_stale } => {
-                for family in Family::ALL.into_iter().filter(|f| !keep_stale.contains(*f)) {
-                    self.rib.sweep(peer.id, family);
-                }
-                self.rib.peer_up(peer.id, *session);
-            }
-            Effect::Down { keep, .. } => self.rib.peer_down(peer.id, keep),
-            Effect::Update(update) => {
-                self.rib.update(peer.id, &update);
-                if let Some(family) = update.end_of_rib {
-                    peer.end_of_rib(family);
-                    self.rib.sweep(peer.id, family);
-                }
-            }
-            Effect::Refresh(RouteRefresh { family, kind: RefreshKind::Request }) => {
-                if let Some(family) = family.family() {
-                    self.rib.refresh(peer.id, family);
-                }
-            }
-            // Demarcation was not negotiated: to be ignored (RFC 7313 §5).
-            Effect::Refresh(_) => {}
-        }
     }
 }

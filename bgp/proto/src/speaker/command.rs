@@ -97,8 +97,8 @@ pub enum Command {
     /// count from the next OPEN on; next hops are advertised anew at once. `None` ends every
     /// session (Cease 6/2) until an identity comes.
     SetIdentity(Option<Identity>),
-    /// Adds a neighbour or replaces its configuration. Any change but of the name resets its
-    /// session (Cease 6/6).
+    /// Adds a neighbour or replaces its configuration. Any change resets its session
+    /// (Cease 6/6) and its counters.
     SetPeer(PeerName, PeerConfig),
     /// Forgets a neighbour (Cease 6/3) and its routes.
     RemovePeer(PeerName),

@@ -29,7 +29,8 @@ pub enum Event {
     /// [`Command::InSync`](super::Command::InSync) and, if restarting, the deferral of RFC 4724
     /// §4.1.
     Converged,
-    /// The session of a peer came up, went down or moved.
+    /// The session of a peer came up, went down or moved. Of several moves that wait to be
+    /// fetched only the last is told.
     Peer {
         /// Whose.
         name: PeerName,

@@ -71,7 +71,7 @@ impl Speaker {
             return Some("this node has no AS and router id yet".into());
         }
         let owner = self.owner_of(peer.config.address)?;
-        (owner != *name).then(|| format!("peer {owner} has the same address"))
+        (owner != name).then(|| format!("peer {owner} has the same address"))
     }
 }
 

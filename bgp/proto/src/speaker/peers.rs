@@ -1,0 +1,206 @@
+//! The set of peers: who is configured, who may run, and what they ask for.
+
+use std::net::IpAddr;
+
+use super::command::{Identity, PeerConfig, PeerName};
+use super::event::Event;
+use super::{Io, Speaker};
+use crate::family::Family;
+use crate::fsm::State;
+use crate::message::{Message, NotificationCode, RefreshKind, RouteRefresh};
+use crate::peer::{Effect, Env, Peer};
+use crate::rib::{Local, PeerId};
+use crate::timer::Time;
+
+impl Speaker {
+    pub(super) fn set_identity(&mut self, identity: Option<Identity>, now: Time) {
+        let old = std::mem::replace(&mut self.identity, identity);
+        let key =
+            |identity: &Option<Identity>| identity.as_ref().map(|i| (i.as_number, i.router_id));
+        let port = |identity: &Option<Identity>| {
+            identity.as_ref().map(|i| i.listen_port).filter(|port| *port != 0)
+        };
+        if port(&old) != port(&self.identity) {
+            self.io.push_back(Io::Listen(port(&self.identity)));
+        }
+        if let Some(identity) = &self.identity {
+            self.deferral.start(identity.restart_time, now);
+            self.rib.set_local(Local {
+                router_id: identity.router_id,
+                next_hop_ipv4: identity.next_hops.ipv4,
+                next_hop_ipv6: identity.next_hops.ipv6,
+            });
+        }
+        if key(&old) != key(&self.identity) {
+            let (code, why) = match &self.identity {
+                Some(_) => {
+                    (NotificationCode::OtherConfigurationChange, "our AS or router id changed")
+                }
+                None => (NotificationCode::AdministrativeShutdown, "our BGP identity was removed"),
+            };
+            // An identity that is gone still has to say goodbye.
+            let new = std::mem::replace(&mut self.identity, old);
+            let names: Vec<_> = self.peers.keys().cloned().collect();
+            names.iter().for_each(|name| self.disable(name, code, why, now));
+            self.identity = new;
+        }
+        let addresses: Vec<_> = self.addresses.keys().copied().collect();
+        addresses.into_iter().for_each(|address| self.assign(address, now));
+    }
+
+    pub(super) fn set_peer(&mut self, name: &PeerName, config: PeerConfig, now: Time) {
+        if self.peers.get(name).is_some_and(|peer| peer.config == config) {
+            return;
+        }
+        self.take_out(name, NotificationCode::OtherConfigurationChange, now);
+        let address = config.address;
+        self.next_peer += 1;
+        self.peers.insert(name.clone(), Peer::new(PeerId(self.next_peer), config));
+        self.addresses.entry(address).or_default().insert(name.clone());
+        self.assign(address, now);
+    }
+
+    pub(super) fn remove_peer(&mut self, name: &PeerName, now: Time) {
+        self.take_out(name, NotificationCode::PeerDeconfigured, now);
+    }
+
+    fn take_out(&mut self, name: &PeerName, code: NotificationCode, now: Time) {
+        self.disable(name, code, "the peer's configuration changed", now);
+        let Some(peer) = self.peers.remove(name) else { return };
+        let address = peer.config.address;
+        if let Some(names) = self.addresses.get_mut(&address) {
+            names.remove(name);
+        }
+        self.assign(address, now);
+    }
+
+    /// Lets the peer run that an address belongs to, if we have an identity to speak with; the
+    /// others that claim it may not.
+    fn assign(&mut self, address: IpAddr, now: Time) {
+        let Some(names) = self.addresses.get(&address).cloned() else { return };
+        if names.is_empty() {
+            self.addresses.remove(&address);
+        }
+        // The owner comes first by name and is started last.
+        for (rank, name) in names.iter().enumerate().rev() {
+            let enabled = self.peers.get(name).is_some_and(Peer::is_enabled);
+            match rank == 0 && self.identity.is_some() {
+                true if !enabled => drop(self.with_peer(name, now, Peer::start)),
+                false if enabled => {
+                    let code = NotificationCode::PeerDeconfigured;
+                    self.disable(name, code, "another peer has this address", now);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The peer that an address belongs to: the first by name.
+    pub(super) fn owner_of(&self, address: IpAddr) -> Option<&PeerName> {
+        self.addresses.get(&address)?.first()
+    }
+
+    /// Ends a peer's sessions and forgets its routes, stale ones too.
+    fn disable(&mut self, name: &PeerName, code: NotificationCode, why: &str, now: Time) {
+        self.with_peer(name, now, |peer, env| {
+            peer.stop(code, why, env);
+            peer.helper.peer_is_gone();
+        });
+        if let Some(peer) = self.peers.get(name) {
+            self.rib.remove_peer(peer.id);
+        }
+    }
+
+    pub(super) fn request_refresh(&mut self, name: &PeerName, now: Time) {
+        let Some(peer) = self.peers.get_mut(name) else { return };
+        let session = &mut peer.main;
+        if session.state == State::Established && session.negotiated.route_refresh {
+            for family in session.negotiated.families.iter() {
+                let kind = RefreshKind::Request;
+                let refresh = RouteRefresh { family: family.afi_safi(), kind };
+                session.send(&Message::RouteRefresh(refresh), now);
+            }
+        }
+    }
+
+    /// Lets a peer handle something and does what it asks for; `None` without peer or identity.
+    pub(super) fn with_peer<T>(
+        &mut self,
+        name: &PeerName,
+        now: Time,
+        handle: impl FnOnce(&mut Peer, &mut Env<'_>) -> T,
+    ) -> Option<T> {
+        let (Some(peer), Some(identity)) = (self.peers.get_mut(name), &self.identity) else {
+            return None;
+        };
+        let before = peer.state();
+        let mut effects = Vec::new();
+        let mut env = Env {
+            now,
+            identity,
+            restarting: self.deferral.is_restarting(),
+            preserved: self.deferral.preserved(),
+            jitter: &mut self.jitter,
+            next_conn: &mut self.next_conn,
+            effects: &mut effects,
+        };
+        let result = handle(peer, &mut env);
+        let after = peer.state();
+        let mut reason = None;
+        for effect in effects {
+            if let Effect::Down { reason: words, .. } = &effect {
+                reason = Some(words.clone());
+            }
+            self.apply(name, effect);
+        }
+        if before != after {
+            self.report_state(name, after, reason);
+        }
+        Some(result)
+    }
+
+    /// Of several changes that wait, the owner is told the last one, and why the session ended.
+    fn report_state(&mut self, name: &PeerName, state: State, reason: Option<String>) {
+        let earlier = match self.peer_events.remove(name) {
+            Some(Event::Peer { reason, .. }) if state != State::Established => reason,
+            _ => None,
+        };
+        let event = Event::Peer { name: name.clone(), state, reason: reason.or(earlier) };
+        self.peer_events.insert(name.clone(), event);
+    }
+
+    fn apply(&mut self, name: &PeerName, effect: Effect) {
+        let Some(peer) = self.peers.get_mut(name) else { return };
+        match effect {
+            Effect::Connect { conn, remote, source } => {
+                self.conns.insert(conn, name.clone());
+                self.io.push_back(Io::Connect { conn, remote, source });
+            }
+            Effect::Close { conn, last } => {
+                self.conns.remove(&conn);
+                self.io.push_back(Io::Close { conn, last });
+            }
+            Effect::Up { session, keep_stale } => {
+                for family in Family::ALL.into_iter().filter(|f| !keep_stale.contains(*f)) {
+                    self.rib.sweep(peer.id, family);
+                }
+                self.rib.peer_up(peer.id, *session);
+            }
+            Effect::Down { keep, .. } => self.rib.peer_down(peer.id, keep),
+            Effect::Update(update) => {
+                self.rib.update(peer.id, &update);
+                if let Some(family) = update.end_of_rib {
+                    peer.end_of_rib(family);
+                    self.rib.sweep(peer.id, family);
+                }
+            }
+            Effect::Refresh(RouteRefresh { family, kind: RefreshKind::Request }) => {
+                if let Some(family) = family.family() {
+                    self.rib.refresh(peer.id, family);
+                }
+            }
+            // Demarcation was not negotiated: to be ignored (RFC 7313 §5).
+            Effect::Refresh(_) => {}
+        }
+    }
+}
