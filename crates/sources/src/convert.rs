@@ -60,7 +60,7 @@ pub struct Conversion {
 /// Converts the object `key`. A pure function of its arguments but for the strings shared in
 /// `names`.
 pub fn convert(key: &ObjectKey, decoded: &Decoded, names: &mut Interner) -> Conversion {
-    let mut problems = Problems::default();
+    let mut problems = Problems::muting(decoded.replaced.clone());
     let input = decoded.object.as_ref().and_then(|object| match object {
         Object::Namespace(namespace) => {
             workload::namespace(key, namespace, names, &mut problems).map(wrap(Input::Namespace))
@@ -78,8 +78,8 @@ pub fn convert(key: &ObjectKey, decoded: &Decoded, names: &mut Interner) -> Conv
             bgp::peer(&peer.spec, names, &mut problems).map(wrap(Input::BgpPeer))
         }
     });
-    let found = problems.into_vec().into_iter().filter(|p| !decoded.is_replaced(&p.field));
-    Conversion { input, problems: decoded.problems.iter().cloned().chain(found).collect() }
+    let problems = decoded.problems.iter().cloned().chain(problems.into_vec()).collect();
+    Conversion { input, problems }
 }
 
 fn wrap<T>(variant: fn(Arc<T>) -> Input) -> impl FnOnce(T) -> Input {

@@ -25,14 +25,6 @@ pub struct Decoded {
     pub replaced: BTreeSet<String>,
 }
 
-impl Decoded {
-    /// Whether the field at this path is, or lies in, a replaced piece.
-    pub(crate) fn is_replaced(&self, field: &str) -> bool {
-        let ends = field.match_indices(['.', '[']).map(|(at, _)| at).chain([field.len()]);
-        ends.into_iter().any(|end| self.replaced.contains(&field[..end]))
-    }
-}
-
 /// Decodes the value of the object `key`.
 pub(crate) fn decode(key: &ObjectKey, value: Value) -> Decoded {
     match key.kind {

@@ -1,5 +1,6 @@
 //! What is wrong with an object, in the words that its status shows.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -43,9 +44,16 @@ pub struct Problems {
     kept: Vec<Problem>,
     found: usize,
     errors: usize,
+    /// Paths of pieces about which enough has been said.
+    muted: BTreeSet<String>,
 }
 
 impl Problems {
+    /// An empty list that keeps nothing about the pieces at these paths. It counts their errors.
+    pub fn muting(muted: BTreeSet<String>) -> Self {
+        Self { muted, ..Self::default() }
+    }
+
     /// Records that a field, or what contains it, has no effect.
     pub fn error(&mut self, field: impl Into<String>, message: impl Into<String>) {
         self.record(Severity::Error, field.into(), message.into());
@@ -75,11 +83,20 @@ impl Problems {
     }
 
     fn record(&mut self, severity: Severity, field: String, message: String) {
-        self.found += 1;
         self.errors += usize::from(severity == Severity::Error);
+        if self.is_muted(&field) {
+            return;
+        }
+        self.found += 1;
         if self.kept.len() < MAX_KEPT {
             self.kept.push(Problem { severity, field, message });
         }
+    }
+
+    /// Whether the field at this path is, or lies in, a muted piece.
+    fn is_muted(&self, field: &str) -> bool {
+        let ends = field.match_indices(['.', '[']).map(|(at, _)| at).chain([field.len()]);
+        ends.into_iter().any(|end| self.muted.contains(&field[..end]))
     }
 }
 

@@ -71,6 +71,8 @@ pub fn parse(section: Section<'_>) -> Result<Value, String> {
             max_replay_stack_depth: 8,
         },
         merge_keys: MergeKeyPolicy::Error,
+        // `y`, `no` and `on` are words, as in YAML 1.2.
+        strict_booleans: true,
         with_snippet: false,
     };
     serde_saphyr::from_str_with_options(section.text, options)
@@ -141,9 +143,10 @@ mod tests {
     fn hostile_documents_are_errors() {
         let aliases = |n: usize| (0..n).map(|_| "*a").collect::<Vec<_>>().join(",");
         let bomb = format!(
-            "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [{b}]\nc: &c [{c}]\nd: [{c}]",
+            "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [{b}]\nc: &c [{c}]\nd: [{d}]",
             b = aliases(20),
             c = aliases(20).replace("*a", "*b"),
+            d = aliases(20).replace("*a", "*c"),
         );
         let wide = "- a\n".repeat(MAX_NODES + 1);
         let keys: String = (0..MAX_NODES).map(|i| format!("k{i}: v\n")).collect();

@@ -21,6 +21,8 @@ use super::{Event, Flow};
 const REMOVAL_DELAY: Duration = Duration::from_millis(5);
 /// Room for at least 200 events, so that a burst takes few reads.
 const EVENT_BUFFER: usize = 64 << 10;
+/// Largest event: a header of 16 bytes and a file name with its end, padded (inotify(7)).
+const MAX_EVENT: usize = 16 + 256;
 
 /// A folder that is being followed.
 #[derive(Debug)]
@@ -102,6 +104,8 @@ struct Pending {
     folders: BTreeSet<PathBuf>,
     /// What vanished, and when to believe it.
     vanished: BTreeMap<PathBuf, Instant>,
+    /// When barriers were asked for that have not been told.
+    barriers: Vec<Instant>,
 }
 
 impl Control {
@@ -165,20 +169,17 @@ impl DirectorySource {
             return Ok(());
         }
         let mut pending = Pending::default();
-        let mut barriers = 0;
-        while let Some(more) = self.wait(pending.deadline())? {
-            barriers += more;
+        while let Some(barriers) = self.wait(pending.deadline())? {
+            pending.barriers.extend(std::iter::repeat_n(Instant::now(), barriers));
             // What was written before a barrier was asked for is in the kernel's queue by now.
             self.collect(&mut pending)?;
             self.handle(&mut pending)?;
             if self.tell(&mut emit).is_break() {
                 break;
             }
-            if pending.is_empty() {
-                for _ in 0..std::mem::take(&mut barriers) {
-                    if emit(Event::Barrier).is_break() {
-                        return Ok(());
-                    }
+            for _ in 0..pending.take_barriers() {
+                if emit(Event::Barrier).is_break() {
+                    return Ok(());
                 }
             }
         }
@@ -215,10 +216,14 @@ impl DirectorySource {
         }
     }
 
-    /// Reads the kernel's queue until it is empty.
+    /// Reads what stands in the kernel's queue. Not until the queue is empty: somebody may write
+    /// files faster than this reads.
     fn collect(&mut self, pending: &mut Pending) -> Result<(), RunError> {
+        let queued = rustix::io::ioctl_fionread(&self.inotify);
+        let queued = queued.map_err(|error| RunError::Events(error.into()))?;
+        let reads = usize::try_from(queued).unwrap_or(usize::MAX) / (EVENT_BUFFER - MAX_EVENT) + 1;
         let mut buffer = vec![0; EVENT_BUFFER];
-        loop {
+        for _ in 0..reads {
             let events = match self.inotify.read_events(&mut buffer) {
                 Ok(events) => events,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -226,27 +231,28 @@ impl DirectorySource {
                 Err(error) => return Err(RunError::Events(error)),
             };
             for event in events {
-                let gone = EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::UNMOUNT;
                 let folder = self.folders.get(&event.wd);
                 if event.mask.contains(EventMask::Q_OVERFLOW) {
                     tracing::warn!("the inotify queue has overflowed, reading the folder again");
                     pending.folders.insert(PathBuf::new());
                 } else if event.mask.contains(EventMask::IGNORED) {
-                    if let Some(folder) = self.folders.remove(&event.wd) {
-                        self.watches.retain(|path, wd| *path != folder || *wd != event.wd);
+                    if let Some(folder) = self.folders.remove(&event.wd)
+                        && self.watches.get(&folder) == Some(&event.wd)
+                    {
+                        self.watches.remove(&folder);
                     }
                 } else if let Some(folder) = folder {
-                    if event.mask.intersects(gone) {
-                        // A folder inside the root is reported by the folder that it was in.
-                        if folder.as_os_str().is_empty() {
-                            return Err(RunError::Gone(self.root.clone()));
-                        }
-                    } else {
+                    let gone = EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::UNMOUNT;
+                    if !event.mask.intersects(gone) {
                         pending.record(&self.root, folder, &event);
+                    } else if folder.as_os_str().is_empty() {
+                        return Err(RunError::Gone(self.root.clone()));
                     }
+                    // A folder inside the root is reported by the folder that it was in.
                 }
             }
         }
+        Ok(())
     }
 
     /// Reads what is to be read, and forgets what has been gone long enough.
@@ -348,9 +354,13 @@ impl DirectorySource {
 }
 
 impl Pending {
-    /// Whether everything has been handled.
-    fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.folders.is_empty() && self.vanished.is_empty()
+    /// Counts and drops the barriers before which nothing is left to handle. What vanishes after a
+    /// barrier was asked for does not hold it up.
+    fn take_barriers(&mut self) -> usize {
+        let before = self.barriers.len();
+        let next = self.deadline();
+        self.barriers.retain(|asked| next.is_some_and(|due| due <= *asked + REMOVAL_DELAY));
+        before - self.barriers.len()
     }
 
     /// When the next vanished file is to be believed gone.

@@ -1,0 +1,167 @@
+//! Objects that are refused, each with the words that say why.
+
+use brindle_sources::document::{Content, parse};
+
+use super::convert;
+
+/// An object of ours that has no effect, and why.
+fn refused(kind: &str, name: &str, spec: &str) -> Vec<String> {
+    let yaml = format!(
+        "apiVersion: brindle.io/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}"
+    );
+    match convert(&yaml) {
+        (None, problems) => problems,
+        other => panic!("{other:?} of {yaml}"),
+    }
+}
+
+#[test]
+fn pools() {
+    for (spec, problem) in [
+        ("{cidr: 10.0.0.1/16}", "spec.cidr: 10.0.0.1/16 has host bits; write 10.0.0.0/16"),
+        ("{cidr: ten}", "spec.cidr: `ten` is not a CIDR such as 10.244.0.0/16"),
+        ("{cidr: 224.0.0.0/8}", "spec.cidr: 224.0.0.0/8 is not a range of unicast addresses"),
+        ("{cidr: 10.0.0.0/27}", "spec.blockSize: a /26 block does not fit into 10.0.0.0/27"),
+        (
+            "{cidr: 10.0.0.0/8, blockSize: 19}",
+            "spec.blockSize: 19 is not a block size: 20 to 32 are",
+        ),
+        (
+            "{cidr: 'fd00::/64', blockSize: 26}",
+            "spec.blockSize: 26 is not a block size: 116 to 128 are",
+        ),
+        (
+            "{cidr: 10.0.0.0/8, blockSize: large}",
+            "spec.blockSize: invalid type: string \"large\", expected i32",
+        ),
+        ("{blockSize: 26}", "spec: missing field `cidr`"),
+        (
+            "{cidr: 10.0.0.0/8, ipipMode: Always}",
+            "spec.ipipMode: unknown field `ipipMode`, expected one of `cidr`, `blockSize`, `disabled`",
+        ),
+    ] {
+        assert_eq!(refused("IPPool", "p", spec), [problem], "{spec}");
+    }
+}
+
+#[test]
+fn bgp_peers() {
+    for (spec, problem) in [
+        ("{asNumber: 1}", "spec: missing field `peerIP`"),
+        ("{peerIP: tor, asNumber: 1}", "spec.peerIP: `tor` is not the address of a neighbour"),
+        ("{peerIP: '::', asNumber: 1}", "spec.peerIP: `::` is not the address of a neighbour"),
+        ("{peerIP: 10.0.0.1, asNumber: 0}", "spec.asNumber: 0 cannot be the number of an AS"),
+        (
+            "{peerIP: 10.0.0.1, asNumber: 23456}",
+            "spec.asNumber: 23456 cannot be the number of an AS",
+        ),
+        (
+            "{peerIP: 10.0.0.1, asNumber: 4294967296}",
+            "spec.asNumber: 4294967296 cannot be the number of an AS",
+        ),
+        (
+            "{peerIP: 10.0.0.1, asNumber: 1, peerPort: 70000}",
+            "spec.peerPort: 70000 is not a port: 1 to 65535 are",
+        ),
+        (
+            "{peerIP: 10.0.0.1, asNumber: 1, node: n, nodeSelector: {}}",
+            "spec.node: node and nodeSelector exclude each other",
+        ),
+        (
+            "{peerIP: 10.0.0.1, asNumber: 1, node: 'a b'}",
+            "spec.node: `a b` is not a valid node name",
+        ),
+        (
+            "{peerIP: 10.0.0.1, asNumber: 1, nodeSelector: {matchExpressions: [{key: a, operator: Has}]}}",
+            "spec.nodeSelector.matchExpressions[0].operator: `Has` is not one of In, NotIn, Exists, DoesNotExist",
+        ),
+    ] {
+        assert_eq!(refused("BGPPeer", "tor", spec), [problem], "{spec}");
+    }
+}
+
+#[test]
+fn bgp_configurations() {
+    for (name, spec, problem) in [
+        ("other", "{}", "metadata.name: `other` is neither `default` nor `node.<name of a node>`"),
+        ("default", "{asNumber: 65535}", "spec.asNumber: 65535 cannot be the number of an AS"),
+        (
+            "default",
+            "{routerID: 0.0.0.0}",
+            "spec.routerID: `0.0.0.0` is not a BGP identifier such as 192.0.2.1",
+        ),
+        ("default", "{listenPort: 0}", "spec.listenPort: 0 is not a port: 1 to 65535 are"),
+        ("default", "{restartTime: 4096s}", "spec.restartTime: 4096s is more than 4095s"),
+        ("default", "{holdTime: 2s}", "spec.holdTime: 2s is neither 0s nor 3s to 65535s"),
+        (
+            "default",
+            "{holdTime: 90}",
+            "spec.holdTime: invalid type: integer `90`, expected a string",
+        ),
+        (
+            "default",
+            "{holdTime: 1.5s}",
+            "spec.holdTime: `1.5s` is not a duration in whole seconds such as 90s, 2m or 1h30m",
+        ),
+    ] {
+        assert_eq!(refused("BGPConfiguration", name, spec), [problem], "{spec}");
+    }
+}
+
+#[test]
+fn labels_that_an_api_server_would_not_store() {
+    for (labels, problem) in [
+        ("{'a b': c}", "metadata.labels: `a b` is not a valid label key"),
+        ("{a: '-'}", "metadata.labels.a: `-` is not a valid label value"),
+        ("{a: 1}", "metadata.labels.a: invalid type: integer `1`, expected a string"),
+    ] {
+        for kind in ["Namespace", "Node", "Pod"] {
+            let yaml =
+                format!("apiVersion: v1\nkind: {kind}\nmetadata: {{name: x, labels: {labels}}}");
+            assert_eq!(convert(&yaml), (None, vec![problem.to_owned()]), "{yaml}");
+        }
+    }
+}
+
+#[test]
+fn documents_without_identity() {
+    for (yaml, reason) in [
+        ("- a", "not a Kubernetes object: apiVersion is missing"),
+        ("apiVersion: v1", "not a Kubernetes object: kind is missing"),
+        ("apiVersion: 1\nkind: Pod", "apiVersion is not a string"),
+        ("apiVersion: v1\nkind: Pod", "Pod: metadata.name is missing"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: 7}", "Pod: metadata.name is not a string"),
+        (
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: ../../etc}",
+            "Pod: metadata.name `../../etc` is not a valid name",
+        ),
+        (
+            "apiVersion: v1\nkind: Namespace\nmetadata: {name: a.b}",
+            "Namespace: metadata.name `a.b` is not a valid name",
+        ),
+        (
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: B}",
+            "Pod a: metadata.namespace `B` is not a valid name",
+        ),
+    ] {
+        let documents = parse(yaml);
+        assert_eq!(documents[0].content, Content::Unreadable(reason.into()), "{yaml}");
+    }
+}
+
+#[test]
+fn one_broken_document_rejects_itself_only() {
+    let yaml = "kind: [\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: a}\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n";
+    let documents = parse(yaml);
+    assert!(matches!(documents[0].content, Content::Unreadable(_)));
+    assert!(
+        matches!(&documents[1].content, Content::Object { key, .. } if key.to_string() == "Pod default/a")
+    );
+    assert!(
+        matches!(&documents[2].content, Content::OtherKind { kind, .. } if kind == "Deployment")
+    );
+    assert_eq!(
+        documents.iter().map(|d| (d.number, d.line)).collect::<Vec<_>>(),
+        [(1, 1), (2, 2), (3, 6)]
+    );
+}

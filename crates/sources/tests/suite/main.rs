@@ -1,0 +1,27 @@
+//! The sources, from YAML text to inputs, and from a real folder to events and status.
+
+mod bad_input;
+mod directory;
+mod follow;
+mod mutations;
+mod network_policy;
+mod objects;
+mod status;
+
+use brindle_sources::convert::Input;
+use brindle_sources::problem::{Problem, Severity};
+
+/// The one object of a YAML text: its input, and its problems as lines, warnings marked.
+fn convert(yaml: &str) -> (Option<Input>, Vec<String>) {
+    let mut conversions = brindle_sources::decode_stream(yaml.as_bytes());
+    assert_eq!(conversions.len(), 1, "not one object of ours: {yaml}");
+    let (_, conversion) = conversions.remove(0);
+    (conversion.input, conversion.problems.iter().map(line).collect())
+}
+
+fn line(problem: &Problem) -> String {
+    match problem.severity {
+        Severity::Error => problem.to_string(),
+        Severity::Warning => format!("warning: {problem}"),
+    }
+}

@@ -1,0 +1,150 @@
+//! Namespaces, nodes, pods, pools and BGP objects.
+
+use brindle_model::cluster::{NamedPort, Node, Pod};
+use brindle_model::net::Protocol;
+use brindle_model::routing::{BgpConfiguration, BgpPeer, NodeScope};
+use brindle_model::selector::Selector;
+use brindle_sources::convert::Input;
+
+use super::convert;
+
+fn pod(rest: &str) -> (Option<Pod>, Vec<String>) {
+    match convert(&format!("apiVersion: v1\nkind: Pod\n{rest}")) {
+        (Some(Input::Pod(pod)), problems) => (Some((*pod).clone()), problems),
+        (None, problems) => (None, problems),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn accepted(yaml: &str) -> Input {
+    match convert(yaml) {
+        (Some(input), problems) if problems.is_empty() => input,
+        other => panic!("{other:?} of {yaml}"),
+    }
+}
+
+#[test]
+fn a_namespace_carries_its_name() {
+    let yaml = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {team: a, kubernetes.io/metadata.name: forged}}";
+    let Input::Namespace(namespace) = accepted(yaml) else { panic!() };
+    let labels: Vec<_> = namespace.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    assert_eq!(labels, ["kubernetes.io/metadata.name=shop", "team=a"], "K12");
+}
+
+#[test]
+fn a_node_has_its_internal_addresses() {
+    let yaml = "apiVersion: v1\nkind: Node\nmetadata: {name: n1, labels: {rack: r1}}\nstatus: {addresses: [{type: Hostname, address: n1}, {type: InternalIP, address: 10.0.0.1}, {type: ExternalIP, address: 192.0.2.1}, {type: InternalIP, address: 'fd00::1'}]}";
+    let Input::Node(node) = accepted(yaml) else { panic!() };
+    let expected = Node {
+        labels: [("rack", "r1")].into_iter().collect(),
+        addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
+    };
+    assert_eq!(*node, expected);
+}
+
+#[test]
+fn a_pod_has_labels_addresses_and_ports() {
+    let (found, problems) = pod("metadata: {name: a, namespace: shop, labels: {role: web, pcns.team: a, pcsa.x: y}}
+spec:
+  nodeName: n1
+  initContainers:
+  - {name: sidecar, restartPolicy: Always, ports: [{name: admin, containerPort: 9901}]}
+  containers:
+  - {name: web, ports: [{name: http, containerPort: 8080}, {containerPort: 1}, {name: dns, containerPort: 53, protocol: UDP}]}
+  - {name: two, ports: [{name: http, containerPort: 8081}]}
+status: {phase: Running, podIP: 10.1.0.1, podIPs: [{ip: 10.1.0.1}, {ip: 'fd01::1'}]}");
+    let port = |name: &str, protocol, port| NamedPort { name: name.into(), protocol, port };
+    let expected = Pod {
+        node: Some("n1".into()),
+        labels: [("role", "web")].into_iter().collect(),
+        addresses: vec!["10.1.0.1".parse().unwrap(), "fd01::1".parse().unwrap()],
+        ports: vec![
+            port("admin", Protocol::TCP, 9901),
+            port("dns", Protocol::UDP, 53),
+            port("http", Protocol::TCP, 8080),
+            port("http", Protocol::TCP, 8081),
+        ],
+    };
+    assert_eq!((found, problems), (Some(expected), vec![]), "C12, K22, K35");
+}
+
+#[test]
+fn a_pods_life() {
+    let with = |spec: &str, status: &str| {
+        pod(&format!("metadata: {{name: a, namespace: shop}}\nspec: {spec}\nstatus: {status}"))
+    };
+    let (pending, _) = with("{containers: []}", "{phase: Pending}");
+    assert_eq!(pending, Some(Pod::default()), "no node and no address yet");
+    for phase in ["Succeeded", "Failed"] {
+        let (finished, _) = with("{nodeName: n1}", &format!("{{phase: {phase}, podIP: 10.1.0.1}}"));
+        assert_eq!(finished.unwrap().addresses, [] as [std::net::IpAddr; 0], "K38: {phase}");
+    }
+    let (terminating, _) = pod(
+        "metadata: {name: a, deletionTimestamp: '2026-01-01T00:00:00Z'}\nstatus: {phase: Running, podIP: 10.1.0.1}",
+    );
+    assert_eq!(terminating.unwrap().addresses.len(), 1, "K38: owns it until CNI DEL");
+    let host = with("{hostNetwork: true}", "{podIP: 10.0.0.1}");
+    assert_eq!(host, (None, vec![]), "K27");
+    let (odd, problems) =
+        with("{containers: [{name: c, ports: [{name: x, containerPort: 0}]}]}", "{podIP: here}");
+    assert_eq!(odd, Some(Pod::default()));
+    assert_eq!(
+        problems,
+        [
+            "status.podIP: `here` is not an IP address",
+            "spec.containers[0].ports[0].containerPort: 0 is not a port: 1 to 65535 are",
+        ]
+    );
+}
+
+#[test]
+fn pools_have_blocks() {
+    for (spec, cidr, block, disabled) in [
+        ("{cidr: 10.244.0.0/16}", "10.244.0.0/16", 26, false),
+        ("{cidr: 'fd00:10::/48'}", "fd00:10::/48", 122, false),
+        ("{cidr: 10.0.0.0/28, blockSize: 30, disabled: true}", "10.0.0.0/28", 30, true),
+    ] {
+        let head = "apiVersion: brindle.io/v1alpha1\nkind: IPPool\nmetadata: {name: p}\n";
+        let Input::IpPool(pool) = accepted(&format!("{head}spec: {spec}")) else { panic!() };
+        assert_eq!(
+            (pool.cidr.to_string().as_str(), pool.block_size, pool.disabled),
+            (cidr, block, disabled)
+        );
+    }
+}
+
+#[test]
+fn bgp_configuration() {
+    let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: node.n1}\nspec: {asNumber: 4200000000, routerID: 192.0.2.1, listenPort: 1179, nodeToNodeMeshEnabled: false, restartTime: 2m, holdTime: 9s}";
+    let Input::BgpConfiguration(found) = accepted(yaml) else { panic!() };
+    let expected = BgpConfiguration {
+        as_number: Some(4_200_000_000),
+        router_id: Some("192.0.2.1".parse().unwrap()),
+        listen_port: Some(1179),
+        node_to_node_mesh: Some(false),
+        restart_time: Some(120),
+        hold_time: Some(9),
+    };
+    assert_eq!(*found, expected);
+}
+
+#[test]
+fn bgp_peers() {
+    for (scope, expected) in [
+        ("node: n1", NodeScope::Named("n1".into())),
+        (
+            "nodeSelector: {matchLabels: {rack: r1}}",
+            NodeScope::Selected(Selector::equals("rack", "r1")),
+        ),
+        ("passive: false", NodeScope::Selected(Selector::All)),
+    ] {
+        let yaml = format!(
+            "apiVersion: brindle.io/v1alpha1\nkind: BGPPeer\nmetadata: {{name: tor}}\nspec: {{peerIP: 'fd00::fe', asNumber: 64600, {scope}}}"
+        );
+        let Input::BgpPeer(found) = accepted(&yaml) else { panic!() };
+        let address = "fd00::fe".parse().unwrap();
+        let expected =
+            BgpPeer { nodes: expected, address, port: 179, as_number: 64600, passive: false };
+        assert_eq!(*found, expected, "{scope}");
+    }
+}
