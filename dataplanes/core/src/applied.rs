@@ -45,6 +45,15 @@ pub struct DriverStatus {
     pub last_error: Option<String>,
 }
 
+/// What tasks watch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// What the driver is doing.
+    pub state: DriverState,
+    /// Every input up to this generation is in the kernel.
+    pub applied: Option<Generation>,
+}
+
 /// Why [`Applied::wait`] gave up.
 #[derive(Debug, thiserror::Error)]
 pub enum WaitError {
@@ -84,7 +93,7 @@ pub struct Applied(Arc<Shared>);
 struct Shared {
     status: Mutex<DriverStatus>,
     changed: Condvar,
-    watch: watch::Sender<Option<Generation>>,
+    watch: watch::Sender<Progress>,
 }
 
 impl Applied {
@@ -93,7 +102,7 @@ impl Applied {
         Self(Arc::new(Shared {
             status: Mutex::new(status),
             changed: Condvar::new(),
-            watch: watch::Sender::new(None),
+            watch: watch::Sender::new(Progress::default()),
         }))
     }
 
@@ -136,18 +145,18 @@ impl Applied {
         }
     }
 
-    /// A watch of the enforced generation, for tasks.
-    pub fn subscribe(&self) -> watch::Receiver<Option<Generation>> {
+    /// A watch of the driver's progress, for tasks.
+    pub fn subscribe(&self) -> watch::Receiver<Progress> {
         self.0.watch.subscribe()
     }
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut DriverStatus)) {
         let mut status = self.lock();
         change(&mut status);
-        let applied = status.applied;
+        let now = Progress { state: status.state, applied: status.applied };
         drop(status);
         self.0.changed.notify_all();
-        self.0.watch.send_if_modified(|seen| std::mem::replace(seen, applied) != applied);
+        self.0.watch.send_if_modified(|seen| std::mem::replace(seen, now) != now);
     }
 
     /// A driver that panicked leaves a readable status behind: every field is valid by itself.

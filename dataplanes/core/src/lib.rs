@@ -29,7 +29,7 @@ mod route_table;
 pub mod sysctl;
 mod uplink;
 
-pub use applied::{Applied, DriverState, DriverStatus, WaitError};
+pub use applied::{Applied, DriverState, DriverStatus, Progress, WaitError};
 pub use backend::{Backend, Commit, Drift};
 pub use delta::{DeltaTracker, Pending};
 pub use driver::{Driver, DriverConfig, DriverSender, Stopped, Table};

@@ -7,6 +7,7 @@
 
 mod address;
 mod link;
+mod monitor;
 mod neighbour;
 mod route;
 
@@ -24,6 +25,7 @@ use nix::errno::Errno;
 use brindle_model::net::Family;
 
 pub use link::{Link, MacAddr, ParseMacError, VethPair};
+pub use monitor::LinkMonitor;
 pub use route::{LookedUp, NextHop, Route, RouteTarget};
 
 /// Why an exchange with the kernel failed.
@@ -90,10 +92,16 @@ impl AsFd for Connection {
     }
 }
 
-/// A request, the flags it needs, and how it is named in an error.
-pub(crate) struct Request {
+struct Request {
     message: RouteNetlinkMessage,
     flags: u16,
+}
+
+/// A change to make, for [`Connection::apply`].
+pub struct Change {
+    request: Request,
+    /// Completes "the kernel refused to …".
+    what: String,
 }
 
 impl Request {
@@ -119,6 +127,23 @@ impl Connection {
         };
         let socket = open().map_err(NetlinkError::Open)?;
         Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(RECEIVE_BUFFER) })
+    }
+
+    /// Makes many changes, in order, with one exchange for every [`BATCH`] of them. After one that
+    /// the kernel refuses the later ones are made all the same.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub fn apply(&mut self, changes: Vec<Change>) -> Result<(), NetlinkError> {
+        let (requests, whats): (Vec<_>, Vec<_>) =
+            changes.into_iter().map(|change| (change.request, change.what)).unzip();
+        let failed = self.batch(requests.into_iter(), &"make changes")?;
+        match failed.first() {
+            None => Ok(()),
+            Some((at, errno)) => {
+                Err(NetlinkError::Refused { request: whats[*at].clone(), errno: *errno })
+            }
+        }
     }
 
     /// Sends one change and waits for its acknowledgement. `what` completes "the kernel refused

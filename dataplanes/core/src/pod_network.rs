@@ -32,7 +32,9 @@ use brindle_model::net::Family;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::errno::Errno;
 
-use crate::netlink::{Connection, MacAddr, NetlinkError, NextHop, Route, RouteTarget, VethPair};
+use crate::netlink::{
+    Change, Connection, MacAddr, NetlinkError, NextHop, Route, RouteTarget, VethPair,
+};
 use crate::netns;
 use crate::sysctl::{self, SysctlError};
 
@@ -167,14 +169,11 @@ impl PodNetwork {
         let mut kernel = Connection::open().map_err(host)?;
         let link = kernel.link(host_interface).map_err(host)?;
         let link = link.ok_or_else(|| missing("interface", host_interface))?;
-        if !link.up {
-            kernel.set_up(link.index).map_err(host)?;
-        }
         let mac = pod_mac(addresses);
-        addresses
-            .iter()
-            .try_for_each(|addr| kernel.set_neighbour(link.index, *addr, mac))
-            .map_err(host)
+        // In this order: an interface that goes up forgets its neighbours.
+        let up = (!link.up).then(|| Change::set_up(link.index));
+        let neighbours = addresses.iter().map(|addr| Change::set_neighbour(link.index, *addr, mac));
+        kernel.apply(up.into_iter().chain(neighbours).collect()).map_err(host)
     }
 
     /// Removes the host interface, and with it its peer, routes and neighbours. An absent one is
@@ -274,13 +273,11 @@ fn configure_pod(pod: &Attachment<'_>) -> Result<Vec<PodRoute>, PodNetworkError>
     }
     let mut kernel = Connection::open().map_err(failed)?;
     let link = kernel.link(name).map_err(failed)?.ok_or_else(|| missing("interface", name))?;
-    kernel.set_up(LOOPBACK).map_err(failed)?;
-    kernel.set_up(link.index).map_err(failed)?;
+    let mut changes = vec![Change::set_up(LOOPBACK), Change::set_up(link.index)];
     let mut made = Vec::new();
     for addr in pod.addresses {
-        kernel.add_host_address(link.index, *addr).map_err(failed)?;
-        let gateway = gateway_of(*addr);
-        kernel.set_neighbour(link.index, gateway, HOST_MAC).map_err(failed)?;
+        changes.push(Change::add_host_address(link.index, *addr));
+        changes.push(Change::set_neighbour(link.index, gateway_of(*addr), HOST_MAC));
         let routes = pod_routes(Family::of(*addr));
         for route in &routes {
             let target = match route.gateway {
@@ -292,10 +289,11 @@ fn configure_pod(pod: &Attachment<'_>) -> Result<Vec<PodRoute>, PodNetworkError>
             };
             let (destination, protocol) = (route.destination, RTPROT_BOOT);
             let route = Route { destination, target, protocol, metric: POD_ROUTE_METRIC };
-            kernel.set_route(&route).map_err(failed)?;
+            changes.push(Change::set_route(&route));
         }
         made.extend(routes);
     }
+    kernel.apply(changes).map_err(failed)?;
     Ok(made)
 }
 

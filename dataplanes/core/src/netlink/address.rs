@@ -10,15 +10,12 @@ use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
 };
 
-use super::{Connection, NetlinkError, Request, address_family, host_prefix_len};
+use super::{Change, Connection, NetlinkError, Request, address_family, host_prefix_len};
 
-impl Connection {
+impl Change {
     /// Gives an interface a host address, usable at once: duplicate detection would delay IPv6 by
     /// a second, and on a point-to-point link with managed addresses it has nothing to find.
-    ///
-    /// # Errors
-    /// The kernel refused.
-    pub fn add_host_address(&mut self, index: u32, addr: IpAddr) -> Result<(), NetlinkError> {
+    pub fn add_host_address(index: u32, addr: IpAddr) -> Self {
         let family = Family::of(addr);
         let mut message = AddressMessage::default();
         message.header.family = address_family(family);
@@ -31,9 +28,11 @@ impl Connection {
         }
         let request =
             Request::new(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE);
-        self.change(request, format_args!("add address {addr} to interface {index}"))
+        Self { request, what: format!("add address {addr} to interface {index}") }
     }
+}
 
+impl Connection {
     /// Global addresses of all interfaces: (interface index, address and prefix length).
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 
-use super::{Connection, NetlinkError, Request};
+use super::{Change, Connection, NetlinkError, Request};
 
 /// A hardware address of an Ethernet-like interface.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -135,19 +135,6 @@ impl Connection {
         self.dump(&message, "list interfaces", read)
     }
 
-    /// Sets an interface up.
-    ///
-    /// # Errors
-    /// The kernel refused.
-    pub fn set_up(&mut self, index: u32) -> Result<(), NetlinkError> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        message.header.flags = LinkFlags::Up;
-        message.header.change_mask = LinkFlags::Up;
-        let request = Request::new(RouteNetlinkMessage::SetLink(message), 0);
-        self.change(request, format_args!("set interface {index} up"))
-    }
-
     /// Deletes an interface, and the other side of a pair with it.
     ///
     /// # Errors
@@ -157,6 +144,18 @@ impl Connection {
         message.attributes.push(LinkAttribute::IfName(name.to_owned()));
         let request = Request::new(RouteNetlinkMessage::DelLink(message), 0);
         self.change(request, format_args!("delete interface {name}"))
+    }
+}
+
+impl Change {
+    /// Sets an interface up.
+    pub fn set_up(index: u32) -> Self {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.header.flags = LinkFlags::Up;
+        message.header.change_mask = LinkFlags::Up;
+        let request = Request::new(RouteNetlinkMessage::SetLink(message), 0);
+        Self { request, what: format!("set interface {index} up") }
     }
 }
 

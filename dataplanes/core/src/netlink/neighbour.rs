@@ -10,19 +10,11 @@ use netlink_packet_route::neighbour::{
 };
 use netlink_packet_route::route::RouteType;
 
-use super::{Connection, MacAddr, NetlinkError, Request, address_family};
+use super::{Change, Connection, MacAddr, NetlinkError, Request, address_family};
 
-impl Connection {
+impl Change {
     /// Sets the hardware address of a neighbour for good: nothing is ever resolved on this link.
-    ///
-    /// # Errors
-    /// The kernel refused.
-    pub fn set_neighbour(
-        &mut self,
-        index: u32,
-        addr: IpAddr,
-        mac: MacAddr,
-    ) -> Result<(), NetlinkError> {
+    pub fn set_neighbour(index: u32, addr: IpAddr, mac: MacAddr) -> Self {
         let mut message = NeighbourMessage::default();
         message.header.family = address_family(Family::of(addr));
         message.header.ifindex = index;
@@ -38,9 +30,11 @@ impl Connection {
         ];
         let request =
             Request::new(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE);
-        self.change(request, format_args!("set neighbour {addr} of interface {index}"))
+        Self { request, what: format!("set neighbour {addr} of interface {index}") }
     }
+}
 
+impl Connection {
     /// The permanent neighbours of an interface.
     ///
     /// # Errors

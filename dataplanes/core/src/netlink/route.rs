@@ -14,7 +14,7 @@ use netlink_packet_route::route::{
 };
 use nix::errno::Errno;
 
-use super::{Connection, NetlinkError, Request, address_family, host_prefix_len};
+use super::{Change, Connection, NetlinkError, Request, address_family, host_prefix_len};
 
 /// A route of the main table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,16 +74,16 @@ pub struct LookedUp {
     pub gateway: Option<IpAddr>,
 }
 
-impl Connection {
-    /// Adds a route, or replaces the one with its destination and metric.
-    ///
-    /// # Errors
-    /// The kernel refused: `ENETUNREACH` for a gateway that is not on a connected network.
-    pub fn set_route(&mut self, route: &Route) -> Result<(), NetlinkError> {
+impl Change {
+    /// Adds a route, or replaces the one with its destination and metric. The kernel refuses with
+    /// `ENETUNREACH` a gateway that is not on a connected network.
+    pub fn set_route(route: &Route) -> Self {
         let what = format!("route {} {}", route.destination, route.target);
-        self.change(set(route), what)
+        Self { request: set(route), what }
     }
+}
 
+impl Connection {
     /// Sets and deletes many routes; returns position (deletions first) and reason of those that
     /// the kernel refused. A route to delete that is not there is no failure.
     ///

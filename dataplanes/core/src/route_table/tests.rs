@@ -6,6 +6,7 @@ use brindle_model::ruleset::{ProgramId, RulesetDelta};
 
 use super::*;
 use crate::driver::{Driver, DriverConfig};
+use crate::netlink::LinkMonitor;
 use crate::netns::Namespace;
 
 fn run(command: &str) -> String {
@@ -256,6 +257,33 @@ fn a_refused_learned_route_hinders_nothing_and_comes_later() {
         assert!(driver.join());
     })
     .unwrap();
+}
+
+#[test]
+fn learned_routes_come_back_with_their_link() {
+    node()
+        .run(|| {
+            let (driver, sender) =
+                Driver::spawn(RouteTable::open().unwrap(), DriverConfig::default()).unwrap();
+            let monitor = LinkMonitor::spawn({
+                let sender = sender.clone();
+                move || sender.resync().unwrap()
+            });
+            sender.send(RouteInput::Learned(net("10.88.0.0/26"), via(&["192.0.2.2"]))).unwrap();
+            sender.send(batch(1, &[], &[], &[])).unwrap();
+            driver.applied().wait(Generation(1), Duration::from_secs(10)).unwrap();
+            assert!(ours().contains("10.88.0.0/26 via 192.0.2.2"));
+            run("ip link set up0 down");
+            assert_eq!(ours(), "", "the kernel drops them without a word");
+            run("ip link set up0 up");
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while !ours().contains("10.88.0.0/26 via 192.0.2.2") {
+                assert!(Instant::now() < deadline, "the route did not come back");
+            }
+            drop((monitor, sender));
+            assert!(driver.join());
+        })
+        .unwrap();
 }
 
 #[test]
