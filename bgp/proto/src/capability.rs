@@ -72,7 +72,7 @@ pub struct GracefulRestart {
     pub restarted: bool,
     /// N bit: NOTIFICATION does not end forwarding (RFC 8538).
     pub notification: bool,
-    /// Seconds the sender needs to come back, at most 4095.
+    /// Seconds the sender needs to come back; the field holds 4095, more is sent as that.
     pub restart_time: u16,
     /// Families it preserves, each once.
     pub families: Vec<RestartFamily>,
@@ -94,7 +94,7 @@ pub struct LongLivedFamily {
     pub family: AfiSafi,
     /// F bit: forwarding state was preserved.
     pub forwarding: bool,
-    /// Long-lived stale time, seconds, 24 bits.
+    /// Long-lived stale time, seconds; the field holds 24 bits, more is sent as its greatest.
     pub stale_time: u32,
 }
 
