@@ -32,11 +32,14 @@ use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use brindle_bgp_proto::family::FamilySet;
 use brindle_bgp_speaker::{Commands, Config as SpeakerConfig};
 use brindle_compiler::Compiler;
-use brindle_dataplane_core::{Applied, Driver, DriverConfig, DriverSender, RouteTable, sysctl};
+use brindle_dataplane_core::netlink::LinkMonitor;
+use brindle_dataplane_core::{
+    Applied, Driver, DriverConfig, DriverSender, DriverState, RouteTable, sysctl,
+};
 use brindle_ipam::{FileStore, Ipam};
 use brindle_sources::directory::RunError;
 use brindle_sources::status::StatusWriter;
@@ -121,6 +124,7 @@ struct South {
     backend: DriverSender<AnyBackend>,
     route_driver: Driver,
     routes: DriverSender<RouteTable>,
+    monitor: LinkMonitor,
     bgp: Commands,
     bridge: JoinHandle<()>,
 }
@@ -137,6 +141,15 @@ impl South {
         let (route_driver, routes) =
             Driver::spawn(table, route_config).context("start the route table's driver")?;
 
+        let monitor = LinkMonitor::spawn({
+            let routes = routes.clone();
+            move || {
+                // It fails only when the route table's thread has ended.
+                let _ = routes.resync();
+            }
+        });
+        let monitor = monitor.context("watch links")?;
+
         let preserved = restart.forwarding_preserved();
         let speaker = SpeakerConfig {
             restarting: preserved,
@@ -152,13 +165,23 @@ impl South {
         let (pipeline, compile) =
             Pipeline::spawn(Compiler::new(options.node.clone()), outputs, tables)
                 .context("start the compile thread")?;
-        Ok(Self { pipeline, compile, dataplane, backend, route_driver, routes, bgp, bridge })
+        Ok(Self {
+            pipeline,
+            compile,
+            dataplane,
+            backend,
+            route_driver,
+            routes,
+            monitor,
+            bgp,
+            bridge,
+        })
     }
 
     /// Lets everything that is queued through. Returns whether that was done by the deadline.
     fn stop(self, deadline: Instant) -> bool {
         // Each drop ends what it feeds, once the queue is empty.
-        drop((self.pipeline, self.backend, self.routes, self.bgp));
+        drop((self.pipeline, self.backend, self.routes, self.monitor, self.bgp));
         let (done, wait) = sync_channel(1);
         let (compile, bridge) = (self.compile, self.bridge);
         let (dataplane, route_driver) = (self.dataplane, self.route_driver);
@@ -214,10 +237,8 @@ impl North {
             options.cni_socket(),
         );
         let links = Links::new(routes.clone());
-        let (server, restored) =
-            CniServer::restore(config, Arc::new(ipam), links, pipeline.clone())?;
+        let (server, _) = CniServer::restore(config, Arc::new(ipam), links, pipeline.clone())?;
         pipeline.complete(Origin::Attachments)?;
-        info!(?restored, "attachments");
 
         let server = Arc::new(server);
         let observer = {
@@ -297,8 +318,13 @@ async fn follow(tables: [Applied; 2], north: &North, restart: RestartFile) -> Re
             changed = routes.changed() => changed,
         };
         changed.context("a driver has ended")?;
-        let applied = (*dataplane.borrow_and_update()).zip(*routes.borrow_and_update());
-        let Some((in_dataplane, in_routes)) = applied else { continue };
+        let progress = [*dataplane.borrow_and_update(), *routes.borrow_and_update()];
+        ensure!(
+            progress.iter().all(|table| table.state != DriverState::Stopped),
+            "the thread of a kernel table has ended; see the log for its panic"
+        );
+        let [in_dataplane, in_routes] = progress.map(|table| table.applied);
+        let Some((in_dataplane, in_routes)) = in_dataplane.zip(in_routes) else { continue };
         if !ready {
             ready = true;
             sysctl::enable_forwarding()?;

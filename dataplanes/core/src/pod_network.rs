@@ -245,6 +245,9 @@ fn delete(kernel: &mut Connection, name: &str) -> Result<(), PodNetworkError> {
 /// The node must not learn anything from a pod: no router advertisements, no redirects. The source
 /// address is checked by policy, for both families (C41), so the reverse path filter, which knows
 /// only IPv4 and costs a route look-up a packet, is left out.
+///
+/// A node that forwards makes interfaces that do; writing that setting anyway would let thirty pods
+/// at once spin on the kernel's one lock for links for a second ([`sysctl::set`] reads first).
 fn configure_host(name: &str) -> Result<(), PodNetworkError> {
     let setting = |error| PodNetworkError::Setting(name.to_owned(), error);
     for (key, value) in [

@@ -220,7 +220,11 @@ fn the_uplink_is_found_by_address_and_by_route() {
 fn thirty_pods_at_once() {
     let node = Namespace::create().unwrap();
     let pods: Vec<_> = (0..30).map(|_| Namespace::create().unwrap()).collect();
-    node.run(|| run("ip addr add 192.0.2.1/32 dev lo")).unwrap();
+    node.run(|| {
+        run("ip addr add 192.0.2.1/32 dev lo");
+        sysctl::enable_forwarding().unwrap();
+    })
+    .unwrap();
     let start = std::time::Instant::now();
     std::thread::scope(|scope| {
         for (i, pod) in pods.iter().enumerate() {

@@ -1,7 +1,6 @@
 //! The agent, whole: a folder in, enforced policy and reachable pods out, through restarts and
 //! deaths.
 
-#[path = "node.rs"]
 mod node;
 
 use std::collections::BTreeSet;
