@@ -284,7 +284,7 @@ impl Speaker {
         if self.deferral.is_restarting() {
             let enabled = self.peers.values_mut().filter(|peer| peer.is_enabled());
             let waiting = enabled.map(Peer::has_sent_all).filter(|sent| !sent).count();
-            self.deferral.check(waiting == 0, now);
+            self.deferral.check(self.identity.is_some() && waiting == 0, now);
         }
         self.next_route_event();
     }

@@ -2,6 +2,11 @@
 //!
 //! `BRINDLE_FUZZ_SECONDS` (2 unless said) is the time for each of the two sessions.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a watchdog needs a clock; what it watches has none"
+)]
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

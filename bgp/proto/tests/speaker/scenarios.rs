@@ -161,6 +161,18 @@ fn a_restarted_speaker_waits_no_longer_than_its_restart_time() {
 }
 
 #[test]
+fn a_restarted_speaker_without_identity_does_not_let_the_owner_sweep() {
+    let mut net = Net::new(MS, &[low(1), high(2)]);
+    net.restart(0);
+    net.command(0, Command::SetIdentity(None));
+    net.peer(0, 1, false);
+    net.command(0, Command::InSync);
+    net.run(SECOND);
+    assert!(!net.nodes[0].events.contains(&Event::Converged));
+    assert!(net.nodes[0].speaker.status().restarting);
+}
+
+#[test]
 fn a_new_connection_after_a_power_failure_replaces_the_dead_one() {
     let mut net = pair(MS, [low(1), high(2)]);
     assert!(net.until(5 * SECOND, both_up));

@@ -6,4 +6,5 @@ mod faults;
 mod frr;
 mod restart;
 mod router;
+mod scale;
 mod world;
