@@ -178,3 +178,5 @@ fn chain(error: &dyn std::error::Error) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
+#[cfg(test)]
+mod tests;
