@@ -1,7 +1,7 @@
 //! One connection: its octets, its OPENs, its timers and the state of its machine.
 //!
-//! A [`Session`] holds what dies with the connection. What outlives it (failures, errors, stale
-//! routes) belongs to the [`Peer`](crate::peer::Peer).
+//! A `Session` holds what dies with the connection. What outlives it (failures, errors, stale
+//! routes) belongs to the `Peer`.
 
 pub(crate) mod open;
 

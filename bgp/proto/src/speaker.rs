@@ -17,8 +17,8 @@
 //! As the restarting side: [`Config::restarting`] sets R=1 in the first OPEN to each peer, the F
 //! bits say what [`Config::forwarding_preserved`] says, End-of-RIB waits for
 //! [`Command::InSync`], and best routes are reported only when every peer has sent its own
-//! End-of-RIB or the restart time is over ([`deferral`]). What we originate is advertised at once:
-//! it depends on no peer. As the helper: see [`Peer`]'s `helper`.
+//! End-of-RIB or the restart time is over (`deferral`). What we originate is advertised at once:
+//! it depends on no peer. As the helper: see `peer::helper`.
 
 pub mod command;
 mod deferral;

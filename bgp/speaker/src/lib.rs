@@ -139,11 +139,14 @@ impl Events {
 }
 
 impl Handle {
-    /// Stops the speaker and waits for its thread, which first writes what is due. Blocks for a
-    /// second at most; call it outside async code.
+    /// Stops the speaker, without NOTIFICATION if nobody stopped it before, and waits for its
+    /// thread, which first writes what is due. Blocks for about a second at most; call it outside
+    /// async code.
     pub fn join(self) {
         let Self { commands, events, thread } = self;
-        drop((commands, events));
+        drop(events);
+        // It fails only if the thread has ended already.
+        let _ = commands.0.blocking_send(Request::Command(Command::Stop { graceful: true }));
         if thread.join().is_err() {
             tracing::error!("the BGP thread panicked");
         }

@@ -286,3 +286,19 @@ fn strangers_are_refused_and_counted() -> Result<()> {
     assert_eq!(us.peer("tor")?.flaps, 0);
     us.stop(false)
 }
+
+#[test]
+fn a_port_that_is_taken_is_told_and_tried_again() -> Result<()> {
+    let world = World::new()?;
+    let other = world.us.enter(|| TcpListener::bind(("0.0.0.0", 179)))??;
+    let mut us = world.speaker()?;
+    let error = us.status()?.listen_error.unwrap_or_default();
+    assert!(error.contains("0.0.0.0:179") && error.contains("in use"), "{error}");
+    assert_eq!(us.status()?.listening, ["[::]:179".parse()?], "IPv6 is not concerned");
+    drop(other);
+    us.until("both sockets", |us| {
+        let status = us.status()?;
+        Ok(status.listen_error.is_none() && status.listening.len() == 2)
+    })?;
+    us.stop(false)
+}
