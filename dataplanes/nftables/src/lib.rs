@@ -21,6 +21,12 @@ mod rule;
 mod table;
 mod text;
 
+#[cfg(test)]
+#[path = "../tests/kernel/generate.rs"]
+mod generate;
+#[cfg(test)]
+mod tests;
+
 pub use backend::{Nftables, NftablesError, OpenError};
 pub use netlink::{Snapshot, SocketError, decode};
 pub use program::{Command, Program};

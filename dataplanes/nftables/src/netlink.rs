@@ -10,6 +10,9 @@ mod numbers;
 mod raw;
 mod socket;
 
+#[cfg(test)]
+pub(crate) use socket::classify;
+
 pub use decode::{ChainDump, RawElement, SetDump, Snapshot, decode};
 pub use encode::{Encoded, encode, hook_number};
 pub use raw::{RawKey, key_of, raw_keys, set_numbers};

@@ -215,11 +215,9 @@ impl<'a> Lowering<'a> {
         let ranges = ranges(ports);
         if ranges == [ALL_PORTS] {
             all.clear();
-        } else if ranges.len() <= LINEAR_PORTS {
-            for range in ranges {
-                and(all, Criterion::Ports { side, equal: false, range });
-            }
-        } else {
+        } else if !ranges.is_empty() {
+            // Always a set: of `th sport != 1 th dport != 2`, nft 1.0.6 makes one comparison of both
+            // ports together, which means something else.
             let set = self.use_set(sets::ports(&ranges));
             and(all, Criterion::PortSet { side, equal: false, set });
         }
@@ -295,12 +293,14 @@ impl<'a> Lowering<'a> {
     ) -> Result<(), Never> {
         let nets = of_family(nets, family);
         let everybody = nets.iter().any(|net| net.prefix_len() == 0);
+        let host = |net: &IpNet| net.prefix_len() == net.max_prefix_len();
         match nets[..] {
             [] if equal => return Err(Never),
             [] => {}
             _ if everybody && !equal => return Err(Never),
             _ if everybody => {}
-            [net] => and(all, Criterion::Prefix { side, equal, net }),
+            // Negated single addresses are a set, for the same reason as negated ports.
+            [net] if equal || !host(&net) => and(all, Criterion::Prefix { side, equal, net }),
             _ => {
                 let set = self.use_set(sets::nets(&nets, family));
                 and(all, Criterion::Address { side, family, equal, set });
@@ -369,7 +369,8 @@ fn icmp(
     }
     let Some(unwanted) = draft.matches.not_icmp else { return Ok(()) };
     let own = icmp_protocol(family);
-    if protocol.is_some_and(|p| p != own) {
+    let sides = [&draft.matches.source, &draft.matches.destination];
+    if protocol.is_some_and(|p| p != own) || sides.iter().any(|side| !side.ports.is_empty()) {
         return Ok(());
     }
     if let Some(wanted) = draft.matches.icmp {

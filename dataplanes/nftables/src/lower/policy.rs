@@ -116,6 +116,7 @@ pub fn lower_program(ruleset: &Ruleset, id: ProgramId) -> Lowered {
     let mut lowering = Lowering::new(ruleset);
     let mut chains = Vec::new();
     let mut rules = Vec::new();
+    let mut reachable = true;
     for step in &program.steps {
         let next = program_chain(id, chains.len() + 1);
         let mut may_pass = false;
@@ -147,13 +148,19 @@ pub fn lower_program(ruleset: &Ruleset, id: ProgramId) -> Lowered {
                 rules.push(plain(false, Verdict::Goto(next), &format!("tier {}", step.tier)));
             }
             chains.push(std::mem::take(&mut rules));
+        } else if step.end == TierEnd::Drop {
+            // Nothing can come after this tier.
+            reachable = false;
+            break;
         }
     }
-    let (verdict, decision) = &program.end;
-    rules.push(match verdict {
-        Decision::Allow => plain(false, Verdict::Accept, &decision.to_string()),
-        Decision::Deny => plain(true, Verdict::Drop, &decision.to_string()),
-    });
+    if reachable {
+        let (verdict, decision) = &program.end;
+        rules.push(match verdict {
+            Decision::Allow => plain(false, Verdict::Accept, &decision.to_string()),
+            Decision::Deny => plain(true, Verdict::Drop, &decision.to_string()),
+        });
+    }
     chains.push(rules);
     let chains = chains.into_iter().enumerate().map(|(part, rules)| {
         let comment = describe(program, part);

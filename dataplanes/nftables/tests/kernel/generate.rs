@@ -315,3 +315,62 @@ pub fn packet() -> impl Strategy<Value = Packet> {
         packet
     })
 }
+
+/// A fixed ruleset: two pods under one policy of three rules, with a set of pods, a set of
+/// prefixes, and a set of ports.
+pub fn one_set() -> Ruleset {
+    let mut ruleset = Ruleset::default();
+    let pods = SetDef::Selector(Selector::equals("app", "web"));
+    let nets = SetDef::Cidrs(vec![
+        "10.0.0.0/30".parse().expect("a prefix"),
+        "10.0.9.0/24".parse().expect("a prefix"),
+        "fd00:0:0:9::/64".parse().expect("a prefix"),
+    ]);
+    let [pods, nets] = [(pods, addresses(1).into_iter().map(Member::Addr).collect()), {
+        let SetDef::Cidrs(all) = &nets else { unreachable!("just made") };
+        let members = all.iter().copied().map(Member::Net).collect();
+        (nets, members)
+    }]
+    .map(|(def, members)| {
+        let id = def.id();
+        ruleset.sets.insert(id, Set { def, members });
+        id
+    });
+    let id = PolicyId::network_policy(&NamespacedName::new("ns", "one"));
+    let rules = |direction| -> Vec<Rule> {
+        let port = |ports: &[u16]| {
+            let one = |port: &u16| PortMatch::Range(PortRange::single(*port));
+            ports.iter().map(one).collect()
+        };
+        let list = [(vec![pods], port(&[80])), (vec![nets], port(&[1, 3, 5, 7]))];
+        let indexed = (0..).zip(list);
+        let rule = |(index, (sets, ports)): (u32, (Vec<SetId>, Vec<PortMatch>))| Rule {
+            decision: DecisionId::Rule { policy: id.clone(), direction, index },
+            matches: Match {
+                protocol: Some(Protocol::TCP),
+                source: Side { sets, ..Side::default() },
+                destination: Side { ports, ..Side::default() },
+                ..Match::default()
+            },
+            action: Action::Allow,
+        };
+        indexed.map(rule).collect()
+    };
+    let body = PolicyRules { ingress: rules(Direction::Ingress), egress: rules(Direction::Egress) };
+    ruleset.policies.insert(id.clone(), Arc::new(body));
+    let [ingress, egress] = [Direction::Ingress, Direction::Egress].map(|direction| {
+        let policies = vec![id.clone()];
+        let step = TierStep { tier: "default".into(), policies, end: TierEnd::Drop };
+        let end = (Verdict::Deny, DecisionId::Profile { name: "kns.ns".into() });
+        let program = Program { direction, steps: vec![step], end };
+        let id = program.id();
+        ruleset.programs.insert(id, Arc::new(program));
+        id
+    });
+    for (pod, interface) in INTERFACES.into_iter().enumerate() {
+        let addresses = addresses(pod);
+        let endpoint = Endpoint { host_interface: interface.into(), addresses, ingress, egress };
+        ruleset.endpoints.insert(endpoint_id(pod), Arc::new(endpoint));
+    }
+    ruleset
+}

@@ -1,6 +1,10 @@
 //! The backend against the running kernel. Needs root; everything happens in network namespaces of
 //! its own, which end with the test.
 
+mod faults;
 mod generate;
 mod load;
 mod namespace;
+mod packets;
+mod walk;
+mod wire;

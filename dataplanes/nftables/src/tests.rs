@@ -1,0 +1,91 @@
+//! The pure half: goldens, and the wire format against itself.
+
+use std::path::Path;
+
+use brindle_model::ruleset::{Ruleset, RulesetDelta};
+use proptest::prelude::*;
+
+use crate::desired::Desired;
+use crate::generate::{one_set, ruleset};
+use crate::netlink::{Snapshot, classify, decode, encode};
+use crate::program::Program;
+use crate::{SocketError, lower, lower_change};
+
+/// Compares with a file of `tests/golden`; `UPDATE_GOLDEN=1` writes it.
+fn golden(name: &str, program: &Program) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let text = program.to_string();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &text).expect("write the golden file");
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, expected, "{name} differs; UPDATE_GOLDEN=1 writes it");
+}
+
+#[test]
+fn goldens() {
+    let empty = Ruleset::default();
+    golden("empty.nft", &lower(&empty));
+    golden("two-pods.nft", &lower(&one_set()));
+    let mut fewer = one_set();
+    fewer.endpoints.pop_first();
+    golden("pod-removed.nft", &lower_change(&one_set(), &fewer));
+    golden("all-removed.nft", &lower_change(&one_set(), &empty));
+}
+
+fn desired(ruleset: &Ruleset) -> Desired {
+    let mut desired = Desired::default();
+    desired.stage(&RulesetDelta::between(&Ruleset::default(), ruleset));
+    desired
+}
+
+fn batch(ruleset: &Ruleset) -> Vec<u8> {
+    encode(&desired(ruleset).fresh(), 1, 1).bytes
+}
+
+/// The kernel's own way to say "unknown" has several spellings; each must be told as what it is.
+#[test]
+fn a_kernel_without_nf_tables_is_named() {
+    for number in [libc::EPROTONOSUPPORT, libc::ENOPROTOOPT, libc::EOPNOTSUPP, libc::EAFNOSUPPORT] {
+        let error = classify("socket", std::io::Error::from_raw_os_error(number));
+        assert!(matches!(error, SocketError::Unsupported(_)), "{error:?}");
+        assert!(error.to_string().contains("CONFIG_NF_TABLES"), "{error}");
+    }
+    let error = classify("send", std::io::Error::from_raw_os_error(libc::EPERM));
+    assert!(matches!(error, SocketError::Io { operation: "send", .. }), "{error:?}");
+}
+
+proptest! {
+    /// A dump has the same messages as a batch, so what is encoded must be read as no difference.
+    #[test]
+    fn what_is_encoded_is_decoded(ruleset in ruleset()) {
+        let mut snapshot = Snapshot::default();
+        decode(&mut snapshot, &batch(&ruleset));
+        let difference = desired(&ruleset).repair(&snapshot).to_string();
+        prop_assert_eq!(difference, String::new());
+    }
+
+    /// Whatever the kernel, or a broken one, replies: no panic, and a repair can be planned.
+    #[test]
+    fn damaged_replies_do_no_harm(
+        ruleset in ruleset(),
+        damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = batch(&ruleset);
+        for (at, value) in damage {
+            *at.get_mut(&mut bytes) = value;
+        }
+        bytes.truncate(cut.index(bytes.len()) + 1);
+        let mut snapshot = Snapshot::default();
+        decode(&mut snapshot, &bytes);
+        desired(&ruleset).repair(&snapshot);
+    }
+
+    #[test]
+    fn random_replies_do_no_harm(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+        let mut snapshot = Snapshot::default();
+        decode(&mut snapshot, &bytes);
+        desired(&Ruleset::default()).repair(&snapshot);
+    }
+}

@@ -1,0 +1,324 @@
+//! Real packets: the kernel judges them as the evaluator of the model does.
+//!
+//! Two pods hang on the node by veth pairs. Their ends have no addresses and no stack that answers,
+//! so every packet stays the first of its flow. A third pair, without the pod prefix, carries a
+//! frame after each batch through the same queues of the same CPU: once that has arrived, so has
+//! all that was to arrive before.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use brindle_dataplane_core::Backend;
+use brindle_model::net::Family;
+use brindle_model::packet::{Packet, Transport};
+use brindle_model::ruleset::{Ruleset, RulesetDelta, evaluate};
+use brindle_model::verdict::{Direction, Verdict};
+use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, setns, unshare};
+use nix::unistd::Pid;
+use proptest::prelude::*;
+
+use crate::generate::{INTERFACES, addresses, endpoint_id, one_set, packet, ruleset};
+use crate::load::loaded;
+use crate::namespace::{isolated, run};
+use crate::wire::Wire;
+
+const NODE_MAC: [u8; 6] = [2, 0, 0, 0, 1, 0];
+
+fn pod_mac(pod: u8) -> [u8; 6] {
+    [2, 0, 0, 0, 2, pod]
+}
+
+/// A node with two pods and a foreign host, seen from the wires' other ends.
+struct Node {
+    pods: [Wire; 2],
+    foreign: [Wire; 2],
+    sent: u16,
+}
+
+impl Node {
+    fn build() -> Self {
+        let mut cpu = CpuSet::new();
+        cpu.set(0).expect("CPU 0");
+        sched_setaffinity(Pid::from_raw(0), &cpu).expect("pin the thread");
+        let open = || std::fs::File::open("/proc/thread-self/ns/net").expect("own namespace");
+        let outside = open();
+        unshare(CloneFlags::CLONE_NEWNET).expect("a namespace for the node");
+        let node = open();
+        for (key, value) in [
+            ("ipv4/ip_forward", "1"),
+            ("ipv6/conf/all/forwarding", "1"),
+            ("ipv4/conf/all/rp_filter", "0"),
+            ("ipv4/conf/default/rp_filter", "0"),
+            // Frames are made without SCTP's checksum.
+            ("netfilter/nf_conntrack_checksum", "0"),
+        ] {
+            std::fs::write(format!("/proc/sys/net/{key}"), value).expect(key);
+        }
+        let at = format!("/proc/{}/fd/{}", std::process::id(), outside.as_raw_fd());
+        let ip = |line: &str| run("ip", &line.split_whitespace().collect::<Vec<_>>());
+        for (i, host) in [INTERFACES[0], INTERFACES[1], "ext0", "ext1"].into_iter().enumerate() {
+            let mac = format!("02:00:00:00:02:{i:02x}");
+            ip(&format!(
+                "link add {host} address 02:00:00:00:01:00 type veth peer name w{i} address {mac} netns {at}"
+            ));
+            ip(&format!("link set {host} up"));
+            for addr in addresses(i) {
+                let host = format!("{addr} dev {host}");
+                ip(&format!("route add {host}"));
+                ip(&format!("neigh add {host} lladdr {mac} nud permanent"));
+            }
+        }
+        setns(&outside, CloneFlags::CLONE_NEWNET).expect("to the wires' ends");
+        let wire = |i: usize| {
+            run("ip", &["link", "set", &format!("w{i}"), "up"]);
+            Wire::open(&format!("w{i}"))
+        };
+        let (pods, foreign) = ([wire(0), wire(1)], [wire(2), wire(3)]);
+        setns(&node, CloneFlags::CLONE_NEWNET).expect("to the node");
+        // The kernel notices a carrier in its own time.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while run("ip", &["-o", "link", "show", "up"]).matches("state UP").count() < 4 {
+            assert!(Instant::now() < deadline, "the links do not come up");
+        }
+        Self { pods, foreign, sent: 0 }
+    }
+
+    /// Sends each packet from a pod, and returns which of them arrived at the other.
+    fn deliver(&mut self, from: usize, packets: &[Packet]) -> BTreeSet<usize> {
+        while self.pods[1 - from].receive().is_some() {}
+        for (at, packet) in packets.iter().enumerate() {
+            let mark = u16::try_from(at).expect("few packets");
+            self.pods[from].send(&frame(pod_mac(from as u8), packet, mark));
+        }
+        let mark = self.sent.wrapping_add(1);
+        self.sent = mark;
+        let [source, destination] = [addresses(2)[0], addresses(3)[0]];
+        let transport = Transport::Udp { source: mark, destination: 1 };
+        self.foreign[0].send(&frame(pod_mac(2), &Packet { source, destination, transport }, mark));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            match self.foreign[1].receive().and_then(|f| mark_of(&f)) {
+                Some(found) if found == mark => break,
+                _ => assert!(Instant::now() < deadline, "the last frame did not arrive"),
+            }
+        }
+        let received = std::iter::from_fn(|| self.pods[1 - from].receive());
+        received.filter_map(|frame| mark_of(&frame)).map(usize::from).collect()
+    }
+}
+
+/// Marks stand at the end of each frame.
+const MARK: &[u8] = b"brindle-mark";
+
+fn mark_of(frame: &[u8]) -> Option<u16> {
+    let (rest, mark) = frame.split_last_chunk::<2>()?;
+    rest.ends_with(MARK).then(|| u16::from_be_bytes(*mark))
+}
+
+fn transport(packet: &Packet) -> Vec<u8> {
+    let ports = |source: u16, destination: u16| {
+        let mut header = source.to_be_bytes().to_vec();
+        header.extend(destination.to_be_bytes());
+        header
+    };
+    match packet.transport {
+        Transport::Tcp { source, destination } => {
+            let mut header = ports(source, destination);
+            // Sequence, acknowledgement, SYN in a header of 20 bytes, window, checksum, urgent.
+            header.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
+            header
+        }
+        Transport::Udp { source, destination } => {
+            let mut header = ports(source, destination);
+            let len = u16::try_from(8 + MARK.len() + 2).expect("short");
+            header.extend(len.to_be_bytes());
+            header.extend([0, 0]);
+            header
+        }
+        Transport::Sctp { source, destination } => {
+            let mut header = ports(source, destination);
+            // No tag yet, no checksum; an INIT chunk that spans the mark.
+            header.extend([0; 8]);
+            header.extend([1, 0, 0, 20 + MARK.len() as u8 + 2, 0, 0, 0, 1]);
+            header.extend([0, 0, 0xff, 0xff, 0, 1, 0, 1, 0, 0, 0, 1]);
+            header
+        }
+        Transport::Icmp { icmp_type, code } => vec![icmp_type, code, 0, 0, 0, 1, 0, 1],
+        Transport::Other(_) => vec![0; 8],
+    }
+}
+
+fn frame(source: [u8; 6], packet: &Packet, mark: u16) -> Vec<u8> {
+    let mut payload = transport(packet);
+    payload.extend_from_slice(MARK);
+    payload.extend(mark.to_be_bytes());
+    let mut frame = [NODE_MAC, source].concat();
+    let protocol = packet.protocol().0;
+    let len = u16::try_from(payload.len()).expect("short");
+    match (packet.source, packet.destination) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            frame.extend([0x08, 0x00]);
+            let mut header = vec![0x45, 0];
+            header.extend((20 + len).to_be_bytes());
+            header.extend([0, 0, 0, 0, 64, protocol, 0, 0]);
+            header.extend(from.octets());
+            header.extend(to.octets());
+            let sum = checksum(&header);
+            header[10..12].copy_from_slice(&sum.to_be_bytes());
+            frame.extend(header);
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+            frame.extend(len.to_be_bytes());
+            frame.extend([protocol, 64]);
+            frame.extend(from.octets());
+            frame.extend(to.octets());
+        }
+        _ => panic!("both addresses are of one family"),
+    }
+    frame.extend(payload);
+    frame
+}
+
+fn checksum(header: &[u8]) -> u16 {
+    let words = header.chunks_exact(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])));
+    let sum: u32 = words.sum();
+    !u16::try_from((sum & 0xffff) + (sum >> 16)).expect("a short header")
+}
+
+/// Whether both programs on the way admit the packet.
+fn admitted(ruleset: &Ruleset, from: usize, packet: &Packet) -> bool {
+    let judge = |pod: usize, direction: Direction| {
+        let endpoint = ruleset.endpoints.get(&endpoint_id(pod))?;
+        let program = ruleset.programs.get(&endpoint.program(direction))?;
+        Some(evaluate(ruleset, program, packet).verdict == Verdict::Allow)
+    };
+    // An unknown pod is closed.
+    judge(from, Direction::Egress) == Some(true)
+        && judge(1 - from, Direction::Ingress) == Some(true)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_kernel_judges_as_the_evaluator_does(
+        rulesets in proptest::collection::vec(ruleset(), 4),
+        packets in proptest::collection::vec(packet(), 150),
+    ) {
+        isolated(|| {
+            for ruleset in &rulesets {
+                // Each ruleset has a node of its own, so that no flow is known.
+                let mut node = Node::build();
+                let _backend = loaded(ruleset);
+                let arrived = node.deliver(0, &packets);
+                for (at, packet) in packets.iter().enumerate() {
+                    let expected = admitted(ruleset, 0, packet);
+                    prop_assert_eq!(arrived.contains(&at), expected, "{:?}", packet);
+                }
+            }
+            Ok(())
+        })?;
+    }
+}
+
+fn open_ruleset() -> Ruleset {
+    let mut ruleset = one_set();
+    for endpoint in ruleset.endpoints.values_mut() {
+        let open = |direction| brindle_model::ruleset::Program {
+            direction,
+            steps: Vec::new(),
+            end: (
+                Verdict::Allow,
+                brindle_model::verdict::DecisionId::Profile { name: "kns.ns".into() },
+            ),
+        };
+        let [ingress, egress] = [Direction::Ingress, Direction::Egress].map(|direction| {
+            let program = open(direction);
+            let id = program.id();
+            ruleset.programs.insert(id, program.into());
+            id
+        });
+        let mut new = (**endpoint).clone();
+        (new.ingress, new.egress) = (ingress, egress);
+        *endpoint = new.into();
+    }
+    ruleset
+}
+
+fn udp(source: IpAddr, destination: IpAddr) -> Packet {
+    Packet { source, destination, transport: Transport::Udp { source: 7, destination: 80 } }
+}
+
+/// C41: with every policy open, a pod's packets pass from its own addresses and no others.
+#[test]
+fn a_forged_source_is_dropped() {
+    isolated(|| {
+        let mut node = Node::build();
+        let _backend = loaded(&open_ruleset());
+        for family in Family::ALL {
+            let of = |pod| addresses(pod).into_iter().find(|a| Family::of(*a) == family);
+            let [own, other, foreign] = [0, 1, 2].map(|pod| of(pod).expect("both families"));
+            let to = addresses(1).into_iter().rfind(|a| Family::of(*a) == family);
+            let to = to.expect("both families");
+            let arrived =
+                node.deliver(0, &[udp(own, to), udp(other, to), udp(foreign, to), udp(to, to)]);
+            assert_eq!(arrived, BTreeSet::from([0]), "{family:?}");
+        }
+    });
+}
+
+/// K37: an interface with the pod prefix that no endpoint claims is closed in both directions.
+#[test]
+fn an_unknown_pod_is_closed() {
+    isolated(|| {
+        let mut node = Node::build();
+        let open = open_ruleset();
+        let mut backend = loaded(&open);
+        let both = |from: usize| -> Vec<Packet> {
+            let pairs = addresses(from).into_iter().zip(addresses(1 - from));
+            pairs.map(|(source, destination)| udp(source, destination)).collect()
+        };
+        let mut one = open.clone();
+        one.endpoints.remove(&endpoint_id(1));
+        backend.stage(&RulesetDelta::between(&open, &one));
+        backend.commit().expect("commit");
+        assert!(node.deliver(0, &both(0)).is_empty(), "to an unknown pod");
+        assert!(node.deliver(1, &both(1)).is_empty(), "from an unknown pod");
+        backend.stage(&RulesetDelta::between(&one, &open));
+        backend.commit().expect("commit");
+        assert_eq!(node.deliver(0, &both(0)).len(), 6, "known again");
+    });
+}
+
+/// K31: the replies of an admitted flow pass without a rule, and its packets after a change do too.
+#[test]
+fn replies_pass_without_a_rule() {
+    isolated(|| {
+        let mut node = Node::build();
+        let mut ruleset = open_ruleset();
+        // The first pod may send and not be sent to; the second the other way round.
+        for (pod, direction) in [(0, Direction::Ingress), (1, Direction::Egress)] {
+            let closed = brindle_model::ruleset::Program::closed(direction);
+            let endpoint = ruleset.endpoints.get_mut(&endpoint_id(pod)).expect("known");
+            let mut new = (**endpoint).clone();
+            match direction {
+                Direction::Ingress => new.ingress = closed.id(),
+                Direction::Egress => new.egress = closed.id(),
+            }
+            *endpoint = new.into();
+            ruleset.programs.insert(closed.id(), closed.into());
+        }
+        let _backend = loaded(&ruleset);
+        for (own, other) in addresses(0).into_iter().zip(addresses(1)) {
+            let request = udp(own, other);
+            let transport = Transport::Udp { source: 80, destination: 7 };
+            let reply = Packet { source: other, destination: own, transport };
+            assert!(node.deliver(1, &[reply]).is_empty(), "no flow yet");
+            assert_eq!(node.deliver(0, &[request]).len(), 1);
+            assert_eq!(node.deliver(1, &[reply]).len(), 1, "a reply");
+        }
+    });
+}
