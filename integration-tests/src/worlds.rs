@@ -19,6 +19,7 @@ mod policies;
 pub mod random;
 mod selectors;
 pub mod shrink;
+pub mod transform;
 pub mod yaml;
 
 pub use choose::choose;

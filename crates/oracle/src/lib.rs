@@ -3,7 +3,7 @@
 //! # How it reads
 //! [`judge`] answers one question: what becomes of this packet, given these API objects? It builds
 //! no index, no cache and no intermediate form. Every question scans the lists of the [`World`]
-//! and reads `docs/policy-semantics.md` §1 rule by rule; each clause names its rule number (K1, K2 …) in
+//! and reads the policy semantics §1 rule by rule; each clause names its rule number (K1, K2 …) in
 //! a comment and in the [`trace`]. Slow is right: this is what the compiler and every backend are
 //! compared with, so it shares nothing with them but the packet and verdict types, and defaulting,
 //! labels, selectors and CIDRs are read here a second time, by other means.

@@ -32,7 +32,9 @@ fn push(text: &mut String, object: &impl Serialize) -> Result<()> {
 /// A document that is no object of the four kinds.
 pub fn read(text: &str) -> Result<World> {
     let mut world = World::default();
-    for value in serde_saphyr::from_multiple::<Value>(text)? {
+    // YAML 1.2: `y` is a namespace, not a truth.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    for value in serde_saphyr::from_multiple_with_options::<Value>(text, options)? {
         let kind = value.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
         let context = || format!("reading a {kind}");
         match kind.as_str() {
