@@ -28,16 +28,23 @@ mod scan;
 mod store;
 mod watch;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::{fs, io};
 
 use brindle_model::cluster::Update;
 
 pub use store::Store;
 pub use watch::{Control, ControlError, DirectorySource, OpenError, RunError};
 
-use crate::object::ObjectKey;
+use crate::convert::convert;
+use crate::document::{self, Content};
+use crate::intern::Interner;
+use crate::object::{Object, ObjectKey};
+use crate::problem::accepted;
 use crate::report::{FileReport, ObjectReport};
 
 /// What the folder has to say.
@@ -77,10 +84,35 @@ pub type Flow = ControlFlow<()>;
 ///
 /// # Errors
 /// The folder itself cannot be read.
-pub fn read_once(root: impl Into<PathBuf>) -> std::io::Result<Store> {
-    let root = root.into();
-    std::fs::read_dir(&root)?;
+pub fn read_once(root: &Path) -> io::Result<Changes> {
+    fs::read_dir(root)?;
     let mut store = Store::default();
-    scan::walk(&root, Path::new(""), &mut |path| scan::load(&root, path, &mut store));
-    Ok(store)
+    scan::walk(root, Path::new(""), &mut |path| scan::load(root, path, &mut store));
+    Ok(store.flush())
+}
+
+/// Reads the objects of a folder as they were written, for whoever judges by them: those that
+/// count and are not left out as broken.
+///
+/// # Errors
+/// The folder itself cannot be read.
+pub fn read_objects(root: &Path) -> io::Result<Vec<Object>> {
+    fs::read_dir(root)?;
+    let mut files = Vec::new();
+    scan::walk(root, Path::new(""), &mut |path| files.push(path.to_owned()));
+    files.sort_unstable();
+    let mut names = Interner::default();
+    let mut counting = BTreeMap::new();
+    for path in files {
+        // A file that cannot be read has no objects here; `read_once` says why.
+        let Ok(bytes) = scan::read(&root.join(path)) else { continue };
+        for document in document::parse(std::str::from_utf8(&bytes).unwrap_or_default()) {
+            let Content::Object { key, decoded } = document.content else { continue };
+            let Entry::Vacant(vacant) = counting.entry(key) else { continue };
+            let conversion = convert(vacant.key(), &decoded, &mut names);
+            let left_out = conversion.input.is_none() && !accepted(&conversion.problems);
+            vacant.insert(decoded.object.filter(|_| !left_out));
+        }
+    }
+    Ok(counting.into_values().flatten().collect())
 }

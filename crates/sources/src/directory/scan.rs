@@ -72,7 +72,11 @@ pub(super) fn load(root: &Path, path: &Path, store: &mut Store) {
     }
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// Reads a file, if it is one.
+///
+/// # Errors
+/// It is gone, not a regular file, too large, or unreadable.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     // Without O_NONBLOCK the open of a named pipe would wait for a writer.
     let flags = OFlag::O_NONBLOCK.bits();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;

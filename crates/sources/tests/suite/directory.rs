@@ -194,3 +194,21 @@ fn a_pool_comes_back_when_the_other_goes() {
     store.remove(Path::new("a.yaml"));
     assert_eq!(told(&store.flush()), ["a gone", "b=10.0.0.0/8"]);
 }
+
+#[test]
+fn a_folder_read_once_is_what_following_it_would_tell() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("sub")).unwrap();
+    std::fs::write(folder.path().join("b.yaml"), pod("a", "second") + &pod("b", "x")).unwrap();
+    std::fs::write(folder.path().join("a.yaml"), pod("a", "first") + &pool("p", "ten")).unwrap();
+    std::fs::write(folder.path().join("sub/c.yaml"), pool("p", "10.0.0.0/8") + "]").unwrap();
+    let changes = brindle_sources::directory::read_once(folder.path()).unwrap();
+    assert_eq!(told(&changes), ["a=first", "b=x"], "the first pool counts, and is broken");
+    assert_eq!(changes.files.len(), 2);
+    let objects = brindle_sources::directory::read_objects(folder.path()).unwrap();
+    let labels = objects.into_iter().map(|object| match object {
+        brindle_sources::object::Object::Pod(pod) => pod.metadata.labels.unwrap()["role"].clone(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(labels.collect::<Vec<_>>(), ["first", "x"]);
+}

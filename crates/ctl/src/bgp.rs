@@ -1,0 +1,182 @@
+//! `brindlectl bgp`.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::output::{self, Format};
+
+/// The part of `/debug/bgp` that the tables show.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Bgp {
+    speaker: Speaker,
+    listen_error: Option<String>,
+    uptime_seconds: f64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Speaker {
+    identity: Option<(u32, Ipv4Addr)>,
+    restarting: bool,
+    originated: Vec<String>,
+    learned: usize,
+    peers: Vec<Peer>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Peer {
+    name: String,
+    address: IpAddr,
+    port: u16,
+    as_number: u32,
+    passive: bool,
+    state: String,
+    since: f64,
+    established_count: u64,
+    flaps: u64,
+    updates_received: u64,
+    updates_malformed: u64,
+    idle_because: Option<String>,
+    last_error: Option<Event>,
+    last_received_notification: Option<Event>,
+    last_sent_notification: Option<Event>,
+    session: Option<Session>,
+    families: Vec<Family>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Event {
+    message: String,
+    at: f64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Session {
+    local_address: IpAddr,
+    router_id: Ipv4Addr,
+    hold_time: u16,
+    keepalive_time: u16,
+    capabilities: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Family {
+    family: String,
+    received: usize,
+    accepted: usize,
+    stale: usize,
+    advertised: usize,
+}
+
+/// Writes what the agent says of its speaker: all of it, or one neighbour.
+///
+/// # Errors
+/// There is no such neighbour, the answer has another shape, or it cannot be written in the format.
+pub fn render(value: Value, peer: Option<&str>, format: Format) -> Result<String> {
+    if format != Format::Table {
+        let Some(name) = peer else { return output::render(format, &value, String::new) };
+        let peers = value.pointer("/speaker/peers").and_then(Value::as_array);
+        let found = peers.into_iter().flatten().find(|peer| peer["name"] == name);
+        return output::render(format, found.with_context(|| unknown(name))?, String::new);
+    }
+    let bgp: Bgp = serde_json::from_value(value).context("the agent's answer about BGP")?;
+    match peer {
+        None => Ok(overview(&bgp)),
+        Some(name) => match bgp.speaker.peers.iter().find(|peer| peer.name == name) {
+            Some(peer) => Ok(detail(peer, bgp.uptime_seconds)),
+            None => bail!(unknown(name)),
+        },
+    }
+}
+
+fn unknown(name: &str) -> String {
+    format!("there is no neighbour {name}; see `brindlectl bgp`")
+}
+
+fn overview(bgp: &Bgp) -> String {
+    let speaker = &bgp.speaker;
+    let mut text = match speaker.identity {
+        Some((number, id)) => format!("AS {number}, id {id}"),
+        None => "no identity yet: the node has no IPv4 address and no routerID is set".into(),
+    };
+    if speaker.restarting {
+        text += ", restarting gracefully";
+    }
+    text += &format!("\nannounced: {}\n", list(&speaker.originated));
+    text += &format!("learned: {} prefixes\n", speaker.learned);
+    if let Some(error) = &bgp.listen_error {
+        text += &format!("not listening: {error}\n");
+    }
+    let rows = speaker.peers.iter().map(|peer| {
+        let count = |read: fn(&Family) -> usize| peer.families.iter().map(read).sum::<usize>();
+        let why = match (&peer.session, &peer.idle_because, &peer.last_error) {
+            (Some(_), ..) => String::new(),
+            (None, Some(why), _) => why.clone(),
+            (None, None, error) => error.as_ref().map_or(String::new(), |e| e.message.clone()),
+        };
+        vec![
+            peer.name.clone(),
+            peer.address.to_string(),
+            peer.as_number.to_string(),
+            peer.state.clone(),
+            output::span(bgp.uptime_seconds - peer.since),
+            count(|f| f.received).to_string(),
+            count(|f| f.accepted).to_string(),
+            count(|f| f.advertised).to_string(),
+            why,
+        ]
+    });
+    let header =
+        ["PEER", "ADDRESS", "AS", "STATE", "FOR", "RECEIVED", "ACCEPTED", "ADVERTISED", "WHY"];
+    text + "\n" + &output::table(&header, rows)
+}
+
+fn detail(peer: &Peer, uptime: f64) -> String {
+    let event = |event: &Option<Event>| {
+        event.as_ref().map_or("none".into(), |e| {
+            format!("{} ({} ago)", e.message, output::span(uptime - e.at))
+        })
+    };
+    let passive = if peer.passive { ", passive" } else { "" };
+    let mut fields = vec![
+        ("peer", peer.name.clone()),
+        ("address", format!("{} port {}{passive}", peer.address, peer.port)),
+        ("AS", peer.as_number.to_string()),
+        ("state", format!("{} for {}", peer.state, output::span(uptime - peer.since))),
+        ("came up", format!("{} times, went down {}", peer.established_count, peer.flaps)),
+        (
+            "updates",
+            format!("{} received, {} malformed", peer.updates_received, peer.updates_malformed),
+        ),
+        ("last error", event(&peer.last_error)),
+        ("notification received", event(&peer.last_received_notification)),
+        ("notification sent", event(&peer.last_sent_notification)),
+    ];
+    if let Some(why) = &peer.idle_because {
+        fields.push(("idle because", why.clone()));
+    }
+    if let Some(session) = &peer.session {
+        fields.extend([
+            ("local address", session.local_address.to_string()),
+            ("its id", session.router_id.to_string()),
+            (
+                "timers",
+                format!("hold {} s, keepalive {} s", session.hold_time, session.keepalive_time),
+            ),
+            ("capabilities", list(&session.capabilities)),
+        ]);
+    }
+    let rows = peer.families.iter().map(|f| {
+        let counts = [f.received, f.accepted, f.stale, f.advertised];
+        std::iter::once(f.family.clone()).chain(counts.map(|n| n.to_string())).collect::<Vec<_>>()
+    });
+    let families = output::table(&["FAMILY", "RECEIVED", "ACCEPTED", "STALE", "ADVERTISED"], rows);
+    output::fields(&fields) + "\n" + &families
+}
+
+fn list(items: &[String]) -> String {
+    if items.is_empty() { "none".into() } else { items.join(", ") }
+}

@@ -1,0 +1,256 @@
+//! The command line.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+use brindle_model::{Name, NamespacedName};
+use brindle_sources::object::Kind;
+use clap::{Args, Parser, Subcommand};
+
+use crate::client::Client;
+use crate::dumps::Dump;
+use crate::output::Format;
+
+/// Asks a node's agent, or a folder of objects, what is and why.
+///
+/// Exit codes: 0 yes or done, 1 failed, 2 wrong usage, 3 the answer is no (denied, not ready).
+#[derive(Debug, Parser)]
+#[command(name = "brindlectl", version)]
+pub struct Cli {
+    /// The node whose agent is asked, where several run on one machine: its socket is
+    /// /run/brindle/NODE/agent.sock.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub node: Option<Name>,
+    /// The agent's socket; /run/brindle/agent.sock, or what --node says.
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// How the answer is written.
+    #[arg(long, short, global = true, value_enum, default_value_t)]
+    pub output: Format,
+    /// What is asked.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be asked.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The agent at a glance: health, what is enforced, counts.
+    Status {
+        /// End with 3 unless the first complete ruleset is enforced.
+        #[arg(long)]
+        ready: bool,
+    },
+    /// Wait until everything written to the source before is enforced.
+    Sync {
+        /// How long to wait, seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+        timeout: f64,
+    },
+    /// List objects as they were read, or what the agent has made of them.
+    Get {
+        /// Objects: namespaces, nodes, pods, networkpolicies, ippools, bgpconfigurations, bgppeers.
+        /// The agent's: endpoints, sets, ruleset, routing, routes, deltas.
+        kind: ResourceKind,
+        /// Where objects are read.
+        #[command(flatten)]
+        folder: Folder,
+    },
+    /// Say what becomes of a packet, at every hop, which rule decides, and for a denial what came
+    /// closest.
+    Explain(Question),
+    /// The BGP speaker and its neighbours.
+    Bgp {
+        /// Only this neighbour, in detail.
+        peer: Option<String>,
+    },
+    /// Address blocks of the node and who holds which address.
+    Ipam,
+}
+
+/// Where objects are read.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Folder {
+    /// A folder of objects; the agent's unless given, without an agent if given.
+    #[arg(long, value_name = "PATH")]
+    pub dir: Option<PathBuf>,
+}
+
+/// A packet to judge.
+#[derive(Clone, Debug, Args)]
+pub struct Question {
+    /// Who sends: NAMESPACE/POD, node/NAME or an address.
+    pub from: End,
+    /// Who is sent to: NAMESPACE/POD, node/NAME or an address (behind a Service, the pod's).
+    pub to: End,
+    /// Destination port and protocol, such as 80/tcp, 53/udp, 9/sctp; tcp unless said. Or `icmp`.
+    #[arg(long, short)]
+    pub port: PortAndProtocol,
+    /// Where objects are read.
+    #[command(flatten)]
+    pub folder: Folder,
+}
+
+/// One end of a packet's way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A pod.
+    Pod(NamespacedName),
+    /// The network namespace of a node.
+    Node(Name),
+    /// Whoever holds this address.
+    Address(IpAddr),
+}
+
+/// The upper-layer part of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortAndProtocol {
+    /// TCP to this port.
+    Tcp(u16),
+    /// UDP to this port.
+    Udp(u16),
+    /// SCTP to this port.
+    Sctp(u16),
+    /// An ICMP or ICMPv6 echo request.
+    Icmp,
+}
+
+/// What `get` lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResourceKind {
+    /// Objects of a source.
+    Object(Kind),
+    /// A part of the agent's state.
+    Dump(Dump),
+}
+
+impl Cli {
+    /// The socket of the agent that is asked.
+    pub fn socket(&self) -> PathBuf {
+        let run = Path::new("/run/brindle");
+        match (&self.socket, &self.node) {
+            (Some(socket), _) => socket.clone(),
+            (None, Some(node)) => run.join(&**node).join("agent.sock"),
+            (None, None) => run.join("agent.sock"),
+        }
+    }
+}
+
+impl Folder {
+    /// The folder: the one given, else the agent's.
+    ///
+    /// # Errors
+    /// The agent does not answer, or reads no folder.
+    pub fn resolve(&self, client: &Client) -> Result<PathBuf> {
+        if let Some(dir) = &self.dir {
+            return Ok(dir.clone());
+        }
+        let status = crate::status::fetch(client).context("give --dir to ask without an agent")?;
+        match status.source.strip_prefix("dir:") {
+            Some(dir) => Ok(dir.into()),
+            None => bail!("the agent reads from {}; give --dir", status.source),
+        }
+    }
+}
+
+impl FromStr for End {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Address(address));
+        }
+        match text.split_once('/') {
+            Some(("node", name)) if !name.is_empty() => Ok(Self::Node(name.into())),
+            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
+                Ok(Self::Pod(NamespacedName::new(namespace, name)))
+            }
+            _ => Err("expected NAMESPACE/POD, node/NAME or an address".into()),
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pod(id) => id.fmt(f),
+            Self::Node(name) => write!(f, "node/{name}"),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
+impl FromStr for PortAndProtocol {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.to_ascii_lowercase();
+        let (port, protocol) = text.split_once('/').unwrap_or((&text, "tcp"));
+        if text == "icmp" {
+            return Ok(Self::Icmp);
+        }
+        let port = port.parse().ok().filter(|port| *port != 0);
+        let port = port.ok_or("expected a port from 1 to 65535, such as 80/tcp, or `icmp`")?;
+        match protocol {
+            "tcp" => Ok(Self::Tcp(port)),
+            "udp" => Ok(Self::Udp(port)),
+            "sctp" => Ok(Self::Sctp(port)),
+            _ => Err("expected one of the protocols tcp, udp, sctp".into()),
+        }
+    }
+}
+
+impl fmt::Display for PortAndProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(port) => write!(f, "{port}/tcp"),
+            Self::Udp(port) => write!(f, "{port}/udp"),
+            Self::Sctp(port) => write!(f, "{port}/sctp"),
+            Self::Icmp => f.write_str("icmp echo"),
+        }
+    }
+}
+
+impl FromStr for ResourceKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.to_ascii_lowercase();
+        let named = |name: &str| {
+            let singular = name.to_ascii_lowercase();
+            let plural = match singular.strip_suffix('y') {
+                Some(stem) => format!("{stem}ies"),
+                None => format!("{singular}s"),
+            };
+            text == singular || text == plural
+        };
+        let short = match text.as_str() {
+            "ns" => "namespace",
+            "po" => "pod",
+            "netpol" | "policies" | "policy" => "networkpolicy",
+            "pools" | "pool" => "ippool",
+            other => other,
+        };
+        let kind = Kind::ALL
+            .into_iter()
+            .find(|kind| named(kind.name()) || kind.name().eq_ignore_ascii_case(short));
+        let dump = Dump::ALL.into_iter().find(|dump| named(dump.name()) || text == dump.name());
+        match (kind, dump) {
+            (Some(kind), _) => Ok(Self::Object(kind)),
+            (None, Some(dump)) => Ok(Self::Dump(dump)),
+            (None, None) => Err("unknown kind; see `brindlectl get --help`".into()),
+        }
+    }
+}
+
+impl fmt::Display for ResourceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Object(kind) => kind.fmt(f),
+            Self::Dump(dump) => f.write_str(dump.name()),
+        }
+    }
+}

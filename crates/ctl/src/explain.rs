@@ -1,0 +1,184 @@
+//! `brindlectl explain`: what becomes of a packet, and why.
+//!
+//! ```text
+//! folder ──> API objects ──> oracle: verdict and every clause that was asked ──> words
+//!        └─> inputs ──> compiler ──> verdict of what a kernel is given ─────────> must agree
+//! ```
+//! The packet is the first of a new flow. Both ends are looked up in the objects; a family that
+//! both have is one answer.
+
+mod facts;
+mod words;
+
+use std::net::IpAddr;
+
+use anyhow::{Result, bail};
+use brindle_model::net::Family;
+use brindle_model::packet::{ConnState, Flow, Origin, Packet, Transport};
+use brindle_model::verdict::DecisionId;
+use brindle_oracle::{Hop, judge, nearest_miss};
+use serde::Serialize;
+
+pub use facts::Facts;
+
+use crate::cli::{PortAndProtocol, Question};
+use crate::output::{self, Format};
+
+/// Port that a client speaks from; policy never looks at it (K19).
+const SOURCE_PORT: u16 = 40_000;
+
+/// What becomes of one packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// Who sends, as it was asked.
+    pub from: String,
+    /// Who is sent to, as it was asked.
+    pub to: String,
+    /// Source address.
+    pub source: IpAddr,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// Port and protocol.
+    pub port: String,
+    /// Whether every hop allows it.
+    pub delivered: bool,
+    /// The pods that judge it, source first; none if policy has no say.
+    pub hops: Vec<HopExplanation>,
+}
+
+/// What one pod's policies say in one direction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HopExplanation {
+    /// The pod, `namespace/name`.
+    pub pod: String,
+    /// The node that decides, if the pod has one.
+    pub node: Option<String>,
+    /// `ingress` or `egress`, as seen from the pod.
+    pub direction: String,
+    /// `allow` or `deny`.
+    pub verdict: String,
+    /// What decided.
+    pub decision: DecisionId,
+    /// What decided, in words.
+    pub reason: String,
+    /// For a denial: the rule that came closest, and what failed first in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closest: Option<Closest>,
+    /// Every clause that was asked, in order.
+    pub walk: Vec<Clause>,
+}
+
+/// The rule that came closest to admitting a packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Closest {
+    /// The rule.
+    pub rule: String,
+    /// Its criteria that failed, in words, entry by entry.
+    pub failed: Vec<String>,
+}
+
+/// One clause of the policy semantics, put to the packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Clause {
+    /// Its number, such as `K8`.
+    pub clause: String,
+    /// What it is about.
+    pub place: String,
+    /// Whether it applied.
+    pub matched: bool,
+    /// What was found.
+    pub words: String,
+    /// Depth below the hop, for indentation.
+    #[serde(skip)]
+    depth: usize,
+}
+
+/// Judges the packet of a question, once for each family that both ends have.
+///
+/// # Errors
+/// An end is not known or has no address, the ends have no family in common, or the compiler and
+/// the reference evaluator disagree.
+pub fn explain(facts: &Facts, question: &Question) -> Result<Vec<Explanation>> {
+    let (from, to) = (facts.locate(&question.from)?, facts.locate(&question.to)?);
+    let mut answers = Vec::new();
+    for family in Family::ALL {
+        let of_family = |addresses: &[IpAddr]| {
+            addresses.iter().copied().find(|address| Family::of(*address) == family)
+        };
+        if let (Some(source), Some(destination)) =
+            (of_family(&from.addresses), of_family(&to.addresses))
+        {
+            let transport = transport(question.port, family);
+            let packet = Packet { source, destination, transport };
+            answers.push(explain_packet(facts, question, &from.origin, packet)?);
+        }
+    }
+    if answers.is_empty() {
+        bail!("{} and {} have no address of the same family", question.from, question.to);
+    }
+    Ok(answers)
+}
+
+fn explain_packet(
+    facts: &Facts,
+    question: &Question,
+    origin: &Origin,
+    packet: Packet,
+) -> Result<Explanation> {
+    let flow = Flow { origin: origin.clone(), packet, state: ConnState::New };
+    let outcome = judge(facts.world(), &flow);
+    let hops = outcome.hops.iter().map(|hop| {
+        facts.check(hop, &packet)?;
+        Ok(explain_hop(hop))
+    });
+    Ok(Explanation {
+        from: question.from.to_string(),
+        to: question.to.to_string(),
+        source: packet.source,
+        destination: packet.destination,
+        port: question.port.to_string(),
+        delivered: outcome.delivered,
+        hops: hops.collect::<Result<_>>()?,
+    })
+}
+
+fn explain_hop(hop: &Hop) -> HopExplanation {
+    let denied = hop.verdict == brindle_model::verdict::Verdict::Deny;
+    let miss = if denied { nearest_miss(&hop.trace) } else { None };
+    HopExplanation {
+        pod: hop.pod.to_string(),
+        node: hop.node.as_deref().map(Into::into),
+        direction: hop.direction.to_string(),
+        verdict: hop.verdict.to_string(),
+        decision: hop.decision.clone(),
+        reason: words::reason(hop),
+        closest: miss.map(|miss| words::closest(&miss, hop.direction)),
+        walk: words::walk(&hop.trace, hop.direction),
+    }
+}
+
+fn transport(port: PortAndProtocol, family: Family) -> Transport {
+    let source = SOURCE_PORT;
+    match port {
+        PortAndProtocol::Tcp(destination) => Transport::Tcp { source, destination },
+        PortAndProtocol::Udp(destination) => Transport::Udp { source, destination },
+        PortAndProtocol::Sctp(destination) => Transport::Sctp { source, destination },
+        // Echo request: RFC 792, RFC 4443 §4.1.
+        PortAndProtocol::Icmp => {
+            let icmp_type = if family == Family::V4 { 8 } else { 128 };
+            Transport::Icmp { icmp_type, code: 0 }
+        }
+    }
+}
+
+/// Writes answers.
+///
+/// # Errors
+/// They cannot be written in the format.
+pub fn render(answers: &[Explanation], format: Format) -> Result<String> {
+    output::render(format, &answers, || words::texts(answers))
+}

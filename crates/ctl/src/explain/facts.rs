@@ -1,0 +1,178 @@
+//! What a folder says, for both judges.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::{fmt, io};
+
+use anyhow::{Context, Result, bail};
+use brindle_compiler::Compiler;
+use brindle_model::cluster::{Attachment, EndpointId, Node, Pod, Update};
+use brindle_model::packet::{Origin, Packet};
+use brindle_model::ruleset::evaluate;
+use brindle_model::verdict::DecisionId;
+use brindle_model::{Name, NamespacedName};
+use brindle_oracle::{Hop, World};
+use brindle_sources::directory::{read_objects, read_once};
+use brindle_sources::object::Object;
+
+use crate::cli::End;
+
+/// The objects of a folder, as both judges take them.
+#[derive(Debug)]
+pub struct Facts {
+    world: World,
+    compiler: Compiler,
+    pods: BTreeMap<NamespacedName, Arc<Pod>>,
+    nodes: BTreeMap<Name, Arc<Node>>,
+}
+
+/// An end of a packet's way, looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Located {
+    /// Who sends from there.
+    pub origin: Origin,
+    /// Its addresses; not empty.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Facts {
+    /// Reads a folder.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read(folder: &Path) -> io::Result<Self> {
+        Ok(Self::new(read_objects(folder)?, read_once(folder)?.updates))
+    }
+
+    fn new(objects: Vec<Object>, updates: Vec<Update>) -> Self {
+        let mut world = World::default();
+        for object in objects {
+            match object {
+                Object::Namespace(namespace) => world.namespaces.push(*namespace),
+                Object::Node(node) => world.nodes.push(*node),
+                Object::Pod(pod) => world.pods.push(*pod),
+                Object::NetworkPolicy(policy) => world.network_policies.push(*policy),
+                Object::IpPool(_) | Object::BgpConfiguration(_) | Object::BgpPeer(_) => {}
+            }
+        }
+        let (mut pods, mut nodes) = (BTreeMap::new(), BTreeMap::new());
+        // Programs are the same on every node, so one compiler stands for all.
+        let mut compiler = Compiler::new("explain".into());
+        for update in updates {
+            match &update {
+                Update::Pod(id, Some(pod)) => {
+                    pods.insert(id.clone(), pod.clone());
+                    let attachment = attachment(pods.len(), pod);
+                    compiler.apply(Update::Endpoint(endpoint_id(id), Some(attachment.into())));
+                }
+                Update::Node(name, Some(node)) => {
+                    nodes.insert(name.clone(), node.clone());
+                }
+                _ => {}
+            }
+            compiler.apply(update);
+        }
+        compiler.flush();
+        Self { world, compiler, pods, nodes }
+    }
+
+    pub(super) fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Looks up an end.
+    ///
+    /// # Errors
+    /// It is not known, or has no address.
+    pub(super) fn locate(&self, end: &End) -> Result<Located> {
+        let (origin, addresses) = match end {
+            End::Address(address) => (self.origin_of(*address), vec![*address]),
+            End::Node(name) => (Origin::Node(name.clone()), self.node_addresses(name)?),
+            End::Pod(id) => match (self.pods.get(id), self.host_network_node(id)) {
+                (Some(pod), _) => (Origin::Pod(id.clone()), pod.addresses.clone()),
+                // A host-network pod is its node (K27).
+                (None, Some(node)) => {
+                    (Origin::Node(node.as_str().into()), self.node_addresses(&node)?)
+                }
+                (None, None) => bail!("there is no pod {id}"),
+            },
+        };
+        if addresses.is_empty() {
+            bail!("{end} has no address: not started, or finished");
+        }
+        Ok(Located { origin, addresses })
+    }
+
+    /// Compares a hop with what the compiled ruleset says of it, where policy has decided.
+    ///
+    /// # Errors
+    /// They differ: one of the two is wrong.
+    pub(super) fn check(&self, hop: &Hop, packet: &Packet) -> Result<()> {
+        let by_policy = matches!(
+            hop.decision,
+            DecisionId::Rule { .. } | DecisionId::TierEnd { .. } | DecisionId::Profile { .. }
+        );
+        if !by_policy {
+            return Ok(());
+        }
+        let ruleset = self.compiler.ruleset();
+        let endpoint = ruleset.endpoints.get(&endpoint_id(&hop.pod));
+        let program = endpoint.and_then(|e| ruleset.programs.get(&e.program(hop.direction)));
+        let program = program.with_context(|| format!("{} is not compiled", hop.pod))?;
+        let compiled = evaluate(ruleset, program, packet);
+        if (compiled.verdict, &compiled.decision) != (hop.verdict, &hop.decision) {
+            let says = |verdict: &dyn fmt::Display, decision: &dyn fmt::Display| {
+                format!("{verdict}, {decision}")
+            };
+            bail!(
+                "the compiler and the reference evaluator disagree about {} of {}: {} against {}; \
+                 please report this with the folder",
+                hop.direction,
+                hop.pod,
+                says(&compiled.verdict, &compiled.decision),
+                says(&hop.verdict, &hop.decision),
+            );
+        }
+        Ok(())
+    }
+
+    fn origin_of(&self, address: IpAddr) -> Origin {
+        let pod = self.pods.iter().find(|(_, pod)| pod.addresses.contains(&address));
+        let node = self.nodes.iter().find(|(_, node)| node.addresses.contains(&address));
+        match (pod, node) {
+            (Some((id, _)), _) => Origin::Pod(id.clone()),
+            (None, Some((name, _))) => Origin::Node(name.clone()),
+            (None, None) => Origin::Outside,
+        }
+    }
+
+    fn node_addresses(&self, name: &str) -> Result<Vec<IpAddr>> {
+        let node = self.nodes.get(name).with_context(|| format!("there is no node {name}"))?;
+        Ok(node.addresses.clone())
+    }
+
+    /// The node of a host-network pod.
+    fn host_network_node(&self, id: &NamespacedName) -> Option<String> {
+        let mut pods = self.world.pods.iter();
+        let pod = pods.find(|pod| {
+            let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+            namespace == &*id.namespace && pod.metadata.name.as_deref() == Some(&id.name)
+        })?;
+        let spec = pod.spec.as_ref().filter(|spec| spec.host_network == Some(true))?;
+        spec.node_name.clone()
+    }
+}
+
+fn endpoint_id(pod: &NamespacedName) -> EndpointId {
+    EndpointId { pod: pod.clone(), container_id: "explain".into(), interface: "eth0".into() }
+}
+
+fn attachment(number: usize, pod: &Pod) -> Attachment {
+    let prefix = brindle_model::cluster::HOST_INTERFACE_PREFIX;
+    Attachment {
+        host_interface: format!("{prefix}{number}").into(),
+        addresses: pod.addresses.clone(),
+    }
+}

@@ -1,0 +1,114 @@
+//! `brindlectl`: questions to a node's agent, and to a folder of objects without one.
+//!
+//! The agent answers over its admin socket ([`brindle_model::admin`]). `explain` judges by the
+//! objects themselves, those of the agent's folder or of any other, with the reference evaluator:
+//! its clauses are the words of the answer. The compiler judges too, and a difference between the
+//! two is an error that is told, never smoothed over.
+//!
+//! Exit codes: 0 yes or done, 1 failed, 2 wrong usage, 3 the answer is no (denied, not ready).
+
+pub mod bgp;
+pub mod cli;
+pub mod client;
+pub mod dumps;
+pub mod explain;
+pub mod ipam;
+pub mod objects;
+pub mod output;
+pub mod status;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use cli::{Cli, Command, ResourceKind};
+use client::Client;
+
+/// What a command has to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// For standard output, with its last line end.
+    pub text: String,
+    /// How the process ends.
+    pub exit: Exit,
+}
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: yes, or done.
+    Yes,
+    /// 1: the question could not be answered.
+    Failed,
+    /// 3: the answer is no. (2 is wrong usage.)
+    No,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Yes => 0,
+            Exit::Failed => 1,
+            Exit::No => 3,
+        })
+    }
+}
+
+impl Answer {
+    fn yes(text: String) -> Self {
+        Self { text, exit: Exit::Yes }
+    }
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// The agent or the folder cannot be read, or does not know what was asked for.
+pub fn run(cli: &Cli) -> Result<Answer> {
+    let client = Client::new(cli.socket());
+    let format = cli.output;
+    match &cli.command {
+        Command::Status { ready } => {
+            let status = status::fetch(&client)?;
+            let exit = if *ready && !status.ready { Exit::No } else { Exit::Yes };
+            Ok(Answer { text: status::render(&status, format)?, exit })
+        }
+        Command::Sync { timeout } => {
+            let synced = client.sync(*timeout)?;
+            let text = output::render(format, &synced, || {
+                format!("generation {} is enforced\n", synced.generation)
+            });
+            Ok(Answer::yes(text?))
+        }
+        Command::Get { kind, folder } => match kind {
+            ResourceKind::Object(kind) => {
+                let folder = folder.resolve(&client)?;
+                Ok(Answer::yes(objects::list(&folder, *kind, format)?))
+            }
+            ResourceKind::Dump(_) if folder.dir.is_some() => {
+                anyhow::bail!("{kind} are an agent's; a folder has none")
+            }
+            ResourceKind::Dump(dump) => {
+                let value = client.get(dump.path())?;
+                Ok(Answer::yes(dumps::render(*dump, &value, format)?))
+            }
+        },
+        Command::Explain(question) => {
+            let folder = question.folder.resolve(&client)?;
+            let facts = explain::Facts::read(&folder)
+                .with_context(|| format!("cannot read the folder {}", folder.display()))?;
+            let answers = explain::explain(&facts, question)?;
+            let delivered = answers.iter().all(|answer| answer.delivered);
+            let exit = if delivered { Exit::Yes } else { Exit::No };
+            Ok(Answer { text: explain::render(&answers, format)?, exit })
+        }
+        Command::Bgp { peer } => {
+            let value = client.get("/debug/bgp")?;
+            Ok(Answer::yes(bgp::render(value, peer.as_deref(), format)?))
+        }
+        Command::Ipam => {
+            let value = client.get("/debug/ipam")?;
+            Ok(Answer::yes(ipam::render(value, format)?))
+        }
+    }
+}
