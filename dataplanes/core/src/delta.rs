@@ -14,7 +14,7 @@
 //!                   └──────────────────────┘
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// What a key needs so that actual becomes desired.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,11 +123,6 @@ impl<K: Ord + Clone, V: PartialEq + Clone> DeltaTracker<K, V> {
         self.pending.iter()
     }
 
-    /// How many keys differ.
-    pub fn pending_len(&self) -> usize {
-        self.pending.len()
-    }
-
     /// The desired value of `key`.
     pub fn desired(&self, key: &K) -> Option<&V> {
         self.in_sync.get(key).or_else(|| self.pending.get(key).and_then(Pending::desired))
@@ -136,12 +131,6 @@ impl<K: Ord + Clone, V: PartialEq + Clone> DeltaTracker<K, V> {
     /// The actual value of `key`.
     pub fn actual(&self, key: &K) -> Option<&V> {
         self.in_sync.get(key).or_else(|| self.pending.get(key).and_then(Pending::actual))
-    }
-
-    /// Keys with a desired value, ascending.
-    pub fn desired_keys(&self) -> BTreeSet<&K> {
-        let pending = self.pending.iter().filter(|(_, p)| p.desired().is_some());
-        self.in_sync.keys().chain(pending.map(|(k, _)| k)).collect()
     }
 
     /// What is as it should be, by ascending key.
@@ -232,7 +221,6 @@ mod tests {
                     let differs = desired.get(&k) != actual.get(&k);
                     prop_assert_eq!(tracker.pending().any(|(p, _)| *p == k), differs);
                 }
-                prop_assert_eq!(tracker.desired_keys(), desired.keys().collect());
             }
         }
     }

@@ -1,7 +1,9 @@
 //! The agent, whole: a folder in, enforced policy and reachable pods out, through restarts and
 //! deaths.
 
+mod bgp;
 mod node;
+mod router;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -58,7 +58,8 @@ impl Node {
         node.write(
             "cluster.yaml",
             "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\n\
-             status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}\n---\n\
+             status: {addresses: [{type: InternalIP, address: 192.0.2.1}, \
+             {type: InternalIP, address: \"fd00:2::1\"}]}\n---\n\
              apiVersion: brindle.io/v1alpha1\nkind: IPPool\nmetadata: {name: v4}\n\
              spec: {cidr: 10.66.0.0/24}\n---\n\
              apiVersion: brindle.io/v1alpha1\nkind: IPPool\nmetadata: {name: v6}\n\
