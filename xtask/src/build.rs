@@ -23,13 +23,13 @@ pub fn release(name: &str) -> PathBuf {
 pub fn binaries() -> Result<()> {
     cargo(["build", "--release", "-p", "brindle-agent", "-p", "brindle-ctl", "-p", "brindle-lab"])
         .run("building agent, brindlectl and lab")?;
-    cargo(["build", "--release", "-p", "brindle-cni", "--target", STATIC_TARGET])
+    cargo(["build", "--profile", "plugin", "-p", "brindle-cni", "--target", STATIC_TARGET])
         .env(
             "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
             "-C target-feature=+crt-static -C relocation-model=static",
         )
         .run("building the CNI plugin, static")?;
-    let built = target().join(STATIC_TARGET).join("release/brindle-cni");
+    let built = target().join(STATIC_TARGET).join("plugin/brindle-cni");
     fs::copy(&built, release("brindle-cni"))
         .with_context(|| format!("copy {}", built.display()))?;
     Ok(())
