@@ -3,35 +3,46 @@
 //! # The table
 //!
 //! ```text
-//! hook          chain         what it does
-//! prerouting    antispoof     from a pod interface only with the pod's own source address (C41);
-//!   raw (-300)                before connection tracking, so a forged packet cannot touch a flow
-//! forward 0     from-pods     established | invalid | iifname vmap @egress  -> goto program
-//! forward 1     to-pods       established | invalid | oifname vmap @ingress -> goto program
-//! input 0       pods-to-host  as from-pods; neighbour discovery passes (K34)
+//! forward (hook forward, priority 0)
+//!   not from a pod, established          accept
+//!   from a pod, own source, established  accept
+//!   from a pod      jump from-pods ──> own source? goto judge-egress ──> iifname vmap @egress
+//!                                      else drop                         goto program-<id>
+//!   to a pod        goto to-pods ────> oifname vmap @ingress, goto program-<id>
+//! input (hook input, priority 0)
+//!   not from a pod                       accept
+//!   from a pod, own source, established  accept
+//!   neighbour discovery                  accept (K34)
+//!   from a pod      jump from-pods, as above
 //!
-//! program-<id>  jump to each policy of each tier in order; the end of the tier; the end
-//! <policy>      the policy's rules of one direction, shared by every program that names it
+//! program-<id>  each policy of each tier in order; the end of the tier; the end
+//! np/<namespace>/<name>/ingress
+//!               the policy's ingress rules, shared by every program that names it
 //! ```
-//! - *Allow is `accept`*: it ends the base chain, and the next base chain still runs. So a packet
-//!   between two pods of one node is judged by the sender's egress program in `from-pods`, and
-//!   then by the receiver's ingress program in `to-pods`, without a mark and however deep the
-//!   verdict was found. *Deny is `drop`* and final.
-//! - *No match* falls out of the policy's chain and on to the next policy. A policy with a *Pass*
-//!   rule has no chain of its own, since only its program knows what follows the tier: its rules
-//!   stand in the program's chain, and Pass is a `goto` to the program's next part.
-//! - *An unknown pod interface* is in no dispatch map and is dropped (K37).
+//! - *Egress Allow is `return`*, which leads back to the base chain, since everything after the
+//!   jump to `from-pods` is a `goto`: a packet between two pods of one node is judged by the
+//!   sender's egress program and then by the receiver's ingress program, in one base chain and
+//!   without a mark. A policy's chain could not return so far, so egress rules stand in their
+//!   program's chain.
+//! - *Ingress Allow is `accept`*, at any depth. *Deny is `drop`*, final in both directions.
+//! - *No match* falls through to the next policy. *Pass* is a `goto` to the program's next part;
+//!   since only a program knows what follows a tier, a policy with a Pass rule stands in its
+//!   programs' chains in both directions.
+//! - *An unknown pod interface* has no own source address and is in no map: dropped (K37).
+//! - *A forged source* is dropped (C41), for packets of known flows too: a pod cannot speak in a
+//!   flow of another. Connection tracking has seen the packet by then, but keeps no entry for what
+//!   is dropped. A chain before it would cost every packet one more hook.
 //! - *Own node* (K30): packets that the node itself sends pass no hook of ours, so nothing can stop
 //!   them, whatever source address they bear. Packets of a pod to its node are judged by its egress
 //!   program and then accepted, as Kubernetes users expect.
-//! - *Foreign traffic*, on interfaces without the pod prefix, is accepted at once; accept is not
-//!   final for other tables.
+//! - *Foreign traffic*, on interfaces without the pod prefix, is accepted by us, which is not final
+//!   for other tables.
 //!
 //! # Cost
 //!
-//! An established packet passes one map lookup in `antispoof` and one rule in each of two chains.
-//! Sets are shared by content. [`merge`] joins what can be one lookup, so that a new connection
-//! does not pay for the length of a policy.
+//! A packet of a known flow meets one base chain, and, from a pod, one lookup of its source. Sets
+//! are shared by content. [`merge`] joins what can be one lookup, so that a new connection does not
+//! pay for the length of a policy.
 
 mod matches;
 mod merge;

@@ -113,6 +113,8 @@ pub enum Verdict {
     Accept,
     /// The packet ends here.
     Drop,
+    /// The chain that jumped here goes on.
+    Return,
     /// Another chain goes on, and may come back.
     Jump(Name),
     /// Another chain goes on, and does not come back.
@@ -122,8 +124,6 @@ pub enum Verdict {
 /// Where a base chain hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HookPoint {
-    /// Every packet that arrives.
-    Prerouting,
     /// Packets for this node.
     Input,
     /// Packets that pass through.
@@ -135,7 +135,7 @@ pub enum HookPoint {
 pub struct Hook {
     /// The hook.
     pub point: HookPoint,
-    /// The priority: lower runs earlier (`raw` is -300, `filter` 0).
+    /// The priority: lower runs earlier (`filter` is 0).
     pub priority: i32,
 }
 

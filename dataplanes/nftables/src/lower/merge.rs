@@ -55,7 +55,7 @@ pub struct Peer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
     /// A rule.
-    Linear(Draft),
+    Linear(Box<Draft>),
     /// Rules that are one lookup of (address, protocol, destination port).
     Tuples {
         /// The rules.
@@ -79,11 +79,6 @@ pub struct Tuples {
     pub side: rule::Side,
     /// The tuples.
     pub members: BTreeSet<(std::net::IpAddr, Protocol, u16)>,
-}
-
-/// The rules one by one, joined by 1 and 2 only, in an order that means the same.
-pub fn linear(ruleset: &Ruleset, rules: &[Rule]) -> Vec<Draft> {
-    runs(rules).flat_map(|run| joined(ruleset, run)).collect()
 }
 
 /// The parts of a chain.
@@ -190,12 +185,12 @@ fn by_tuple(drafts: Vec<Draft>) -> Vec<Part> {
     for draft in drafts {
         match tuple_side(&draft) {
             Some(side) => tuples.entry(side).or_default().push(draft),
-            None => parts.push(Part::Linear(draft)),
+            None => parts.push(Part::Linear(Box::new(draft))),
         }
     }
     for (side, drafts) in tuples {
         if drafts.len() < TUPLES {
-            parts.extend(drafts.into_iter().map(Part::Linear));
+            parts.extend(drafts.into_iter().map(Box::new).map(Part::Linear));
             continue;
         }
         let members = drafts.iter().flat_map(tuples_of).collect();
@@ -248,8 +243,8 @@ fn by_service(parts: Vec<Part>) -> Vec<Part> {
         match part {
             Part::Linear(draft) => match service(&draft) {
                 Some(service) => {
-                    services.entry(service).or_default().push(draft.clone());
-                    drafts.push(draft);
+                    services.entry(service).or_default().push((*draft).clone());
+                    drafts.push(*draft);
                 }
                 None => rest.push(Part::Linear(draft)),
             },
@@ -259,7 +254,7 @@ fn by_service(parts: Vec<Part>) -> Vec<Part> {
     if services.len() >= SERVICES {
         rest.push(Part::Services { services, drafts });
     } else {
-        rest.extend(drafts.into_iter().map(Part::Linear));
+        rest.extend(drafts.into_iter().map(Box::new).map(Part::Linear));
     }
     rest
 }

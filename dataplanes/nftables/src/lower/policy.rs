@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use brindle_model::Name;
+use brindle_model::net::Protocol;
 use brindle_model::ruleset::{Action, PolicyRules, Program, ProgramId, Ruleset, TierEnd};
 use brindle_model::verdict::{DecisionId, Direction, PolicyId, Verdict as Decision};
 
@@ -17,12 +18,9 @@ use crate::table::{Chain, Element, Key, Verdict, comment};
 /// Longest readable chain name; the kernel takes 255 bytes, and parts are appended.
 const MAX_CHAIN_NAME: usize = 200;
 
-/// The chain of a program's part; parts after the first exist where a tier may be passed.
-pub fn program_chain(id: ProgramId, part: usize) -> Name {
-    match part {
-        0 => format!("program-{id}").into(),
-        _ => format!("program-{id}/{part}").into(),
-    }
+/// The chain that a program begins with.
+pub fn program_chain(id: ProgramId) -> Name {
+    format!("program-{id}").into()
 }
 
 /// The chain of a policy's direction: readable where the name allows it.
@@ -39,7 +37,7 @@ fn policy_chain(id: &PolicyId, direction: Direction) -> Name {
 
 /// Whether a policy has a chain that programs jump to, or must stand in each program's chain.
 fn has_chain(rules: &PolicyRules, direction: Direction) -> bool {
-    rules.rules(direction).iter().all(|rule| rule.action != Action::Pass)
+    direction == Direction::Ingress && rules.ingress.iter().all(|rule| rule.action != Action::Pass)
 }
 
 /// Lowers a policy's direction to its chain, with the chains of its parts. Nothing if it has no
@@ -49,58 +47,164 @@ pub fn lower_policy(ruleset: &Ruleset, id: &PolicyId, direction: Direction) -> L
     if policy.rules(direction).is_empty() || !has_chain(policy, direction) {
         return Lowered::default();
     }
-    let mut lowering = Lowering::new(ruleset);
     let name = policy_chain(id, direction);
-    let mut chains = BTreeMap::new();
-    let mut rules = Vec::new();
+    let comment = comment(&format!("{id} {direction}"));
+    let mut walk = Walk::new(ruleset, name, comment);
     for part in merge::parts(ruleset, policy.rules(direction)) {
+        walk.part(part, &|action| verdict(direction, action), None);
+    }
+    walk.finish()
+}
+
+/// Lowers a program to its chains. A new one begins where rules may continue from several places:
+/// at a tier that is reached by Pass, and after rules that are reached by service.
+pub fn lower_program(ruleset: &Ruleset, id: ProgramId) -> Lowered {
+    let Some(program) = ruleset.programs.get(&id) else { return Lowered::default() };
+    let direction = program.direction;
+    let base = program_chain(id);
+    let mut walk = Walk::new(ruleset, base.clone(), describe(program));
+    for (at, step) in program.steps.iter().enumerate() {
+        let next: Name = format!("{base}/tier-{}", at + 1).into();
+        let mut may_pass = false;
+        for policy in &step.policies {
+            let Some(body) = ruleset.policies.get(policy) else { continue };
+            let rules = body.rules(direction);
+            if rules.is_empty() {
+                continue;
+            }
+            if has_chain(body, direction) {
+                let chain = policy_chain(policy, direction);
+                walk.rules.push(plain(false, Verdict::Jump(chain), &policy.to_string()));
+                continue;
+            }
+            may_pass |= rules.iter().any(|rule| rule.action == Action::Pass);
+            let verdict = |action| match action {
+                Action::Pass => Verdict::Goto(next.clone()),
+                other => verdict(direction, other),
+            };
+            for part in merge::parts(ruleset, rules) {
+                walk.part(part, &verdict, Some(&base));
+            }
+        }
+        if step.end == TierEnd::Drop {
+            let decision = DecisionId::TierEnd { tier: step.tier.clone() };
+            walk.rules.push(plain(true, Verdict::Drop, &decision.to_string()));
+            if !may_pass {
+                // Nothing can come after this tier.
+                return walk.finish();
+            }
+        } else if may_pass {
+            let comment = format!("no match in tier {}", step.tier);
+            walk.rules.push(plain(false, Verdict::Goto(next.clone()), &comment));
+        }
+        if may_pass {
+            walk.begin(next, format!("{direction} program after tier {}", step.tier));
+        }
+    }
+    let (end, decision) = &program.end;
+    let (counter, verdict) = match end {
+        Decision::Allow => (false, verdict(direction, Action::Allow)),
+        Decision::Deny => (true, Verdict::Drop),
+    };
+    walk.rules.push(plain(counter, verdict, &decision.to_string()));
+    walk.finish()
+}
+
+/// Writes rules into a chain, and goes on in others.
+struct Walk<'a> {
+    lowering: Lowering<'a>,
+    chains: BTreeMap<Name, Arc<Chain>>,
+    name: Name,
+    comment: String,
+    rules: Vec<Rule>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(ruleset: &'a Ruleset, name: Name, comment: String) -> Self {
+        let lowering = Lowering::new(ruleset);
+        Self { lowering, chains: BTreeMap::new(), name, comment, rules: Vec::new() }
+    }
+
+    /// Ends the chain, and begins another.
+    fn begin(&mut self, name: Name, text: String) {
+        let name = std::mem::replace(&mut self.name, name);
+        let comment = std::mem::replace(&mut self.comment, comment(&text));
+        let rules = std::mem::take(&mut self.rules);
+        self.chains.insert(name, Arc::new(Chain { hook: None, comment, rules }));
+    }
+
+    fn finish(mut self) -> Lowered {
+        self.begin("".into(), String::new());
+        Lowered { chains: self.chains, sets: self.lowering.sets }
+    }
+
+    /// Writes a part. `within` is the program whose chain this is: its verdicts must not be reached
+    /// by a jump.
+    fn part(&mut self, part: Part, verdict: &dyn Fn(Action) -> Verdict, within: Option<&Name>) {
         match part {
             Part::Linear(draft) => {
-                let verdict = verdict(draft.action);
-                rules.extend(lowering.rules(&draft, &verdict));
+                let rules = self.lowering.rules(&draft, &verdict(draft.action));
+                self.rules.extend(rules);
             }
             Part::Tuples { drafts, tuples } => {
-                let verdict = verdict(drafts[0].action);
-                let comment = decisions(&drafts);
-                rules.extend(lowering.tuple_rules(tuples, &verdict, &comment));
+                let (verdict, comment) = (verdict(drafts[0].action), decisions(&drafts));
+                self.rules.extend(self.lowering.tuple_rules(tuples, &verdict, &comment));
             }
             Part::Services { services, drafts } => {
-                // The map's content follows from its keys, so they name it.
-                let keys: String =
-                    services.keys().map(|(p, port)| format!("{p} {port} ")).collect();
-                let map: Name = format!("{name}/services-{}", content_hash(&keys)).into();
-                let mut elements = Vec::new();
-                for ((protocol, port), drafts) in services {
-                    let chain: Name = format!("{map}/{protocol}-{port}").into();
-                    let rules = drafts
-                        .iter()
-                        .flat_map(|draft| lowering.rules(draft, &verdict(draft.action)))
-                        .collect();
-                    let comment = comment(&format!("{id} {direction}, {protocol} port {port}"));
-                    chains.insert(chain.clone(), Arc::new(Chain { hook: None, comment, rules }));
-                    let key = Key::Service(protocol, port);
-                    let verdict = Some(Verdict::Jump(chain));
-                    elements.push(Element { key, verdict, comment: String::new() });
-                }
-                lowering.use_set(sets::services(map.clone(), elements, comment(&id.to_string())));
-                rules.push(Rule {
-                    criteria: Vec::new(),
-                    counter: false,
-                    target: Target::Map(MapKey::Service, map),
-                    comment: decisions(&drafts),
-                });
+                self.services(services, &drafts, verdict, within);
             }
         }
     }
-    let comment = comment(&format!("{id} {direction}"));
-    chains.insert(name, Arc::new(Chain { hook: None, comment, rules }));
-    Lowered { chains, sets: lowering.sets }
+
+    /// Rules that a verdict map of protocol and port leads to. In a policy's own chain it jumps, and
+    /// comes back if none of them matched; in a program both ways meet in a chain of what follows.
+    fn services(
+        &mut self,
+        services: BTreeMap<(Protocol, u16), Vec<Draft>>,
+        drafts: &[Draft],
+        verdict: &dyn Fn(Action) -> Verdict,
+        within: Option<&Name>,
+    ) {
+        let base = within.unwrap_or(&self.name).clone();
+        // What the map holds follows from its place and keys, so they name it.
+        let place = self.chains.len();
+        let keys = services.keys().map(|(p, port)| format!("{p} {port} ")).collect::<String>();
+        let map: Name =
+            format!("{base}/services-{}", content_hash(&format!("{place} {keys}"))).into();
+        let rest: Name = format!("{map}/rest").into();
+        let mut elements = Vec::new();
+        for ((protocol, port), drafts) in services {
+            let chain: Name = format!("{map}/{protocol}-{port}").into();
+            let lower = |draft: &Draft| self.lowering.rules(draft, &verdict(draft.action));
+            let mut rules: Vec<Rule> = drafts.iter().flat_map(lower).collect();
+            let leads_to = if within.is_some() {
+                rules.push(plain(false, Verdict::Goto(rest.clone()), "none of these"));
+                Verdict::Goto(chain.clone())
+            } else {
+                Verdict::Jump(chain.clone())
+            };
+            let comment = comment(&format!("{protocol} port {port}"));
+            self.chains.insert(chain, Arc::new(Chain { hook: None, comment, rules }));
+            let key = Key::Service(protocol, port);
+            elements.push(Element { key, verdict: Some(leads_to), comment: String::new() });
+        }
+        let comment = decisions(drafts);
+        self.lowering.use_set(sets::services(map.clone(), elements, comment.clone()));
+        let target = Target::Map(MapKey::Service, map);
+        self.rules.push(Rule { criteria: Vec::new(), counter: false, target, comment });
+        if within.is_some() {
+            self.rules.push(plain(false, Verdict::Goto(rest.clone()), "other services"));
+            self.begin(rest, "what follows the services".to_owned());
+        }
+    }
 }
 
-fn verdict(action: Action) -> Verdict {
-    match action {
-        Action::Allow => Verdict::Accept,
-        Action::Deny | Action::Pass => Verdict::Drop,
+/// Allow in a policy's or program's chain; Pass is the program's own affair.
+fn verdict(direction: Direction, action: Action) -> Verdict {
+    match (direction, action) {
+        (Direction::Ingress, Action::Allow) => Verdict::Accept,
+        (Direction::Egress, Action::Allow) => Verdict::Return,
+        (_, Action::Deny | Action::Pass) => Verdict::Drop,
     }
 }
 
@@ -109,73 +213,10 @@ fn decisions(drafts: &[Draft]) -> String {
     merge::decisions(drafts.iter().flat_map(|draft| &draft.decisions))
 }
 
-/// Lowers a program to its chains: a new one begins after each tier that a policy may pass.
-pub fn lower_program(ruleset: &Ruleset, id: ProgramId) -> Lowered {
-    let Some(program) = ruleset.programs.get(&id) else { return Lowered::default() };
-    let direction = program.direction;
-    let mut lowering = Lowering::new(ruleset);
-    let mut chains = Vec::new();
-    let mut rules = Vec::new();
-    let mut reachable = true;
-    for step in &program.steps {
-        let next = program_chain(id, chains.len() + 1);
-        let mut may_pass = false;
-        for policy in &step.policies {
-            let Some(body) = ruleset.policies.get(policy) else { continue };
-            if body.rules(direction).is_empty() {
-                continue;
-            }
-            if has_chain(body, direction) {
-                let chain = policy_chain(policy, direction);
-                rules.push(plain(false, Verdict::Jump(chain), &policy.to_string()));
-                continue;
-            }
-            may_pass = true;
-            for draft in merge::linear(ruleset, body.rules(direction)) {
-                let verdict = match draft.action {
-                    Action::Pass => Verdict::Goto(next.clone()),
-                    other => verdict(other),
-                };
-                rules.extend(lowering.rules(&draft, &verdict));
-            }
-        }
-        if step.end == TierEnd::Drop {
-            let decision = DecisionId::TierEnd { tier: step.tier.clone() };
-            rules.push(plain(true, Verdict::Drop, &decision.to_string()));
-        }
-        if may_pass {
-            if step.end == TierEnd::NextTier {
-                rules.push(plain(false, Verdict::Goto(next), &format!("tier {}", step.tier)));
-            }
-            chains.push(std::mem::take(&mut rules));
-        } else if step.end == TierEnd::Drop {
-            // Nothing can come after this tier.
-            reachable = false;
-            break;
-        }
-    }
-    if reachable {
-        let (verdict, decision) = &program.end;
-        rules.push(match verdict {
-            Decision::Allow => plain(false, Verdict::Accept, &decision.to_string()),
-            Decision::Deny => plain(true, Verdict::Drop, &decision.to_string()),
-        });
-    }
-    chains.push(rules);
-    let chains = chains.into_iter().enumerate().map(|(part, rules)| {
-        let comment = describe(program, part);
-        (program_chain(id, part), Arc::new(Chain { hook: None, comment, rules }))
-    });
-    Lowered { chains: chains.collect(), sets: lowering.sets }
-}
-
-fn describe(program: &Program, part: usize) -> String {
+fn describe(program: &Program) -> String {
     let tiers: Vec<&str> = program.steps.iter().map(|step| &*step.tier).collect();
     let tiers = if tiers.is_empty() { "no policy".to_owned() } else { tiers.join(", ") };
-    match part {
-        0 => comment(&format!("{} program: {tiers}", program.direction)),
-        _ => comment(&format!("{} program, part {part}", program.direction)),
-    }
+    comment(&format!("{} program: {tiers}", program.direction))
 }
 
 fn plain(counter: bool, verdict: Verdict, text: &str) -> Rule {

@@ -151,7 +151,7 @@ pub fn dispatch_elements(ruleset: &Ruleset) -> BTreeMap<(Name, Key), Element> {
             let program = endpoint.program(direction);
             // An unknown program cannot be run; the endpoint is closed.
             let verdict = match ruleset.programs.contains_key(&program) {
-                true => Verdict::Goto(program_chain(program, 0)),
+                true => Verdict::Goto(program_chain(program)),
                 false => Verdict::Drop,
             };
             let key = Key::Interface(interface.clone());

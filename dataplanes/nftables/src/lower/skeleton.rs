@@ -8,7 +8,7 @@ use brindle_model::net::{Family, Protocol};
 use brindle_model::verdict::DecisionId;
 
 use super::{Lowered, SetUse, Source};
-use crate::rule::{Criterion, CtState, MapKey, Rule, Side, Target};
+use crate::rule::{Criterion, CtState, MapKey, Rule, Target};
 use crate::table::{Chain, Field, Hook, HookPoint, SetSpec, Verdict};
 
 /// Map from a pod's interface to its egress program.
@@ -19,18 +19,21 @@ pub const INGRESS: &str = "ingress";
 pub const OWN_SOURCES_V4: &str = "own-sources4";
 /// (interface, IPv6 address) that a pod may send from.
 pub const OWN_SOURCES_V6: &str = "own-sources6";
-/// `raw`: before connection tracking, which is at -200.
-const RAW: i32 = -300;
-/// `filter`; `to-pods` runs right after `from-pods`.
+/// The priority of both base chains: `filter`.
 const FILTER: i32 = 0;
+/// Chains of the skeleton.
+const FROM_PODS: &str = "from-pods";
+const TO_PODS: &str = "to-pods";
+const JUDGE_EGRESS: &str = "judge-egress";
 
 /// The fixed chains and sets.
 pub fn skeleton() -> Lowered {
     let chains = [
-        ("antispoof", base(HookPoint::Prerouting, RAW, "source addresses of pods", antispoof())),
-        ("from-pods", base(HookPoint::Forward, FILTER, "egress of pods", from_pods())),
-        ("to-pods", base(HookPoint::Forward, FILTER + 1, "ingress of pods", to_pods())),
-        ("pods-to-host", base(HookPoint::Input, FILTER, "pods to their node", pods_to_host())),
+        ("forward", base(HookPoint::Forward, "from and to pods", forward())),
+        ("input", base(HookPoint::Input, "from pods to their node", input())),
+        (FROM_PODS, regular("what a pod sends", from_pods())),
+        (JUDGE_EGRESS, regular("what a pod sends from its own address", judge(EGRESS))),
+        (TO_PODS, regular("what a pod is sent", judge(INGRESS))),
     ];
     let dispatch = |comment: &str| (vec![Field::Ifname], true, comment.to_owned());
     let own = |field| (vec![Field::Ifname, field], false, "addresses a pod may use".to_owned());
@@ -51,8 +54,13 @@ pub fn skeleton() -> Lowered {
     Lowered { chains, sets }
 }
 
-fn base(point: HookPoint, priority: i32, comment: &str, rules: Vec<Rule>) -> Chain {
-    Chain { hook: Some(Hook { point, priority }), comment: comment.to_owned(), rules }
+fn base(point: HookPoint, comment: &str, rules: Vec<Rule>) -> Chain {
+    let hook = Some(Hook { point, priority: FILTER });
+    Chain { hook, comment: comment.to_owned(), rules }
+}
+
+fn regular(comment: &str, rules: Vec<Rule>) -> Chain {
+    Chain { hook: None, comment: comment.to_owned(), rules }
 }
 
 fn rule(criteria: Vec<Criterion>, verdict: Verdict) -> Rule {
@@ -68,76 +76,76 @@ fn drop_as(criteria: Vec<Criterion>, decision: &DecisionId) -> Rule {
     }
 }
 
-fn named(mut rule: Rule, decision: &DecisionId) -> Rule {
-    rule.comment = decision.to_string();
-    rule
+fn own_source(family: Family) -> Criterion {
+    let set = match family {
+        Family::V4 => OWN_SOURCES_V4,
+        Family::V6 => OWN_SOURCES_V6,
+    };
+    Criterion::OwnSource { family, set: set.into() }
 }
 
-fn own_source(family: Family, set: &str) -> Rule {
-    rule(vec![Criterion::OwnSource { family, set: set.into() }], Verdict::Accept)
+fn pod(input: bool, equal: bool) -> Criterion {
+    Criterion::PodInterface { input, equal }
 }
 
-/// The lookup stands first, so that a packet of a pod passes one rule.
-fn antispoof() -> Vec<Rule> {
-    let mut rules = vec![
-        own_source(Family::V4, OWN_SOURCES_V4),
-        own_source(Family::V6, OWN_SOURCES_V6),
-        rule(vec![Criterion::PodInterface { input: true, equal: false }], Verdict::Accept),
-    ];
-    // Neighbour discovery and MLD speak from link-local addresses and, before an address is
-    // confirmed, from none (RFC 4861, RFC 4862 §5.4, RFC 3810 §5.2.13). The kernel forwards neither.
-    for source in ["fe80::/10", "::/128"] {
-        let net = source.parse().expect("a literal prefix");
-        let from = Criterion::Prefix { side: Side::Source, equal: true, net };
-        rules.extend(neighbour_discovery(&[from]));
-    }
+/// A pod's packet of a known flow, from its own address: the only rules that most packets meet.
+fn established_from_pods() -> [Rule; 2] {
+    Family::ALL.map(|family| {
+        let known = vec![own_source(family), Criterion::CtState(CtState::Accepted)];
+        rule(known, Verdict::Accept)
+    })
+}
+
+fn forward() -> Vec<Rule> {
+    let from_elsewhere = vec![pod(true, false), Criterion::CtState(CtState::Accepted)];
+    let mut rules = vec![rule(from_elsewhere, Verdict::Accept)];
+    rules.extend(established_from_pods());
+    rules.push(rule(vec![pod(true, true)], Verdict::Jump(FROM_PODS.into())));
+    rules.push(rule(vec![pod(false, true)], Verdict::Goto(TO_PODS.into())));
+    rules
+}
+
+fn input() -> Vec<Rule> {
+    let mut rules = vec![rule(vec![pod(true, false)], Verdict::Accept)];
+    rules.extend(established_from_pods());
+    rules.extend(neighbour_discovery());
+    rules.push(rule(Vec::new(), Verdict::Jump(FROM_PODS.into())));
+    rules
+}
+
+/// Types 130–133, 135 and 136, not 134: a pod must not advertise itself as a router (K34). They
+/// speak from link-local addresses and, before an address is confirmed, from none (RFC 4861,
+/// RFC 4862 §5.4), so they pass before the check of the source; they are for the node alone.
+fn neighbour_discovery() -> [Rule; 2] {
+    [(130, 133), (135, 136)].map(|(first, last)| {
+        let criteria = vec![
+            Criterion::Family(Family::V6),
+            Criterion::Protocol { equal: true, protocol: Protocol::ICMPV6 },
+            Criterion::IcmpType { family: Family::V6, equal: true, first, last },
+        ];
+        let accept = rule(criteria, Verdict::Accept);
+        Rule { comment: DecisionId::NeighbourDiscovery.to_string(), ..accept }
+    })
+}
+
+fn from_pods() -> Vec<Rule> {
+    let own = |family| rule(vec![own_source(family)], Verdict::Goto(JUDGE_EGRESS.into()));
+    let mut rules = Family::ALL.map(own).to_vec();
     rules.push(drop_as(Vec::new(), &DecisionId::Spoof));
     rules
 }
 
-/// Types 130–133, 135 and 136, not 134: a pod must not advertise itself as a router (K34).
-fn neighbour_discovery(criteria: &[Criterion]) -> Vec<Rule> {
-    let accept = |first, last| {
-        let mut criteria = vec![Criterion::Family(Family::V6)];
-        criteria
-            .extend_from_slice(&[Criterion::Protocol { equal: true, protocol: Protocol::ICMPV6 }]);
-        criteria.push(Criterion::IcmpType { family: Family::V6, equal: true, first, last });
-        criteria
-    };
-    [(130, 133), (135, 136)]
-        .map(|(first, last)| {
-            let mut all = accept(first, last);
-            all.extend_from_slice(criteria);
-            named(rule(all, Verdict::Accept), &DecisionId::NeighbourDiscovery)
-        })
-        .to_vec()
-}
-
-fn from_pods() -> Vec<Rule> {
-    judge(true, EGRESS, Vec::new())
-}
-
-fn to_pods() -> Vec<Rule> {
-    judge(false, INGRESS, Vec::new())
-}
-
-fn pods_to_host() -> Vec<Rule> {
-    judge(true, EGRESS, neighbour_discovery(&[]))
-}
-
-fn judge(input: bool, map: &str, exempt: Vec<Rule>) -> Vec<Rule> {
-    let established = rule(vec![Criterion::CtState(CtState::Accepted)], Verdict::Accept);
-    let foreign = rule(vec![Criterion::PodInterface { input, equal: false }], Verdict::Accept);
-    let invalid = drop_as(vec![Criterion::CtState(CtState::Invalid)], &DecisionId::Invalid);
-    let key = if input { MapKey::InputInterface } else { MapKey::OutputInterface };
+fn judge(map: &str) -> Vec<Rule> {
+    let key = if map == EGRESS { MapKey::InputInterface } else { MapKey::OutputInterface };
     let dispatch = Rule {
         criteria: Vec::new(),
         counter: false,
         target: Target::Map(key, map.into()),
         comment: String::new(),
     };
-    let mut rules = vec![established, foreign];
-    rules.extend(exempt);
-    rules.extend([invalid, dispatch, drop_as(Vec::new(), &DecisionId::UnknownEndpoint)]);
-    rules
+    vec![
+        drop_as(vec![Criterion::CtState(CtState::Invalid)], &DecisionId::Invalid),
+        dispatch,
+        drop_as(Vec::new(), &DecisionId::UnknownEndpoint),
+    ]
 }

@@ -171,6 +171,7 @@ fn decision(data: &[u8]) -> Option<Verdict> {
     match be32(find(data, a::VERDICT_CODE)?)? {
         verdict::ACCEPT => Some(Verdict::Accept),
         verdict::DROP => Some(Verdict::Drop),
+        verdict::RETURN => Some(Verdict::Return),
         verdict::JUMP => Some(Verdict::Jump(chain()?)),
         verdict::GOTO => Some(Verdict::Goto(chain()?)),
         _ => None,

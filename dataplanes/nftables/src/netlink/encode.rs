@@ -215,7 +215,6 @@ fn base_chain(w: &mut Writer, hook: Hook) {
 /// The hook's number.
 pub fn hook_number(point: HookPoint) -> u32 {
     match point {
-        HookPoint::Prerouting => hook::PREROUTING,
         HookPoint::Input => hook::INPUT,
         HookPoint::Forward => hook::FORWARD,
     }
@@ -249,6 +248,7 @@ fn verdict_attr(w: &mut Writer, decision: &Verdict) {
     let (code, chain) = match decision {
         Verdict::Accept => (verdict::ACCEPT, None),
         Verdict::Drop => (verdict::DROP, None),
+        Verdict::Return => (verdict::RETURN, None),
         Verdict::Jump(chain) => (verdict::JUMP, Some(chain)),
         Verdict::Goto(chain) => (verdict::GOTO, Some(chain)),
     };

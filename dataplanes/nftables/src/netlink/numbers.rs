@@ -109,6 +109,7 @@ pub mod verdict {
     pub const ACCEPT: u32 = 1;
     pub const JUMP: u32 = (-3i32).cast_unsigned();
     pub const GOTO: u32 = (-4i32).cast_unsigned();
+    pub const RETURN: u32 = (-5i32).cast_unsigned();
 }
 
 /// Set flags and types.
@@ -135,7 +136,6 @@ pub mod userdata {
 
 /// Hook numbers of the IP families, and of `inet`.
 pub mod hook {
-    pub const PREROUTING: u32 = 0;
     pub const INPUT: u32 = 1;
     pub const FORWARD: u32 = 2;
 }

@@ -31,10 +31,10 @@ const TAMPERINGS: &[(&str, &str)] = &[
     ("table deleted", "delete table inet brindle"),
     ("table replaced", "delete table inet brindle; add table inet brindle"),
     ("table dormant", "add table inet brindle { flags dormant; }"),
-    ("a chain flushed", "flush chain inet brindle from-pods"),
+    ("a chain flushed", "flush chain inet brindle forward"),
     ("all chains flushed", "flush table inet brindle"),
     ("a rule added", "add rule inet brindle np/ns/one/ingress accept"),
-    ("a rule put first", "insert rule inet brindle from-pods accept"),
+    ("a rule put first", "insert rule inet brindle forward accept"),
     ("a chain added", "add chain inet brindle foreign { type filter hook input priority 1; }"),
     ("a set added", "add set inet brindle foreign { type ipv4_addr; elements = { 192.0.2.1 }; }"),
     (
@@ -46,7 +46,7 @@ const TAMPERINGS: &[(&str, &str)] = &[
     (
         "a policy of a base chain changed",
         "
-        chain inet brindle to-pods { policy drop; }",
+        chain inet brindle forward { policy drop; }",
     ),
     (
         "a pod's program exchanged",

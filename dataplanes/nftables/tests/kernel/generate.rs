@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use brindle_model::cluster::EndpointId;
 use brindle_model::net::{Family, IcmpMatch, PortRange, Protocol};
-use brindle_model::packet::{Packet, Transport};
 use brindle_model::ruleset::{
     Action, Endpoint, Match, Member, PolicyRules, PortMatch, Program, Rule, Ruleset, Set, SetDef,
     SetId, Side, TierEnd, TierStep,
@@ -21,7 +20,8 @@ use proptest::sample::{Index, select};
 
 /// The interfaces of the two pods.
 pub const INTERFACES: [&str; 2] = ["brda", "brdb"];
-const PORTS: [u16; 4] = [1, 80, 81, 443];
+/// Ports that rules name.
+pub const PORTS: [u16; 4] = [1, 80, 81, 443];
 
 /// Addresses of a pod: three a family.
 pub fn addresses(pod: usize) -> Vec<IpAddr> {
@@ -286,34 +286,6 @@ pub fn endpoint_id(pod: usize) -> EndpointId {
         container_id: Name::from("container"),
         interface: Name::from("eth0"),
     }
-}
-
-/// A packet from the first pod to the second.
-pub fn packet() -> impl Strategy<Value = Packet> {
-    let ports = || select([PORTS.to_vec(), vec![2, 5, 90, 9999]].concat());
-    let transport = prop_oneof![
-        3 => (ports(), ports()).prop_map(|(source, destination)| Transport::Tcp { source, destination }),
-        3 => (ports(), ports()).prop_map(|(source, destination)| Transport::Udp { source, destination }),
-        1 => (ports(), ports()).prop_map(|(source, destination)| Transport::Sctp { source, destination }),
-        2 => (any::<bool>(), 0..2u8).prop_map(|(echo, code)| {
-            Transport::Icmp { icmp_type: if echo { 8 } else { 128 }, code }
-        }),
-        1 => Just(Transport::Other(47)),
-    ];
-    (0..6usize, 0..6usize, transport).prop_map(|(from, to, transport)| {
-        let (from, to) = (from % 3, to % 3 + 3 * (from / 3));
-        let mut packet = Packet {
-            source: addresses(0)[from + 3 * (to / 3)],
-            destination: addresses(1)[to],
-            transport,
-        };
-        // An echo request is of its family.
-        let echo = if packet.family() == Family::V4 { 8 } else { 128 };
-        if let Transport::Icmp { icmp_type, .. } = &mut packet.transport {
-            *icmp_type = echo;
-        }
-        packet
-    })
 }
 
 /// A fixed ruleset: two pods under one policy of three rules, with a set of pods, a set of

@@ -18,8 +18,9 @@ use brindle_model::verdict::{Direction, Verdict};
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, setns, unshare};
 use nix::unistd::Pid;
 use proptest::prelude::*;
+use proptest::sample::select;
 
-use crate::generate::{INTERFACES, addresses, endpoint_id, one_set, packet, ruleset};
+use crate::generate::{INTERFACES, PORTS, addresses, endpoint_id, one_set, ruleset};
 use crate::load::loaded;
 use crate::namespace::{isolated, run};
 use crate::wire::Wire;
@@ -186,6 +187,34 @@ fn checksum(header: &[u8]) -> u16 {
     let words = header.chunks_exact(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])));
     let sum: u32 = words.sum();
     !u16::try_from((sum & 0xffff) + (sum >> 16)).expect("a short header")
+}
+
+/// A packet from the first pod to the second.
+fn packet() -> impl Strategy<Value = Packet> {
+    let ports = || select([PORTS.to_vec(), vec![2, 5, 90, 9999]].concat());
+    let transport = prop_oneof![
+        3 => (ports(), ports()).prop_map(|(source, destination)| Transport::Tcp { source, destination }),
+        3 => (ports(), ports()).prop_map(|(source, destination)| Transport::Udp { source, destination }),
+        1 => (ports(), ports()).prop_map(|(source, destination)| Transport::Sctp { source, destination }),
+        2 => (any::<bool>(), 0..2u8).prop_map(|(echo, code)| {
+            Transport::Icmp { icmp_type: if echo { 8 } else { 128 }, code }
+        }),
+        1 => Just(Transport::Other(47)),
+    ];
+    (0..6usize, 0..6usize, transport).prop_map(|(from, to, transport)| {
+        let (from, to) = (from % 3, to % 3 + 3 * (from / 3));
+        let mut packet = Packet {
+            source: addresses(0)[from + 3 * (to / 3)],
+            destination: addresses(1)[to],
+            transport,
+        };
+        // An echo request is of its family.
+        let echo = if packet.family() == Family::V4 { 8 } else { 128 };
+        if let Transport::Icmp { icmp_type, .. } = &mut packet.transport {
+            *icmp_type = echo;
+        }
+        packet
+    })
 }
 
 /// Whether both programs on the way admit the packet.
