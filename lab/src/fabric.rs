@@ -156,6 +156,8 @@ impl Drop for Fabric {
 fn forward(netns: &Netns) -> Result<()> {
     netns.sysctl("net/ipv4/ip_forward", "1")?;
     netns.sysctl("net/ipv6/conf/all/forwarding", "1")?;
+    // A router cannot solicit neighbours while its link-local address is tentative.
+    netns.sysctl("net/ipv6/conf/default/accept_dad", "0")?;
     netns.sysctl("net/ipv4/fib_multipath_hash_policy", "1")
 }
 

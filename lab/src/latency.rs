@@ -66,7 +66,7 @@ impl Waiting {
     ///
     /// # Errors
     /// None came within `patience`.
-    pub fn wait(&mut self, patience: Duration) -> Result<Instant> {
+    pub fn wait(mut self, patience: Duration) -> Result<Instant> {
         self.listener.set_read_timeout(Some(patience))?;
         let accepted = self.listener.accept();
         let moment = Instant::now();

@@ -243,6 +243,7 @@ fn open_receivers(ports: &[u16]) -> Result<Vec<Receiver>> {
         for kind in [Type::STREAM, Type::DGRAM] {
             let socket = Socket::new(Domain::IPV6, kind.nonblocking(), None)?;
             socket.set_only_v6(false)?;
+            socket.set_reuse_address(true)?;
             socket.bind(&address).with_context(|| format!("bind port {port}"))?;
             receivers.push(if kind == Type::STREAM {
                 socket.listen(1024)?;

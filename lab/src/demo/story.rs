@@ -156,7 +156,7 @@ fn expected(from: usize, to: usize, port: u16) -> bool {
 pub fn edit(fabric: &Fabric, pods: &[Pod]) -> Result<()> {
     println!("\n    edit: allow-database now admits role=app instead of role=web");
     let target = SocketAddr::new(pods[DB].address(false)?, 5432);
-    let mut waiting = first_admitted(&pods[APP].netns, &pods[DB].netns, target)?;
+    let waiting = first_admitted(&pods[APP].netns, &pods[DB].netns, target)?;
     let start = Instant::now();
     fabric.write("policies/allow-database.yaml", &policies::allow_database("app"))?;
     let admitted = waiting.wait(Duration::from_secs(5))?;
@@ -211,7 +211,7 @@ pub fn survive(fabric: &mut Fabric, pods: &[Pod]) -> Result<()> {
     agent.end(Signal::SIGKILL)?;
     println!("    agent of n2: SIGKILL");
     let target = SocketAddr::new(pods[DB].address(false)?, 80);
-    let mut waiting = first_admitted(&pods[APP].netns, &pods[DB].netns, target)?;
+    let waiting = first_admitted(&pods[APP].netns, &pods[DB].netns, target)?;
     ensure!(waiting.wait(Duration::from_secs(1)).is_err(), "a denied flow passed");
     println!("    blog/app → shop/db:80 stays denied");
     ensure!(fabric.bird.routes()? == before, "the router changed its routes");
