@@ -1,4 +1,6 @@
 //! Generated worlds, case directories, and the tests that need more than one package.
 
 pub mod case;
+pub mod fuzz;
+pub mod rig;
 pub mod worlds;

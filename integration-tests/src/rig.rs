@@ -290,6 +290,7 @@ impl<B: Backend> Rig<B> {
 fn settings(netns: &Netns) -> Result<()> {
     netns.sysctl("net/ipv4/ip_forward", "1")?;
     netns.sysctl("net/ipv6/conf/all/forwarding", "1")?;
+    netns.sysctl("net/ipv6/conf/default/accept_dad", "0")?;
     netns.sysctl("net/ipv4/conf/all/rp_filter", "0")?;
     netns.sysctl("net/ipv4/conf/default/rp_filter", "0")?;
     netns.sysctl("net/ipv4/icmp_ratelimit", "0")

@@ -135,9 +135,10 @@ fn more_rules_never_take_reachability_away() {
 #[test]
 fn two_sets_of_policies_allow_what_either_allows() {
     holds(|world, flows, random, judge| {
-        let parts = transform::parted(world, random);
-        let [one, other] = [judge(&parts[0], flows)?, judge(&parts[1], flows)?];
-        let both = judge(world, flows)?;
+        let others = generate(random.bits()).network_policies;
+        let [other, both] = transform::joined(world, &others);
+        let one = judge(world, flows)?;
+        let [other, both] = [judge(&other, flows)?, judge(&both, flows)?];
         let isolated =
             |a: &Answer| matches!(a.decision, DecisionId::Rule { .. } | DecisionId::TierEnd { .. });
         let mut count = 0;

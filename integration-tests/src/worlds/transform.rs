@@ -141,14 +141,17 @@ pub fn with_more_rules(world: &World, random: &mut Random) -> World {
     more
 }
 
-/// The policies in two parts, each with the whole rest of the world.
-pub fn parted(world: &World, random: &mut Random) -> [World; 2] {
-    let mut parts = [world.clone(), world.clone()];
-    parts.iter_mut().for_each(|part| part.network_policies.clear());
-    for policy in &world.network_policies {
-        parts[random.below(2)].network_policies.push(policy.clone());
+/// The world with other policies, with its own and those, beside each other; equal names apart.
+pub fn joined(world: &World, others: &[NetworkPolicy]) -> [World; 2] {
+    let mut others = others.to_vec();
+    for name in others.iter_mut().filter_map(|policy| policy.metadata.name.as_mut()) {
+        name.push_str("-other");
     }
-    parts
+    let mut other = world.clone();
+    other.network_policies = others.clone();
+    let mut both = world.clone();
+    both.network_policies.extend(others);
+    [other, both]
 }
 
 /// A name in the renamed world. It keeps the order of names.
