@@ -36,12 +36,20 @@ struct File {
     revision: Option<Revision>,
     /// Objects with a claim in this file, sorted.
     keys: Box<[ObjectKey]>,
-    /// Those of them that only an earlier version of the file had.
-    kept: Box<[ObjectKey]>,
-    /// Documents that hold no object of ours.
-    remarks: Box<[DocumentReport]>,
-    error: Option<Box<str>>,
+    /// Few files have any, and there may be many files.
+    faults: Option<Box<Faults>>,
     published: Option<Arc<FileReport>>,
+}
+
+/// What is wrong with a file, beyond its objects.
+#[derive(Debug, Default, PartialEq)]
+struct Faults {
+    /// Why it could not be read the last time.
+    error: Option<String>,
+    /// Documents that hold no object of ours.
+    remarks: Vec<DocumentReport>,
+    /// Objects that only an earlier version of the file had.
+    kept: Vec<ObjectKey>,
 }
 
 #[derive(Debug, Default)]
@@ -93,16 +101,17 @@ impl Store {
         for (key, claim) in claims {
             let entry = self.objects.entry(key.clone()).or_default();
             let at = entry.claims.partition_point(|c| c.place < claim.place);
+            // Nearly always the only one: growth by doubling would waste three more.
+            entry.claims.reserve_exact(1);
             entry.claims.insert(at, claim);
             self.touched_objects.insert(key);
         }
         keys.extend(kept.iter().cloned());
+        let faults = Faults { error: None, remarks, kept };
         let file = File {
             revision: Some(revision),
             keys: keys.into_iter().collect(),
-            kept: kept.into(),
-            remarks: remarks.into(),
-            error: None,
+            faults: (faults != Faults::default()).then(|| Box::new(faults)),
             published: before.published,
         };
         self.files.insert(path.clone(), file);
@@ -123,7 +132,7 @@ impl Store {
         let path: Arc<Path> = path.into();
         let file = self.files.entry(path.clone()).or_default();
         file.revision = None;
-        file.error = Some(error.to_string().into());
+        file.faults.get_or_insert_default().error = Some(error.to_string());
         self.touched_files.insert(path);
     }
 
@@ -235,7 +244,8 @@ impl Store {
 
     fn report_file(&mut self, path: Arc<Path>, changes: &mut Changes) {
         let Some(file) = self.files.get(&path) else { return };
-        let mut documents = file.remarks.to_vec();
+        let faults = file.faults.as_deref();
+        let mut documents = faults.map_or_else(Vec::new, |faults| faults.remarks.clone());
         for key in &file.keys {
             let Some(entry) = self.objects.get(key) else { continue };
             for (i, claim) in entry.claims.iter().enumerate() {
@@ -245,10 +255,11 @@ impl Store {
             }
         }
         documents.sort_unstable();
-        let error = file.error.as_deref().map(str::to_owned);
-        let report = FileReport { error, documents, kept: file.kept.to_vec() };
+        let error = faults.and_then(|faults| faults.error.clone());
+        let kept = faults.map_or_else(Vec::new, |faults| faults.kept.clone());
+        let report = FileReport { error, documents, kept };
         let report = (report != FileReport::default()).then(|| Arc::new(report));
-        let gone = file.revision.is_none() && file.error.is_none();
+        let gone = file.revision.is_none() && file.faults.is_none();
         if report != file.published {
             changes.files.push((path.clone(), report.clone()));
         }

@@ -16,9 +16,12 @@ use super::scan::{self, is_object_file};
 use super::store::Store;
 use super::{Event, Flow};
 
-/// How long a vanished file's objects are held on to: longer than an editor needs between renaming
-/// the old file away and creating the new one.
-const REMOVAL_DELAY: Duration = Duration::from_millis(5);
+/// How long a vanished file's objects are held on to: longer than a program needs between removing
+/// the old file and creating the new one, on a machine with other things to do.
+const REMOVAL_DELAY: Duration = Duration::from_millis(20);
+/// The same for a file that was renamed beside itself to a name that does not count, as an editor
+/// does with its backup copy before it writes the new file.
+const BACKUP_DELAY: Duration = Duration::from_secs(1);
 /// Room for at least 200 events, so that a burst takes few reads.
 const EVENT_BUFFER: usize = 64 << 10;
 /// Largest event: a header of 16 bytes and a file name with its end, padded (inotify(7)).
@@ -102,10 +105,19 @@ struct Pending {
     files: BTreeSet<PathBuf>,
     /// Folders to read as a whole.
     folders: BTreeSet<PathBuf>,
-    /// What vanished, and when to believe it.
-    vanished: BTreeMap<PathBuf, Instant>,
+    /// What vanished.
+    vanished: BTreeMap<PathBuf, Vanished>,
     /// When barriers were asked for that have not been told.
     barriers: Vec<Instant>,
+}
+
+/// When a path vanished, and when to believe it.
+#[derive(Clone, Copy, Debug)]
+struct Vanished {
+    since: Instant,
+    due: Instant,
+    /// Pairs the two events of a rename.
+    cookie: u32,
 }
 
 impl Control {
@@ -170,9 +182,9 @@ impl DirectorySource {
         }
         let mut pending = Pending::default();
         while let Some(barriers) = self.wait(pending.deadline())? {
-            pending.barriers.extend(std::iter::repeat_n(Instant::now(), barriers));
             // What was written before a barrier was asked for is in the kernel's queue by now.
             self.collect(&mut pending)?;
+            pending.barriers.extend(std::iter::repeat_n(Instant::now(), barriers));
             self.handle(&mut pending)?;
             if self.tell(&mut emit).is_break() {
                 break;
@@ -264,7 +276,8 @@ impl DirectorySource {
         for file in std::mem::take(&mut pending.files) {
             scan::load(&self.root, &file, &mut self.store);
         }
-        let due: Vec<_> = pending.vanished.extract_if(.., |_, due| *due <= now).collect();
+        let due: Vec<_> =
+            pending.vanished.extract_if(.., |_, vanished| vanished.due <= now).collect();
         for (path, _) in due {
             if self.watches.contains_key(&path) {
                 self.scan(&path)?;
@@ -358,14 +371,14 @@ impl Pending {
     /// barrier was asked for does not hold it up.
     fn take_barriers(&mut self) -> usize {
         let before = self.barriers.len();
-        let next = self.deadline();
-        self.barriers.retain(|asked| next.is_some_and(|due| due <= *asked + REMOVAL_DELAY));
+        let first = self.vanished.values().map(|vanished| vanished.since).min();
+        self.barriers.retain(|asked| first.is_some_and(|first| first <= *asked));
         before - self.barriers.len()
     }
 
     /// When the next vanished file is to be believed gone.
     fn deadline(&self) -> Option<Instant> {
-        self.vanished.values().min().copied()
+        self.vanished.values().map(|vanished| vanished.due).min()
     }
 
     /// Takes in one event of a folder.
@@ -383,10 +396,15 @@ impl Pending {
             if links_to_folder(&root.join(&path)) {
                 self.folders.insert(folder.to_owned());
             }
+            if mask.contains(EventMask::MOVED_TO) {
+                self.hold_backup(folder, event.cookie);
+            }
         } else if mask.intersects(EventMask::DELETE | EventMask::MOVED_FROM) {
             self.files.remove(&path);
             self.folders.remove(&path);
-            self.vanished.insert(path, Instant::now() + REMOVAL_DELAY);
+            let since = Instant::now();
+            let due = since + REMOVAL_DELAY;
+            self.vanished.insert(path, Vanished { since, due, cookie: event.cookie });
         } else if is_folder {
             self.folders.insert(path);
         } else {
@@ -395,6 +413,16 @@ impl Pending {
             if written || is_complete(&root.join(&path)) {
                 self.files.insert(path);
             }
+        }
+    }
+
+    /// A file of `folder` was renamed within it to a name that does not count.
+    fn hold_backup(&mut self, folder: &Path, cookie: u32) {
+        let renamed = |(path, vanished): &(&PathBuf, &mut Vanished)| {
+            vanished.cookie == cookie && path.parent() == Some(folder)
+        };
+        if let Some((_, vanished)) = self.vanished.iter_mut().find(renamed) {
+            vanished.due = vanished.since + BACKUP_DELAY;
         }
     }
 }

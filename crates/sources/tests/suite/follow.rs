@@ -374,6 +374,24 @@ fn a_queue_that_overflows_is_made_good() {
 }
 
 #[test]
+fn a_barrier_comes_after_what_was_done_before() {
+    let mut followed = Followed::start(|_| {});
+    for round in 0..10 {
+        followed.write("a.yaml", &pod("a", &round.to_string()));
+        followed.settle();
+        assert_eq!(followed.pods["a"], round.to_string());
+        let gone = match round % 2 {
+            0 => fs::remove_file(followed.path("a.yaml")),
+            _ => fs::rename(followed.path("a.yaml"), followed.path("a.yaml.off")),
+        };
+        gone.unwrap();
+        followed.settle();
+        assert_eq!(followed.pods, BTreeMap::new(), "round {round}");
+    }
+    followed.finish();
+}
+
+#[test]
 fn barriers_are_told_under_constant_change() {
     let mut followed = Followed::start(|_| {});
     let root = followed.folder.path().to_owned();
