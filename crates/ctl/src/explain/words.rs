@@ -183,7 +183,7 @@ fn walk_text(text: &mut String, walk: &[Clause]) -> std::fmt::Result {
     }
     let other = walk.iter().filter(|clause| is_policy(clause) && !clause.matched).count();
     if other > 0 {
-        writeln!(text, "      policies that do not apply here: {other}")?;
+        writeln!(text, "    policies that do not apply here: {other}")?;
     }
     Ok(())
 }

@@ -1,0 +1,163 @@
+//! Tables of what an agent says, from answers of the shape that agents give.
+
+use brindle_ctl::dumps::{self, Dump};
+use brindle_ctl::output::Format;
+use brindle_ctl::{bgp, ipam, status};
+use serde_json::{Value, json};
+
+fn bgp_answer() -> Value {
+    json!({
+        "speaker": {
+            "identity": [64512, "192.0.2.1"],
+            "restarting": false,
+            "in_sync": true,
+            "converged": true,
+            "originated": ["10.244.0.0/26", "fd00:244::/122"],
+            "learned": 3,
+            "refused_connections": 0,
+            "peers": [
+                {
+                    "name": "spine", "address": "192.0.2.253", "port": 179, "as_number": 64601,
+                    "passive": false, "state": "Idle", "since": 30.0, "established_count": 1,
+                    "flaps": 1, "updates_received": 2, "updates_malformed": 0, "failures": 3,
+                    "idle_because": null,
+                    "last_error": { "message": "the peer is in AS 64699, not 64601", "at": 90.0 },
+                    "last_received_notification": null,
+                    "last_sent_notification": { "message": "bad peer AS", "at": 90.0 },
+                    "session": null,
+                    "families": [],
+                    "stale_until": null
+                },
+                {
+                    "name": "tor", "address": "192.0.2.254", "port": 179, "as_number": 64600,
+                    "passive": true, "state": "Established", "since": 10.0,
+                    "established_count": 1, "flaps": 0, "updates_received": 4,
+                    "updates_malformed": 0, "failures": 0, "idle_because": null,
+                    "last_error": null, "last_received_notification": null,
+                    "last_sent_notification": null,
+                    "session": {
+                        "local_address": "192.0.2.1", "router_id": "192.0.2.254",
+                        "hold_time": 90, "keepalive_time": 30,
+                        "capabilities": ["ipv4 unicast", "graceful restart 120 s"]
+                    },
+                    "families": [
+                        {
+                            "family": "ipv4 unicast", "received": 2, "accepted": 2, "stale": 0,
+                            "advertised": 1, "end_of_rib_received": true,
+                            "end_of_rib_sent": true, "disabled": false
+                        },
+                        {
+                            "family": "ipv6 unicast", "received": 1, "accepted": 1, "stale": 0,
+                            "advertised": 1, "end_of_rib_received": true,
+                            "end_of_rib_sent": true, "disabled": false
+                        }
+                    ],
+                    "stale_until": null
+                }
+            ]
+        },
+        "listening": ["0.0.0.0:179", "[::]:179"],
+        "listenError": null,
+        "uptimeSeconds": 100.0
+    })
+}
+
+#[test]
+fn bgp_overview() {
+    let text = bgp::render(bgp_answer(), None, Format::Table).unwrap();
+    assert_eq!(
+        text,
+        "\
+AS 64512, id 192.0.2.1
+announced: 10.244.0.0/26, fd00:244::/122
+learned: 3 prefixes
+
+PEER   ADDRESS      AS     STATE        FOR    RECEIVED  ACCEPTED  ADVERTISED  WHY
+spine  192.0.2.253  64601  Idle         1m10s  0         0         0           the peer is in AS 64699, not 64601
+tor    192.0.2.254  64600  Established  1m30s  3         3         2
+"
+    );
+}
+
+#[test]
+fn one_neighbour() {
+    let text = bgp::render(bgp_answer(), Some("tor"), Format::Table).unwrap();
+    for line in [
+        "address                192.0.2.254 port 179, passive",
+        "timers                 hold 90 s, keepalive 30 s",
+        "ipv6 unicast  1         1         0      1",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    let text = bgp::render(bgp_answer(), Some("spine"), Format::Table).unwrap();
+    assert!(text.contains("notification sent      bad peer AS (10s ago)"), "{text}");
+    let json = bgp::render(bgp_answer(), Some("tor"), Format::Json).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["as_number"], 64600);
+    for format in [Format::Table, Format::Json] {
+        let error = bgp::render(bgp_answer(), Some("leaf"), format).unwrap_err();
+        assert!(error.to_string().contains("no neighbour leaf"), "{error}");
+    }
+}
+
+#[test]
+fn addresses() {
+    let answer = json!({
+        "blocks": [{ "cidr": "10.244.0.0/26", "pool": "pods", "taken": 1, "size": 64 }],
+        "leases": { "c1/eth0": ["10.244.0.1", "fd00:244::1"] }
+    });
+    let text = ipam::render(answer, Format::Table).unwrap();
+    assert_eq!(
+        text,
+        "\
+BLOCK          POOL  TAKEN  SIZE
+10.244.0.0/26  pods  1      64
+
+CONTAINER/INTERFACE  ADDRESSES
+c1/eth0              10.244.0.1, fd00:244::1
+"
+    );
+}
+
+#[test]
+fn an_answer_of_another_shape_is_an_error() {
+    assert!(bgp::render(json!({}), None, Format::Table).is_err());
+    assert!(ipam::render(json!([]), Format::Table).is_err());
+    assert!(dumps::render(Dump::Sets, &json!({}), Format::Table).is_err());
+}
+
+#[test]
+fn dumps_without_a_table_are_trees() {
+    let value = json!({ "routing": { "originate": ["10.244.0.0/26"] } });
+    let text = dumps::render(Dump::Routing, &value, Format::Table).unwrap();
+    assert_eq!(serde_saphyr::from_str::<Value>(&text).unwrap(), value);
+}
+
+#[test]
+fn a_node_at_a_glance() {
+    let table = json!({
+        "name": "nftables", "state": "failing", "applied": 6, "commits": 6, "writes": 40,
+        "resyncs": 1, "drifted": 0, "failures": 2, "lastError": "the kernel refused"
+    });
+    let answer = json!({
+        "node": "n1", "version": "0.1.0", "pid": 7, "source": "dir:/objects",
+        "uptimeSeconds": 65.0, "ready": true, "problems": ["nftables: the kernel refused"],
+        "generation": 7, "applied": null,
+        "compiled": { "endpoints": 2, "programs": 3, "policies": 4, "sets": 5, "members": 6 },
+        "dataplane": table, "routes": table,
+        "bgp": {
+            "identity": null, "peers": 2, "established": 1, "originated": 1, "learned": 3,
+            "restarting": false
+        },
+        "blocks": 2, "addresses": 3, "residentKib": 10240
+    });
+    let text = status::render(&serde_json::from_value(answer).unwrap(), Format::Table).unwrap();
+    for line in [
+        "enforced   generation none of 7\n",
+        "memory     10.0 MiB\n",
+        "bgp        no identity yet\n",
+        "nftables  failing  6           6        40      1          0        2\n",
+        "problem: nftables: the kernel refused\n",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+}
