@@ -81,7 +81,8 @@ impl<B: Backend> Rig<B> {
         let outside = Netns::create(&format!("{name}-out"))?;
         settings(&outside)?;
         for family in ["-4", "-6"] {
-            outside.ip(&[family, "route", "add", "local", "default", "dev", "lo", "table", "main"])?;
+            outside
+                .ip(&[family, "route", "add", "local", "default", "dev", "lo", "table", "main"])?;
         }
         let mut nodes = Vec::new();
         for i in 1..=NODES {
@@ -159,10 +160,12 @@ impl<B: Backend> Rig<B> {
                 .enter(|| PodNetwork.enable(&pod.host_interface, &pod.addresses))??;
             for address in &pod.addresses {
                 let prefix = host_prefix(*address);
-                on_node[pod.node] += &format!("route replace {prefix} dev {}\n", pod.host_interface);
+                on_node[pod.node] +=
+                    &format!("route replace {prefix} dev {}\n", pod.host_interface);
                 let link = format!("to-n{}", pod.node + 1);
-                let via = if address.is_ipv6() { "via fe80::8" } else { "" };
-                outside += &format!("route replace {prefix} {via} dev {link}\n");
+                let v4 = self.nodes[pod.node].addresses[0].to_string();
+                let via = if address.is_ipv6() { "fe80::8" } else { &v4 };
+                outside += &format!("route replace {prefix} via {via} dev {link}\n");
             }
         }
         for (node, lines) in self.nodes.iter().zip(on_node) {
@@ -257,7 +260,10 @@ impl<B: Backend> Rig<B> {
 
     /// Whether an address belongs to an attachment without an object: closed whatever is asked.
     pub fn is_ghost(&self, loaded: &Loaded, address: IpAddr) -> bool {
-        loaded.pods.iter().any(|(id, p)| id.pod.name.as_ref() == GHOST && p.addresses.contains(&address))
+        loaded
+            .pods
+            .iter()
+            .any(|(id, p)| id.pod.name.as_ref() == GHOST && p.addresses.contains(&address))
     }
 
     /// What `nft list ruleset` shows on each node, for a report.
@@ -268,7 +274,8 @@ impl<B: Backend> Rig<B> {
         let mut text = String::new();
         for node in &self.nodes {
             let output = node.netns.command("nft").args(["list", "ruleset"]).output()?;
-            text += &format!("# {}\n{}", node.netns.name(), String::from_utf8_lossy(&output.stdout));
+            text +=
+                &format!("# {}\n{}", node.netns.name(), String::from_utf8_lossy(&output.stdout));
         }
         Ok(text)
     }
@@ -322,7 +329,10 @@ fn unicast(address: IpAddr) -> bool {
             first != 0 && first < 224 && !a.is_loopback() && !a.is_link_local()
         }
         IpAddr::V6(a) => {
-            !a.is_unspecified() && !a.is_loopback() && !a.is_multicast() && a.segments()[0] & 0xffc0 != 0xfe80
+            !a.is_unspecified()
+                && !a.is_loopback()
+                && !a.is_multicast()
+                && a.segments()[0] & 0xffc0 != 0xfe80
         }
     }
 }

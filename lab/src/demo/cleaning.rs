@@ -30,7 +30,7 @@ pub fn leave(mut fabric: Fabric, pods: Vec<Pod>) -> Result<()> {
         "  ls {}                       # edit a policy, see it enforced",
         fabric.objects().display()
     );
-    println!("  cat {}/status/*", fabric.dir.display());
+    println!("  find {}/status -name '*.yaml' | xargs tail -n +1", fabric.dir.display());
     for node in &fabric.nodes {
         let socket = fabric.dir.join(&node.name).join("agent.sock");
         println!("  brindlectl --node {} --socket {} status", node.name, socket.display());

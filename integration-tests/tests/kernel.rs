@@ -1,0 +1,104 @@
+//! The kernel agrees with the oracle: generated worlds, enforced by the nftables backend on two
+//! nodes and probed with real packets (policy-semantics §7.3, L2b).
+//!
+//! `BRINDLE_KERNEL_WORLDS` sets the number of worlds, `BRINDLE_SEED` the first seed.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use brindle_dataplane_nftables::Nftables;
+use brindle_integration_tests::rig::Rig;
+use brindle_integration_tests::worlds::{self, yaml};
+use brindle_model::packet::Flow;
+use brindle_oracle::{Outcome, World, judge};
+
+/// Flows that are chosen for a world; what cannot be sent here is left out of them.
+const FLOWS: usize = 680;
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |v| v.parse().expect("a number"))
+}
+
+/// What was asked of all worlds, so that a dead network is not mistaken for a policy.
+#[derive(Debug, Default)]
+struct Tally {
+    probes: usize,
+    delivered: usize,
+}
+
+#[test]
+fn verdicts_of_the_kernel_are_the_oracles() -> Result<()> {
+    raise_open_files()?;
+    let worlds = number("BRINDLE_KERNEL_WORLDS", 60);
+    let first = number("BRINDLE_SEED", 1);
+    let mut rig = Rig::build("brd-kernel", || Ok(Nftables::open()?))?;
+    let mut tally = Tally::default();
+
+    let mut control = worlds::generate(first);
+    control.network_policies.clear();
+    check(&mut rig, &control, first, &mut Tally::default())
+        .context("the control world, which has no policy")?;
+
+    for seed in first..first + worlds {
+        check(&mut rig, &worlds::generate(seed), seed, &mut tally)?;
+    }
+    let (probes, share) = (tally.probes, tally.delivered * 100 / tally.probes.max(1));
+    println!("{worlds} worlds, {probes} probes, {share} % delivered");
+    ensure!(tally.probes >= usize::try_from(worlds)? * 200, "too few probes: {tally:?}");
+    ensure!((25..=75).contains(&share), "one-sided: {tally:?}");
+    Ok(())
+}
+
+fn check(rig: &mut Rig<Nftables>, world: &World, seed: u64, tally: &mut Tally) -> Result<()> {
+    let text = yaml::write(world)?;
+    let loaded = rig.load(&text, world).with_context(|| format!("load world {seed}"))?;
+    let flows = worlds::choose(world, seed, FLOWS);
+    let (planned, sites) = rig.plan(&loaded, &flows)?;
+    let delivered = rig.probe(&planned, &sites)?;
+    for (plan, delivered) in planned.iter().zip(delivered) {
+        let flow = &flows[plan.flow];
+        let outcome = judge(world, flow);
+        let expected = outcome.delivered && !rig.is_ghost(&loaded, flow.packet.destination);
+        tally.probes += 1;
+        tally.delivered += usize::from(expected);
+        if delivered != expected {
+            report(rig, &text, seed, flow, &outcome, delivered)?;
+        }
+    }
+    rig.unload(loaded)
+}
+
+/// Leaves the world and the kernel's tables where one can look at them.
+fn report(
+    rig: &Rig<Nftables>,
+    text: &str,
+    seed: u64,
+    flow: &Flow,
+    outcome: &Outcome,
+    delivered: bool,
+) -> Result<()> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/kernel").join(seed.to_string());
+    fs::create_dir_all(&dir)?;
+    fs::write(dir.join("objects.yaml"), text)?;
+    fs::write(dir.join("ruleset.nft"), rig.dump()?)?;
+    let kind = if delivered { "FALSE ALLOW" } else { "false deny" };
+    let hops: Vec<String> = outcome
+        .hops
+        .iter()
+        .map(|h| format!("{} {} {}: {}", h.pod, h.direction, h.verdict, h.decision))
+        .collect();
+    bail!(
+        "{kind} in world {seed}, see {}\n  flow {flow:?}\n  oracle: {}",
+        dir.display(),
+        hops.join("; ")
+    )
+}
+
+/// Every site listens on every port.
+fn raise_open_files() -> Result<()> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("raise the limit of open files")
+}
