@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! forward (hook forward, priority 0)
-//!   not from a pod, established          accept
 //!   from a pod, own source, established  accept
+//!   not from a pod, established          accept
 //!   from a pod      jump from-pods ──> own source? goto judge-egress ──> iifname vmap @egress
 //!                                      else drop                         goto program-<id>
 //!   to a pod        goto to-pods ────> oifname vmap @ingress, goto program-<id>

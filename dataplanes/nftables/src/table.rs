@@ -63,6 +63,9 @@ pub struct SetSpec {
     pub interval: bool,
     /// Whether it maps keys to verdicts.
     pub verdicts: bool,
+    /// The most elements it takes, if that is known: the kernel then chooses a plain hash table,
+    /// which is faster to ask than one that can grow.
+    pub size: Option<u32>,
     /// What it holds.
     pub comment: String,
 }

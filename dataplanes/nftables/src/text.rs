@@ -36,6 +36,9 @@ impl Display for SetSpec {
         if self.interval {
             f.write_str(" flags interval;")?;
         }
+        if let Some(size) = self.size {
+            write!(f, " size {size};")?;
+        }
         if !self.comment.is_empty() {
             write!(f, " comment \"{}\";", self.comment)?;
         }

@@ -51,7 +51,7 @@ pub fn members(id: SetId, set: &Set, family: Family) -> (Name, SetUse) {
         SetKind::Addr | SetKind::Net => (format!("pods{}-{id}", digit(family)), vec![address]),
     };
     let comment = comment(&set.def.to_string());
-    let spec = Arc::new(SetSpec { key, interval: false, verdicts: false, comment });
+    let spec = Arc::new(SetSpec { key, interval: false, verdicts: false, size: None, comment });
     (name.into(), SetUse { spec, source: Source::Members(id, family) })
 }
 
@@ -96,6 +96,7 @@ pub fn port_protocols() -> (Name, SetUse) {
         key: vec![Field::InetProto],
         interval: false,
         verdicts: false,
+        size: None,
         comment: "protocols with ports".to_owned(),
     };
     let source = Source::Fixed(Arc::new(elements));
@@ -108,6 +109,7 @@ pub fn services(name: Name, elements: Vec<Element>, of: String) -> (Name, SetUse
         key: vec![Field::InetProto, Field::InetService],
         interval: false,
         verdicts: true,
+        size: None,
         comment: of,
     };
     (name, SetUse { spec: Arc::new(spec), source: Source::Fixed(Arc::new(elements)) })
@@ -125,7 +127,8 @@ fn fixed(
         write!(text, "{} ", element.key).expect("a String takes everything");
     }
     let name = format!("{prefix}-{}", content_hash(&text));
-    let spec = SetSpec { key, interval, verdicts: false, comment: comment(text.trim_end()) };
+    let spec =
+        SetSpec { key, interval, verdicts: false, size: None, comment: comment(text.trim_end()) };
     let source = Source::Fixed(Arc::new(elements));
     (name.into(), SetUse { spec: Arc::new(spec), source })
 }

@@ -19,6 +19,8 @@ pub const INGRESS: &str = "ingress";
 pub const OWN_SOURCES_V4: &str = "own-sources4";
 /// (interface, IPv6 address) that a pod may send from.
 pub const OWN_SOURCES_V6: &str = "own-sources6";
+/// Addresses of all pods of a node, of one family: far more than a node has.
+const MAX_OWN_SOURCES: u32 = 4096;
 /// The priority of both base chains: `filter`.
 const FILTER: i32 = 0;
 /// Chains of the skeleton.
@@ -46,7 +48,8 @@ pub fn skeleton() -> Lowered {
     let sets: BTreeMap<Name, SetUse> = sets
         .into_iter()
         .map(|(name, (key, verdicts, comment))| {
-            let spec = Arc::new(SetSpec { key, interval: false, verdicts, comment });
+            let size = (!verdicts).then_some(MAX_OWN_SOURCES);
+            let spec = Arc::new(SetSpec { key, interval: false, verdicts, size, comment });
             (name.into(), SetUse { spec, source: Source::Dispatch })
         })
         .collect();
@@ -98,8 +101,8 @@ fn established_from_pods() -> [Rule; 2] {
 
 fn forward() -> Vec<Rule> {
     let from_elsewhere = vec![pod(true, false), Criterion::CtState(CtState::Accepted)];
-    let mut rules = vec![rule(from_elsewhere, Verdict::Accept)];
-    rules.extend(established_from_pods());
+    let mut rules = established_from_pods().to_vec();
+    rules.push(rule(from_elsewhere, Verdict::Accept));
     rules.push(rule(vec![pod(true, true)], Verdict::Jump(FROM_PODS.into())));
     rules.push(rule(vec![pod(false, true)], Verdict::Goto(TO_PODS.into())));
     rules

@@ -133,6 +133,7 @@ fn new_set(snapshot: &mut Snapshot, body: &[u8]) -> Option<()> {
         key_type: number(a::SET_KEY_TYPE)?,
         key_len: number(a::SET_KEY_LEN)?,
         data_type: number(a::SET_DATA_TYPE),
+        size: find(body, a::SET_DESC).and_then(|desc| find(desc, a::SET_DESC_SIZE)).and_then(be32),
     };
     let comment = comment(find(body, a::SET_USERDATA), userdata::SET_COMMENT);
     snapshot.sets.insert(name.into(), SetDump { numbers, comment, elements: Some(Vec::new()) });

@@ -142,6 +142,9 @@ impl Encoder {
                 w.u32(attr::SET_DATA_TYPE, data_type);
                 w.u32(attr::SET_DATA_LEN, 0);
             }
+            if let Some(size) = numbers.size {
+                w.nest(attr::SET_DESC, |w| w.u32(attr::SET_DESC_SIZE, size));
+            }
             w.u32(attr::SET_ID, id);
             w.attr(attr::SET_USERDATA, &set_userdata(spec));
         });

@@ -73,6 +73,8 @@ pub struct SetNumbers {
     pub key_len: u32,
     /// `NFTA_SET_DATA_TYPE`, of a map.
     pub data_type: Option<u32>,
+    /// `NFTA_SET_DESC_SIZE`.
+    pub size: Option<u32>,
 }
 
 /// The numbers of a set.
@@ -88,6 +90,7 @@ pub fn set_numbers(spec: &SetSpec) -> SetNumbers {
         key_type: spec.key.iter().fold(0, |all, field| (all << 6) | field.nft_type()),
         key_len: u32::try_from(key_len).expect("keys are at most 32 bytes"),
         data_type: spec.verdicts.then_some(set::DATA_VERDICT),
+        size: spec.size,
     }
 }
 

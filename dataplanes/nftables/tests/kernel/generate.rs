@@ -228,7 +228,7 @@ fn rule_list() -> impl Strategy<Value = Vec<RuleChoice>> {
 type Tiers = Vec<(BTreeSet<usize>, bool)>;
 
 fn tiers() -> impl Strategy<Value = Tiers> {
-    vec((btree_set(0..4usize, 1..3), any::<bool>()), 0..3)
+    vec((btree_set(0..4usize, 1..3), prop::bool::weighted(0.4)), 0..3)
 }
 
 fn program(direction: Direction, tiers: &Tiers, allow: bool) -> Program {
@@ -245,8 +245,8 @@ fn program(direction: Direction, tiers: &Tiers, allow: bool) -> Program {
 /// A ruleset of two pods.
 pub fn ruleset() -> impl Strategy<Value = Ruleset> {
     let policies = vec((rule_list(), rule_list()), 4);
-    let programs = vec((tiers(), tiers(), any::<bool>()), 2);
-    (vec(set(), 0..6), policies, programs, vec(any::<bool>(), 2)).prop_map(
+    let programs = vec((tiers(), tiers(), prop::bool::weighted(0.7)), 2);
+    (vec(set(), 0..6), policies, programs, vec(prop::bool::weighted(0.95), 2)).prop_map(
         |(sets, policies, programs, present)| {
             let sets: BTreeMap<_, _> = sets.into_iter().map(|set| (set.def.id(), set)).collect();
             let mut ruleset = Ruleset { sets, ..Ruleset::default() };
