@@ -5,6 +5,9 @@
 //! read at a glance and no bench judges itself.
 
 mod cni;
+mod nft_delta;
+mod packet_path;
+mod pods;
 mod row;
 
 use std::collections::BTreeMap;
@@ -21,7 +24,11 @@ use row::Row;
 type Bench = (&'static str, fn() -> Result<Vec<Row>>);
 
 /// Every bench by name.
-const BENCHES: &[Bench] = &[("cni", cni::cni)];
+const BENCHES: &[Bench] = &[
+    ("cni", cni::cni),
+    ("nft-delta", nft_delta::nft_delta),
+    ("packet-path", packet_path::packet_path),
+];
 
 /// Measure, and hold the figures against their limits.
 #[derive(Parser)]
