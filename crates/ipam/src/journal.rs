@@ -200,6 +200,14 @@ impl<S: State> Journal<S> {
     fn lock(&self) -> MutexGuard<'_, Inner<S>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Puts another file in the place of the open one: a read-only one makes every append fail.
+    #[cfg(test)]
+    pub(crate) fn swap_file(&self, file: File) -> File {
+        let mut inner = self.lock();
+        let open = inner.file.as_mut().expect("no append is in progress");
+        std::mem::replace(&mut open.file, file)
+    }
 }
 
 impl<S: State> Inner<S> {

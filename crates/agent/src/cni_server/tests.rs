@@ -15,6 +15,7 @@ use brindle_cni::protocol::{
 use brindle_dataplane_core as core;
 use brindle_dataplane_core::netns::Namespace;
 use brindle_ipam::FileStore;
+use brindle_ipam::journal::OpenError as JournalError;
 use brindle_model::cluster::{IpPool, Pod};
 use brindle_model::{Name, NamespacedName};
 
@@ -241,12 +242,24 @@ impl Rig {
     /// Starts the server on what is on disk, with pods `p0` to `p39` known.
     fn start_with(&self, life: &Arc<Life>, config: CniConfig) -> (Arc<TestServer>, Gate, Restored) {
         let gate = Gate::new(Arc::clone(life));
-        let store = FileStore::open(self.directory.path().join("blocks")).unwrap();
         let ledger = self.directory.path().join("ipam.journal");
-        let ipam = Arc::new(Ipam::open("n1", store, ledger).unwrap());
-        let kernel = Kernel { life: Arc::clone(life) };
-        let restored = self.node.run(|| CniServer::restore(config, ipam, kernel, gate.clone()));
-        let (server, restored) = restored.unwrap().unwrap();
+        let ipam = unless_in_use(|| {
+            let store = FileStore::open(self.directory.path().join("blocks")).unwrap();
+            let in_use = |e: &brindle_ipam::OpenError| {
+                matches!(e, brindle_ipam::OpenError::Journal(JournalError::InUse(_)))
+            };
+            Ipam::open("n1", store, &ledger).map_err(|e| (in_use(&e), e))
+        });
+        let ipam = Arc::new(ipam);
+        let (server, restored) = unless_in_use(|| {
+            let kernel = Kernel { life: Arc::clone(life) };
+            let (config, ipam, gate) = (config.clone(), Arc::clone(&ipam), gate.clone());
+            let restored = self.node.run(|| CniServer::restore(config, ipam, kernel, gate));
+            let in_use = |e: &RestoreError<KernelError>| {
+                matches!(e, RestoreError::Open(JournalError::InUse(_)))
+            };
+            restored.unwrap().map_err(|e| (in_use(&e), e))
+        });
         for (name, cidr, block_size) in &self.pools {
             let cidr = cidr.parse().unwrap();
             let pool = IpPool { cidr, block_size: *block_size, disabled: false };
@@ -315,6 +328,19 @@ impl Rig {
     fn assert_nothing_left(&self, server: &TestServer, gate: &Gate) {
         self.assert_consistent(server, gate);
         assert_eq!(server.attachments(), []);
+    }
+}
+
+/// Opens something that a lock guards. Another test's child process may hold a copy of the lock
+/// that this test just gave up: from its fork to its exec.
+fn unless_in_use<T, E: std::fmt::Debug>(open: impl Fn() -> Result<T, (bool, E)>) -> T {
+    let deadline = Instant::now() + SOON;
+    loop {
+        match open() {
+            Ok(opened) => return opened,
+            Err((true, _)) if Instant::now() < deadline => std::thread::yield_now(),
+            Err((_, error)) => panic!("{error:?}"),
+        }
     }
 }
 

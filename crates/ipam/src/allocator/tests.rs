@@ -174,6 +174,8 @@ fn idle_blocks_go_back_but_for_one_a_family() {
     assert_eq!(gone, ["fd00::4/126", "10.0.0.4/30"]);
     assert_eq!(ipam.release_idle_blocks().unwrap(), []);
     assert_eq!(lab.owners().len(), 2);
+    let remembered = ipam.journal.read(Ledger::released);
+    assert!(remembered.iter().all(|addr| ipam.blocks().iter().any(|b| b.contains(addr))));
     // The pool's removal takes the last one too.
     ipam.set_pool("v6".into(), None);
     assert_eq!(ipam.release_idle_blocks().unwrap().len(), 1);
@@ -222,6 +224,75 @@ fn two_living_handles_with_one_address_are_named() {
     let living = BTreeMap::from([(handle(1), addresses.clone()), (handle(2), addresses)]);
     let error = ipam.reconcile(&living).unwrap_err();
     assert!(error.to_string().starts_with("container2/eth0 and container1/eth0"), "{error}");
+}
+
+#[test]
+fn a_disk_that_refuses_leaves_things_as_they_were() {
+    let lab = Lab::new();
+    let ipam = lab.node("n1");
+    small_pools(&ipam);
+    let held = ipam.assign(&handle(1)).unwrap();
+    let read_only = std::fs::File::open(lab.journal("n1")).unwrap();
+    let writable = ipam.journal.swap_file(read_only);
+    assert!(matches!(ipam.assign(&handle(2)), Err(AssignError::Journal(_))));
+    assert!(matches!(ipam.release(&handle(1)), Err(ReleaseError::Journal(_))));
+    assert_eq!(ipam.leases(), BTreeMap::from([(handle(1), held.clone())]));
+    assert!(ipam.status().iter().all(|block| block.taken == 1));
+    ipam.journal.swap_file(writable);
+    ipam.assign(&handle(2)).unwrap();
+    assert_eq!(ipam.release(&handle(1)).unwrap(), held);
+}
+
+/// Another node claims an overlapping block of another size at the worst moment: after this node
+/// looked, before it writes.
+struct Overtaken {
+    store: FileStore,
+    other: std::sync::Mutex<Option<&'static str>>,
+}
+
+impl Store for Overtaken {
+    fn get(&self, key: &str) -> Result<Option<Record>, StoreError> {
+        self.store.get(key)
+    }
+
+    fn list(&self) -> Result<Vec<Record>, StoreError> {
+        self.store.list()
+    }
+
+    fn create(&self, key: &str, value: &serde_json::Value) -> Result<Revision, WriteError> {
+        if let Some(cidr) = self.other.lock().unwrap().take() {
+            let key = crate::block::BlockRecord::key(cidr.parse().unwrap());
+            self.store.create(&key, &serde_json::json!({ "cidr": cidr, "node": "n2" }))?;
+        }
+        self.store.create(key, value)
+    }
+
+    fn update(
+        &self,
+        key: &str,
+        revision: &Revision,
+        value: &serde_json::Value,
+    ) -> Result<Revision, WriteError> {
+        self.store.update(key, revision, value)
+    }
+
+    fn delete(&self, key: &str, revision: &Revision) -> Result<(), WriteError> {
+        self.store.delete(key, revision)
+    }
+}
+
+#[test]
+fn a_claim_that_was_overtaken_backs_out() {
+    for other in ["10.0.0.0/29", "10.0.0.0/30", "10.0.0.2/31"] {
+        let lab = Lab::new();
+        let store = Overtaken { store: lab.store(), other: Some(other).into() };
+        let ipam = lab.node_on("n1", store);
+        ipam.set_pool("v4".into(), pool("10.0.0.0/28", 30));
+        let addresses = ipam.assign(&handle(1)).unwrap();
+        let taken: IpNet = other.parse().unwrap();
+        assert!(!taken.contains(&addresses[0]), "{addresses:?} is in n2's {other}");
+        assert_eq!(lab.owners().len(), 2, "what was backed out of is left in the store");
+    }
 }
 
 #[test]

@@ -128,22 +128,19 @@ fn a_failed_write_tells_its_callers_and_the_next_one_repairs() {
     let path = directory.path().join("numbers.journal");
     let journal = Journal::<Numbers>::open(&path).unwrap();
     journal.append(1).unwrap();
-    let read_only = File::open(&path).unwrap();
-    let writable = swap_file(&journal, read_only);
+    let writable = journal.swap_file(File::open(&path).unwrap());
     assert!(journal.append(2).is_err());
     assert_eq!(numbers(&journal), [1]);
     // What a write that failed half-way leaves behind.
     let mut tail = File::options().append(true).open(&path).unwrap();
-    tail.write_all(b"[999,").unwrap();
-    swap_file(&journal, writable);
+    tail.write_all(b"[999,998,997,").unwrap();
+    journal.swap_file(writable);
     journal.append(3).unwrap();
     assert!(journal.lock().failed.is_empty());
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.ends_with("[1]\n[3]\n"), "{text}");
     drop(journal);
     assert_eq!(numbers(&Journal::open(&path).unwrap()), [1, 3]);
-}
-
-fn swap_file(journal: &Journal<Numbers>, file: File) -> File {
-    std::mem::replace(&mut journal.lock().file.as_mut().unwrap().file, file)
 }
 
 #[test]
