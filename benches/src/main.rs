@@ -5,9 +5,12 @@
 //! read at a glance and no bench judges itself.
 
 mod cni;
+mod compile;
+mod memory;
 mod nft_delta;
 mod packet_path;
 mod pods;
+mod rib;
 mod row;
 
 use std::collections::BTreeMap;
@@ -25,7 +28,10 @@ type Bench = (&'static str, fn() -> Result<Vec<Row>>);
 
 /// Every bench by name.
 const BENCHES: &[Bench] = &[
+    ("bgp-rib", rib::bgp_rib),
     ("cni", cni::cni),
+    ("compile", compile::run),
+    ("memory", memory::memory),
     ("nft-delta", nft_delta::nft_delta),
     ("packet-path", packet_path::packet_path),
 ];

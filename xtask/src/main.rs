@@ -76,7 +76,7 @@ fn main() -> Result<()> {
             machine::install_packages(machine::TEST_PACKAGES)?;
             lint()?;
             build::binaries()?;
-            nextest().run("the tests")
+            nextest().env("BRINDLE_FUZZ_SECONDS", "20").run("the tests")
         }
         Task::Bench { name } => {
             machine::require_root()?;
@@ -93,7 +93,7 @@ fn main() -> Result<()> {
             build::binaries()?;
             nextest()
                 .env("BRINDLE_FUZZ_SECONDS", &fuzz_seconds.to_string())
-                .env("BRINDLE_WORLDS", &worlds.to_string())
+                .env("BRINDLE_L0_WORLDS", &worlds.to_string())
                 .env("BRINDLE_KERNEL_WORLDS", &kernel_worlds.to_string())
                 .arg("--profile")
                 .arg("soak")

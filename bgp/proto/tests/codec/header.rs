@@ -9,7 +9,7 @@ use crate::wire::{ebgp, message};
 #[test]
 fn a_wrong_marker_is_told_at_once() {
     for at in 0..16 {
-        let mut header = vec![0xff; 16];
+        let mut header = [0xff; 16];
         header[at] = 0xfe;
         let refusal = frame(&header[..=at], &ebgp()).expect_err("not synchronized");
         assert_eq!((refusal.code, refusal.data.len()), (Code::ConnectionNotSynchronized, 0));

@@ -315,7 +315,8 @@ fn a_fault_in_a_message_without_reachable_prefixes_resets() {
 
 #[test]
 fn multiprotocol_attributes_are_found_at_any_place() {
-    let orders: [[fn() -> Vec<u8>; 4]; 3] = [
+    type Attributes = [fn() -> Vec<u8>; 4];
+    let orders: [Attributes; 3] = [
         [mp_reach, mp_unreach, origin, as_path],
         [origin, mp_unreach, as_path, mp_reach],
         [origin, as_path, mp_reach, mp_unreach],
