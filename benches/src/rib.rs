@@ -102,7 +102,8 @@ fn learn_and_withdraw(streams: &[Vec<u8>]) -> Result<(f64, f64)> {
     }
     let mut best = 0;
     while let Some(event) = rib.poll_event() {
-        let all = matches!(&event, RibEvent::Best { paths, .. } if paths.len() == usize::from(TORS));
+        let all =
+            matches!(&event, RibEvent::Best { paths, .. } if paths.len() == usize::from(TORS));
         ensure!(all, "not over every router: {event:?}");
         best += 1;
     }
