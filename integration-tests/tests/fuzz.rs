@@ -117,10 +117,10 @@ fn nftables_replies() -> Result<()> {
 #[test]
 fn rtnetlink_replies() -> Result<()> {
     let netns = Netns::create("brd-fuzz-rt")?;
-    netns.ip(&["link", "add", "a", "type", "veth", "peer", "name", "b"])?;
-    netns.ip(&["link", "set", "a", "up"])?;
-    netns.ip(&["addr", "add", "10.0.0.1/24", "dev", "a"])?;
-    netns.ip(&["neigh", "add", "10.0.0.2", "lladdr", "02:00:00:00:00:01", "dev", "a"])?;
+    netns.ip(&["link", "add", "left", "type", "veth", "peer", "name", "right"])?;
+    netns.ip(&["link", "set", "left", "up"])?;
+    netns.ip(&["addr", "add", "10.0.0.1/24", "dev", "left"])?;
+    netns.ip(&["neigh", "add", "10.0.0.2", "lladdr", "02:00:00:00:00:01", "dev", "left"])?;
     netns.ip(&["route", "add", "blackhole", "10.9.0.0/16", "proto", "98"])?;
     let hops = ["nexthop", "via", "10.0.0.2", "nexthop", "via", "10.0.0.3"];
     netns.ip(&[&["route", "add", "10.8.0.0/16"], &hops[..]].concat())?;
@@ -168,11 +168,25 @@ fn dump(netns: &Netns, protocol: SockProtocol, kind: u16, body: &[u8]) -> Result
         let mut buffer = vec![0; 1 << 16];
         let length = recv(fd.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
         buffer.truncate(length);
-        let kind = buffer.get(4..6).map(|b| u16::from_ne_bytes([b[0], b[1]]));
-        ensure!(kind != Some(libc::NLMSG_ERROR as u16), "the kernel refused a dump");
-        if kind == Some(libc::NLMSG_DONE as u16) {
+        let kinds = kinds(&buffer);
+        ensure!(!kinds.contains(&(libc::NLMSG_ERROR as u16)), "the kernel refused a dump");
+        let done = kinds.contains(&(libc::NLMSG_DONE as u16));
+        if !done || kinds.len() > 1 {
+            datagrams.push(buffer);
+        }
+        if done {
             return Ok(datagrams);
         }
-        datagrams.push(buffer);
     }
+}
+
+/// The types of a datagram's messages. The last of a dump may stand behind others.
+fn kinds(mut datagram: &[u8]) -> Vec<u16> {
+    let mut kinds = Vec::new();
+    while let Some((header, _)) = datagram.split_at_checked(16) {
+        let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
+        kinds.push(u16::from_ne_bytes([header[4], header[5]]));
+        datagram = datagram.get(length.max(16).next_multiple_of(4)..).unwrap_or_default();
+    }
+    kinds
 }

@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::NAME;
+use brindle_lab::agent::binary;
 use brindle_lab::fabric::Fabric;
 use brindle_lab::netns::Netns;
 use brindle_lab::pod::Pod;
@@ -33,7 +34,8 @@ pub fn leave(mut fabric: Fabric, pods: Vec<Pod>) -> Result<()> {
     println!("  find {}/status -name '*.yaml' | xargs tail -n +1", fabric.dir.display());
     for node in &fabric.nodes {
         let socket = fabric.dir.join(&node.name).join("agent.sock");
-        println!("  brindlectl --node {} --socket {} status", node.name, socket.display());
+        let ctl = binary("brindlectl");
+        println!("  {} --node {} --socket {} status", ctl.display(), node.name, socket.display());
         println!("  nsenter --net={} nft list ruleset", node.netns.path().display());
     }
     println!("  birdc -s {} show route", fabric.dir.join("bird.ctl").display());
