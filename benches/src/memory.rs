@@ -1,7 +1,6 @@
 //! Resident memory of a real agent: in a lab of the demo's size, and beside a large cluster whose
 //! policies all govern pods of this node.
 
-use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -38,10 +37,17 @@ pub fn memory() -> Result<Vec<Row>> {
     agent.barrier()?;
     let small = agent.resident()?;
 
-    fabric.write("remote.yaml", &remote_pods())?;
+    remote_pods(&fabric)?;
     fabric.write("policies/many.yaml", &policies())?;
     agent.ctl(&["sync", "--timeout", "60"])?;
     let large = agent.resident()?;
+    for i in 0..REMOTE_PODS {
+        fabric.remove(&format!("pods/remote-{i}.yaml"))?;
+    }
+    let all: Vec<String> = (0..REMOTE_PODS).map(remote_pod).collect();
+    fabric.write("remote.yaml", &all.join("---\n"))?;
+    agent.ctl(&["sync", "--timeout", "60"])?;
+    let one_file = agent.resident()?;
     for pod in pods {
         pod.delete(&fabric)?;
     }
@@ -49,18 +55,20 @@ pub fn memory() -> Result<Vec<Row>> {
     Ok(vec![
         row("agent with 4 pods", small),
         row("agent beside 20k remote pods and 500 policies", large),
+        row("the same after all pods moved into one file", one_file),
     ])
 }
 
-fn remote_pods() -> String {
-    let mut text = String::new();
-    for i in 0..REMOTE_PODS {
-        let (name, role) = (format!("remote-{i}"), format!("app-{}", i % POLICIES));
-        let address = [10, 66, (i >> 8) as u8, (i & 0xff) as u8].into();
-        let pod = objects::pod("shop", &name, &role, "n2", &[address]);
-        writeln!(text, "{pod}---").expect("writing to a String cannot fail");
-    }
-    text
+/// One file a pod, as the lab and most exports write them.
+fn remote_pods(fabric: &Fabric) -> Result<()> {
+    (0..REMOTE_PODS)
+        .try_for_each(|i| fabric.write(&format!("pods/remote-{i}.yaml"), &remote_pod(i)))
+}
+
+fn remote_pod(i: usize) -> String {
+    let (name, role) = (format!("remote-{i}"), format!("app-{}", i % POLICIES));
+    let address = [10, 66, (i >> 8) as u8, (i & 0xff) as u8].into();
+    objects::pod("shop", &name, &role, "n2", &[address])
 }
 
 /// Each policy governs every pod of the namespace, and has a set of its own.
