@@ -6,7 +6,7 @@ mod matrix;
 mod policies;
 mod story;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -15,17 +15,19 @@ use brindle_lab::fabric::Fabric;
 
 pub use cleaning::clean;
 
-/// Prefix of every namespace of the demo.
-const NAME: &str = "brindle-demo";
+/// Folder of a lab with this name.
+fn folder(name: &str) -> PathBuf {
+    Path::new("/run").join(name)
+}
 
 /// Runs the whole story.
 ///
 /// # Errors
 /// A part of the lab failed, or something it showed was not as promised.
-pub fn run(dir: &Path, keep: bool) -> Result<()> {
+pub fn run(name: &str, keep: bool) -> Result<()> {
     let start = Instant::now();
-    clean(dir)?;
-    let mut fabric = Fabric::build(NAME, dir, 2).context("build the fabric")?;
+    clean(name)?;
+    let mut fabric = Fabric::build(name, &folder(name), 2).context("build the fabric")?;
     let pods = story::build(&fabric)?;
     story::show(&fabric, &pods)?;
     story::policies(&fabric, &pods)?;

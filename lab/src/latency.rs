@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use socket2::{Domain, Socket, Type};
 
 use crate::netns::Netns;
+use crate::ports;
 
 /// Tries to connect every half millisecond, each time from a port of its own, so that neither a
 /// SYN retransmission nor connection tracking hides the moment.
@@ -49,7 +50,7 @@ fn knock(domain: Domain, target: SocketAddr, stop: &AtomicBool) -> Result<()> {
     let mut recent = std::collections::VecDeque::new();
     while !stop.load(Ordering::Relaxed) {
         let socket = Socket::new(domain, Type::STREAM.nonblocking(), None)?;
-        socket.bind(&SocketAddr::new(any, 0).into())?;
+        socket.bind(&SocketAddr::new(any, ports::fresh()).into())?;
         socket.set_linger(Some(Duration::ZERO))?;
         let _ = socket.connect(&target.into());
         recent.push_back(socket);

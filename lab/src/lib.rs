@@ -18,6 +18,7 @@ pub mod latency;
 pub mod netns;
 pub mod objects;
 pub mod pod;
+pub mod ports;
 pub mod probe;
 pub mod process;
 pub mod traffic;

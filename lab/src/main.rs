@@ -2,14 +2,15 @@
 
 mod demo;
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 /// A fabric in network namespaces, for demonstration.
 #[derive(Parser)]
 struct Arguments {
+    /// Prefix of everything that is made, and the folder's name below /run.
+    #[arg(long, global = true, default_value = "brindle-demo")]
+    name: String,
     /// What to do.
     #[command(subcommand)]
     command: Command,
@@ -28,9 +29,9 @@ enum Command {
 }
 
 fn main() -> Result<()> {
-    let dir = PathBuf::from("/run/brindle-demo");
-    match Arguments::parse().command {
-        Command::Demo { keep } => demo::run(&dir, keep),
-        Command::Clean => demo::clean(&dir),
+    let Arguments { name, command } = Arguments::parse();
+    match command {
+        Command::Demo { keep } => demo::run(&name, keep),
+        Command::Clean => demo::clean(&name),
     }
 }

@@ -18,6 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::netns::Netns;
+use crate::ports;
 
 /// How long the last packet of a round may take to arrive.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -263,7 +264,7 @@ fn open_receivers(ports: &[u16]) -> Result<Vec<Receiver>> {
 /// Sends one probe; the socket is kept open so that its port is not taken again in this round.
 fn send(probe: &Probe, nonce: u64) -> Result<(Socket, SocketAddr)> {
     let domain = if probe.destination.is_ipv6() { Domain::IPV6 } else { Domain::IPV4 };
-    let source = SocketAddr::new(probe.source, 0);
+    let source = SocketAddr::new(probe.source, ports::fresh());
     match probe.kind {
         Kind::Tcp(port) => {
             let socket = Socket::new(domain, Type::STREAM.nonblocking(), None)?;

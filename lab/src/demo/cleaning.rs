@@ -1,13 +1,12 @@
 //! Leaving the lab up, and removing it later by what it wrote down.
 
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::NAME;
+use super::folder;
 use brindle_lab::agent::binary;
 use brindle_lab::fabric::Fabric;
 use brindle_lab::netns::Netns;
@@ -52,24 +51,25 @@ pub fn leave(mut fabric: Fabric, pods: Vec<Pod>) -> Result<()> {
 ///
 /// # Errors
 /// The folder cannot be removed.
-pub fn clean(dir: &Path) -> Result<()> {
+pub fn clean(name: &str) -> Result<()> {
+    let dir = folder(name);
     for line in fs::read_to_string(dir.join(PIDS)).unwrap_or_default().lines() {
         let Some((program, pid)) = line.split_once(' ') else { continue };
         let Ok(pid) = pid.parse::<i32>() else { continue };
         // The number may be somebody else's by now: only the program we started is stopped.
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        if program.starts_with(name.trim()) && !name.trim().is_empty() {
+        let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        if program.starts_with(comm.trim()) && !comm.trim().is_empty() {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
     }
     for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with(NAME) {
-            Netns::delete(&name);
+        let entry = entry.file_name().to_string_lossy().into_owned();
+        if entry.starts_with(&format!("{name}-")) {
+            Netns::delete(&entry);
         }
     }
     if dir.exists() {
-        fs::remove_dir_all(dir).with_context(|| format!("remove {}", dir.display()))?;
+        fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))?;
     }
     Ok(())
 }
