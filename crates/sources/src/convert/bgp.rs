@@ -29,6 +29,10 @@ pub(super) fn configuration(
         let message = format!("`{}` is neither `default` nor `node.<name of a node>`", key.name);
         problems.error("metadata.name", message);
     }
+    if spec.router_id.is_some() && !for_node {
+        let message = "would give every node the same BGP identifier; set it in `node.<name>`";
+        problems.error("spec.routerID", message);
+    }
     let configuration = BgpConfiguration {
         as_number: spec.as_number.and_then(|n| as_number(n, problems)),
         router_id: spec.router_id.as_deref().and_then(|id| router_id(id, problems)),

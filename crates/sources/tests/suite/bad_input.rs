@@ -87,6 +87,11 @@ fn bgp_configurations() {
         ("default", "{asNumber: 65535}", "spec.asNumber: 65535 cannot be the number of an AS"),
         (
             "default",
+            "{routerID: 192.0.2.1}",
+            "spec.routerID: would give every node the same BGP identifier; set it in `node.<name>`",
+        ),
+        (
+            "node.n1",
             "{routerID: 0.0.0.0}",
             "spec.routerID: `0.0.0.0` is not a BGP identifier such as 192.0.2.1",
         ),
