@@ -217,6 +217,11 @@ fn broken_pieces_admit_nobody() {
             "peers []",
             ".from[0]: ipBlock cannot be combined with a selector",
         ),
+        (
+            "{from: [{ipBlock: {cidr: 10.0.0.0/16, except: [10.1.0.0/24]}}]}",
+            "peers []",
+            ".from[0].ipBlock.except[0]: 10.1.0.0/24 does not lie within 10.0.0.0/16",
+        ),
         ("{from: {podSelector: {}}}", "peers []", ".from: this is not a list"),
         (
             "{from: [{podSelector: {matchLabels: {a: 1}}}]}",
