@@ -85,7 +85,9 @@ fn our_restart(kind: Kind, preserved: FamilySet) -> Result<()> {
         jitter_seed: 2,
     })?;
     us.set_peer("tor", peer(ROUTER[0], ROUTER_AS))?;
-    us.originate(&KEPT)?;
+    if !preserved.is_empty() {
+        us.originate(&KEPT)?;
+    }
     us.until("the router's End-of-RIB", |us| {
         let tor = us.peer("tor")?;
         Ok(tor.state == State::Established && tor.families.iter().all(|f| f.end_of_rib_received))
@@ -93,7 +95,14 @@ fn our_restart(kind: Kind, preserved: FamilySet) -> Result<()> {
     let status = us.status()?.speaker;
     assert!(status.restarting && !status.converged, "sources are not in sync yet");
     assert!(us.routes.is_empty(), "routes are held back until the restart is over");
-    if !preserved.is_empty() {
+    if preserved.is_empty() {
+        // The router removes what is stale at its own pace; sooner, ours would take their place.
+        wait_until(PATIENCE, "stale routes to go at once", || {
+            let gone = |prefix| in_kernel(&world, prefix).map(|found| !found);
+            Ok(gone(LEFT)? && gone(KEPT[0])? && gone(KEPT[1])?)
+        })?;
+        us.originate(&KEPT)?;
+    } else {
         assert!(in_kernel(&world, LEFT)?, "stale routes stay until our End-of-RIB");
     }
 

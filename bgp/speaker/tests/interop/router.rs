@@ -1,9 +1,12 @@
 //! What the tests want of a router, whichever it is.
 
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
 use anyhow::{Context, Result};
+use brindle_lab::netns::Netns;
 use brindle_lab::process::wait_until;
 
 use crate::bird::Bird;
@@ -99,8 +102,8 @@ impl Router {
 /// went through.
 pub struct RouteMonitor {
     child: std::process::Child,
-    reader: Option<thread::JoinHandle<Vec<String>>>,
-    world: brindle_lab::netns::Netns,
+    printed: Receiver<String>,
+    world: Netns,
 }
 
 impl Drop for RouteMonitor {
@@ -113,38 +116,45 @@ impl Drop for RouteMonitor {
 
 impl RouteMonitor {
     pub fn start(world: &World) -> Result<Self> {
-        use std::io::BufRead;
-        let mut command = world.router.command("ip");
+        let world = Netns::existing(world.router.name());
+        let mut command = world.command("ip");
         command.args(["monitor", "route"]).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn()?;
         let stdout = child.stdout.take().context("no stdout")?;
-        let reader = thread::spawn(move || {
-            std::io::BufReader::new(stdout).lines().map_while(|line| line.ok()).collect()
+        let (print, printed) = mpsc::channel();
+        thread::spawn(move || {
+            let lines = BufReader::new(stdout).lines().map_while(|line| line.ok());
+            lines.map(|line| print.send(line)).take_while(|sent| sent.is_ok()).for_each(drop);
         });
-        let monitor = Self {
-            child,
-            reader: Some(reader),
-            world: brindle_lab::netns::Netns::existing(world.router.name()),
-        };
-        // It listens once its netlink socket is bound to the group.
+        let monitor = Self { child, printed, world };
+        // It listens from the moment that it prints a route which we come and go with.
         wait_until(PATIENCE, "ip monitor to listen", || {
-            let sockets =
-                std::fs::read_to_string(format!("/proc/{}/net/netlink", monitor.child.id()))?;
-            let pid = monitor.child.id().to_string();
-            Ok(sockets.lines().any(|l| l.split_whitespace().nth(2) == Some(&pid)))
+            monitor.mark("192.0.2.76/32")?;
+            Ok(monitor.printed.try_iter().any(|line| line.contains("192.0.2.76")))
         })?;
         Ok(monitor)
     }
 
+    /// A route that comes and goes.
+    fn mark(&self, prefix: &str) -> Result<()> {
+        self.world.ip(&["route", "add", "blackhole", prefix])?;
+        self.world.ip(&["route", "del", "blackhole", prefix])?;
+        Ok(())
+    }
+
     /// Ends and returns the lines about these prefixes.
-    pub fn lines(mut self, prefixes: &[&str]) -> Result<Vec<String>> {
-        // A route of our own comes last: when it was seen, so was everything before.
-        self.world.ip(&["route", "add", "blackhole", "192.0.2.77/32"])?;
-        self.world.ip(&["route", "del", "blackhole", "192.0.2.77/32"])?;
-        self.child.kill()?;
-        self.child.wait()?;
-        let lines = self.reader.take().context("read twice")?.join().expect("reader");
-        let wanted = |line: &String| prefixes.iter().any(|p| line.contains(p));
-        Ok(lines.into_iter().filter(wanted).collect())
+    pub fn lines(self, prefixes: &[&str]) -> Result<Vec<String>> {
+        // The kernel reports in order: once this mark is printed, so was everything before.
+        self.mark("192.0.2.77/32")?;
+        let mut wanted = Vec::new();
+        loop {
+            let line = self.printed.recv_timeout(PATIENCE).context("ip monitor went silent")?;
+            if line.contains("192.0.2.77") {
+                return Ok(wanted);
+            }
+            if prefixes.iter().any(|p| line.contains(p)) {
+                wanted.push(line);
+            }
+        }
     }
 }
