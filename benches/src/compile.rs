@@ -15,9 +15,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use brindle_compiler::Compiler;
 use brindle_model::cluster::{Attachment, EndpointId, NamedPort, Namespace, Node, Pod, Update};
-use brindle_model::labels::{Labels, NAMESPACE_NAME_LABEL};
+use brindle_model::labels::NAMESPACE_NAME_LABEL;
 use brindle_model::net::{PortRange, Protocol};
-use brindle_model::policy::{Peer, Policy, Port, PortSpec, Rule};
+use brindle_model::policy::{
+    DEFAULT_TIER, NETWORK_POLICY_ORDER, Peer, Policy, Port, PortSpec, Rule,
+};
 use brindle_model::selector::Selector;
 use brindle_model::verdict::PolicyId;
 use brindle_model::{Name, NamespacedName};
@@ -105,8 +107,9 @@ const EVENTS: &[Event] = &[
         updates: |names, n| {
             let mut policy = policy(names, 7, 0);
             let port = PortSpec::Range(PortRange::single(1_000 + (n % 2) as u16));
-            policy.ingress.as_mut().expect("it governs ingress")[0].ports =
-                Some(vec![Port { protocol: Protocol::TCP, port }]);
+            let ports = Some(vec![Port { protocol: Some(Protocol::TCP), port }]);
+            let rule = &mut policy.ingress.as_mut().expect("it governs ingress")[0];
+            *rule = Rule::allow(0, None, ports);
             vec![Update::Policy(policy_id(names, 7, 0), Some(Arc::new(policy)))]
         },
         changes: true,
@@ -117,8 +120,8 @@ const EVENTS: &[Event] = &[
             let mut policy = policy(names, 8, 0);
             let app = app_selector(names, (n / 2) % APPS);
             let own = Selector::and([in_namespace(names, n % NAMESPACES), app]);
-            policy.ingress.as_mut().expect("it governs ingress")[0].peers =
-                Some(vec![Peer::Pods(own)]);
+            let rule = &mut policy.ingress.as_mut().expect("it governs ingress")[0];
+            *rule = Rule::allow(0, Some(vec![Peer::Pods(own)]), None);
             let id = policy_id(names, 8, POLICIES_A_NAMESPACE);
             vec![Update::Policy(id, (n % 2 == 0).then(|| Arc::new(policy)))]
         },
@@ -188,7 +191,7 @@ impl World {
         let names = &mut self.names;
         for index in 0..NODES {
             let addresses = vec![v4(192, index), v6(0xf0, index)];
-            let node = Node { labels: Labels::default(), addresses };
+            let node = Node { addresses, ..Node::default() };
             compiler.apply(Update::Node(format!("n{index}").into(), Some(Arc::new(node))));
         }
         for index in 0..NAMESPACES {
@@ -247,6 +250,7 @@ fn pod(names: &mut Names, index: usize, app: usize) -> Pod {
     Pod {
         node: Some(names.get(&format!("n{}", 1 + index % (NODES - 1)))),
         labels: labels.into_iter().collect(),
+        service_account: Some(names.get("default")),
         addresses: vec![v4(10, index), v6(0x10, index)],
         ports: vec![NamedPort {
             name: names.get("http"),
@@ -281,11 +285,12 @@ fn policy(names: &mut Names, namespace: usize, number: usize) -> Policy {
         cidr: "172.16.0.0/12".parse().expect("a prefix"),
         except: vec![format!("172.16.{number}.0/24").parse().expect("a prefix")],
     };
-    let tcp = |port| Port { protocol: Protocol::TCP, port };
+    let tcp = |port| Port { protocol: Some(Protocol::TCP), port };
     let ports = vec![tcp(PortSpec::Range(80.into())), tcp(PortSpec::Named(names.get("http")))];
-    let rule = |index, peers, ports| Rule { index, peers: Some(peers), ports };
+    let rule = |index, peers, ports| Rule::allow(index, Some(peers), ports);
     Policy {
-        order: 1000,
+        tier: names.get(DEFAULT_TIER),
+        order: NETWORK_POLICY_ORDER,
         subject: own,
         ingress: Some(vec![rule(0, neighbours.into(), Some(ports)), rule(1, vec![of_team], None)]),
         egress: Some(vec![rule(0, vec![block], None)]),

@@ -65,6 +65,10 @@ impl Compiler {
             Update::Block(net, value) => self.topology.blocks.note(net, value),
             // Pools steer address assignment; what is announced are the blocks cut from them.
             Update::IpPool(..) => {}
+            Update::Tier(..)
+            | Update::NetworkSet(..)
+            | Update::ServiceAccount(..)
+            | Update::EndpointSlice(..) => {}
         }
     }
 

@@ -103,7 +103,7 @@ impl Compiler {
         direction: Direction,
     ) -> Option<Vec<PolicyId>> {
         let labels = self.world.labels(self.world.pods.find(pod)?)?;
-        let program = self.selection.program(&labels, direction);
+        let program = self.selection.program(&pod.namespace, &labels, direction);
         Some(program.steps.into_iter().flat_map(|step| step.policies).collect())
     }
 

@@ -16,8 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use brindle_model::Name;
 use brindle_model::net::{PortRange, Protocol};
-use brindle_model::policy::{Peer, Policy, Port, PortSpec, Rule as UserRule};
-use brindle_model::ruleset::{Action, Match, PolicyRules, PortMatch, Rule, SetDef, SetId, Side};
+use brindle_model::policy::{Criteria, Peer, Policy, Port, PortSpec};
+use brindle_model::ruleset::{Match, PolicyRules, PortMatch, Rule, SetDef, SetId, Side};
 use brindle_model::selector::Selector;
 use brindle_model::verdict::{DecisionId, Direction, PolicyId};
 use ipnet::IpNet;
@@ -55,11 +55,12 @@ pub(crate) fn lower(id: &PolicyId, policy: &Policy) -> Lowered {
         let mut rules = Vec::new();
         for rule in policy.rules(direction).unwrap_or_default() {
             let decision = DecisionId::Rule { policy: id.clone(), direction, index: rule.index };
-            let (peers, ports) = (peer_terms(rule), port_terms(rule));
+            let Criteria::Lists { peers, ports } = &rule.criteria else { continue };
+            let (peers, ports) = (peer_terms(peers.as_deref()), port_terms(ports.as_deref()));
             for (peer, ports) in peers.iter().flat_map(|peer| ports.iter().map(move |p| (peer, p)))
             {
                 let matches = matches(&mut sets, direction, &policy.subject, peer, ports);
-                rules.push(Rule { decision: decision.clone(), matches, action: Action::Allow });
+                rules.push(Rule { decision: decision.clone(), matches, action: rule.action });
             }
         }
         rules
@@ -67,11 +68,11 @@ pub(crate) fn lower(id: &PolicyId, policy: &Policy) -> Lowered {
     Lowered { rules: PolicyRules { ingress, egress }, sets }
 }
 
-fn peer_terms(rule: &UserRule) -> Vec<PeerTerm> {
-    let Some(peers) = &rule.peers else { return vec![PeerTerm::Anybody] };
+fn peer_terms(peers: Option<&[Peer]>) -> Vec<PeerTerm> {
+    let Some(peers) = peers else { return vec![PeerTerm::Anybody] };
     let nets = cover(peers.iter().filter_map(|peer| match peer {
         Peer::IpBlock { cidr, except } => Some((cidr, except.as_slice())),
-        Peer::Pods(_) => None,
+        Peer::Pods(_) | Peer::Nodes(_) => None,
     }));
     let selectors: BTreeSet<_> = peers
         .iter()
@@ -84,12 +85,13 @@ fn peer_terms(rule: &UserRule) -> Vec<PeerTerm> {
     nets.into_iter().chain(selectors.into_iter().map(PeerTerm::Pods)).collect()
 }
 
-fn port_terms(rule: &UserRule) -> Vec<PortTerm> {
-    let Some(ports) = &rule.ports else {
+fn port_terms(ports: Option<&[Port]>) -> Vec<PortTerm> {
+    let Some(ports) = ports else {
         return vec![PortTerm { any: true, ..Default::default() }];
     };
     let mut terms: BTreeMap<Protocol, PortTerm> = BTreeMap::new();
     for Port { protocol, port } in ports {
+        let Some(protocol) = protocol else { continue };
         let term = terms.entry(*protocol).or_default();
         term.protocol = Some(*protocol);
         match port {

@@ -115,7 +115,7 @@ pub(crate) fn brought_by(
             .filter(|port| port.name == *name && port.protocol == *protocol)
             .map(|port| Member::Port(addr, *protocol, port.port))
             .collect(),
-        SetDef::Selector(_) | SetDef::NamedPort { .. } | SetDef::Cidrs(_) => BTreeSet::new(),
+        _ => BTreeSet::new(),
     }
 }
 
@@ -130,13 +130,13 @@ fn held_at(set: &Set, addr: IpAddr) -> impl Iterator<Item = Member> {
 fn selector(def: &SetDef) -> Option<&Selector> {
     match def {
         SetDef::Selector(selector) | SetDef::NamedPort { selector, .. } => Some(selector),
-        SetDef::Cidrs(_) => None,
+        _ => None,
     }
 }
 
 fn nets(def: &SetDef) -> BTreeSet<Member> {
     match def {
         SetDef::Cidrs(nets) => nets.iter().copied().map(Member::Net).collect(),
-        SetDef::Selector(_) | SetDef::NamedPort { .. } => BTreeSet::new(),
+        _ => BTreeSet::new(),
     }
 }

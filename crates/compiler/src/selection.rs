@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use brindle_model::cluster::EndpointId;
 use brindle_model::labels::EffectiveLabels;
-use brindle_model::policy::{DEFAULT_TIER, Policy};
+use brindle_model::policy::{DEFAULT_TIER, Order, Policy};
 use brindle_model::ruleset::{Program, TierEnd, TierStep};
 use brindle_model::selector::Selector;
 use brindle_model::verdict::{DecisionId, Direction, PolicyId, Verdict};
@@ -62,16 +62,24 @@ impl Selection {
     /// The programs of an endpoint, ingress and egress; closed if its pod is not judged (K37).
     pub fn programs(&self, world: &World, id: &EndpointId) -> [Program; 2] {
         match world.pods.find(&id.pod).and_then(|ix| world.labels(ix)) {
-            Some(labels) => Direction::ALL.map(|direction| self.program(&labels, direction)),
+            Some(labels) => {
+                let namespace = &id.pod.namespace;
+                Direction::ALL.map(|direction| self.program(namespace, &labels, direction))
+            }
             None => Direction::ALL.map(Program::closed),
         }
     }
 
-    /// The program of a pod with these labels. A tier is a step only if a policy in it governs this
+    /// The program of a pod of this namespace with these labels. A tier is a step only if a policy in it governs this
     /// pod in this direction (C1).
-    pub fn program(&self, labels: &EffectiveLabels<'_>, direction: Direction) -> Program {
+    pub fn program(
+        &self,
+        namespace: &str,
+        labels: &EffectiveLabels<'_>,
+        direction: Direction,
+    ) -> Program {
         let selecting = self.subjects.matching(labels);
-        let mut governing: Vec<(u32, &PolicyId)> = selecting
+        let mut governing: Vec<(Order, &PolicyId)> = selecting
             .iter()
             .filter_map(|id| Some((self.policies.get(id)?, id)))
             .filter(|(policy, _)| policy.rules(direction).is_some())
@@ -80,7 +88,7 @@ impl Selection {
         governing.sort_unstable();
         let policies: Vec<_> = governing.into_iter().map(|(_, id)| id.clone()).collect();
         let step = TierStep { tier: DEFAULT_TIER.into(), policies, end: TierEnd::Drop };
-        let profile = DecisionId::Profile { name: format!("kns.{}", labels.namespace).into() };
+        let profile = DecisionId::Profile { name: format!("kns.{namespace}").into() };
         Program {
             direction,
             steps: if step.policies.is_empty() { Vec::new() } else { vec![step] },
@@ -91,7 +99,7 @@ impl Selection {
 
 /// What of a policy decides where it stands in whose program: its order, its subject, and whether
 /// it governs each direction.
-fn placement(policy: Option<&Policy>) -> Option<(u32, &Selector, [bool; 2])> {
+fn placement(policy: Option<&Policy>) -> Option<(Order, &Selector, [bool; 2])> {
     let governs = |policy: &Policy| Direction::ALL.map(|d| policy.rules(d).is_some());
     policy.map(|policy| (policy.order, &policy.subject, governs(policy)))
 }

@@ -6,11 +6,10 @@
 //! visits. A query walks the labels and tests the selectors filed under them. Where a selector is
 //! filed depends on what was there when it came, and changes what a query costs, never its answer.
 
-use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use brindle_model::Name;
-use brindle_model::labels::{EffectiveLabels, NAMESPACE_LABEL_PREFIX, NAMESPACE_NAME_LABEL};
+use brindle_model::labels::EffectiveLabels;
 use brindle_model::selector::Selector;
 
 /// A condition without which a selector does not match.
@@ -27,9 +26,12 @@ pub(crate) enum Restriction<'a> {
 /// Every condition that can be read off the selector; none for negations.
 pub(crate) fn restrictions(selector: &Selector) -> Vec<Restriction<'_>> {
     match selector {
-        Selector::All | Selector::Not(_) => Vec::new(),
+        Selector::All | Selector::Not(_) | Selector::Or(_) => Vec::new(),
         Selector::None => vec![Restriction::Never],
-        Selector::Has(key) => vec![Restriction::Has(key)],
+        Selector::Has(key)
+        | Selector::Contains(key, _)
+        | Selector::StartsWith(key, _)
+        | Selector::EndsWith(key, _) => vec![Restriction::Has(key)],
         Selector::In(key, values) => vec![Restriction::In(key, values)],
         Selector::And(operands) => operands.iter().flat_map(restrictions).collect(),
     }
@@ -124,7 +126,7 @@ impl<K: Ord + Clone> SelectorIndex<K> {
             }
         };
         test(Some(&self.unrestricted));
-        each_label(labels, |label, value| {
+        labels.for_each(|label, value| {
             test(self.by_value.get(label).and_then(|lists| lists.get(value)));
             test(self.by_key.get(label));
         });
@@ -164,20 +166,6 @@ fn remove_from<K: Ord>(lists: &mut BTreeMap<Name, BTreeSet<K>>, name: &Name, key
         if list.is_empty() {
             lists.remove(name);
         }
-    }
-}
-
-/// Visits every effective label with its full key.
-fn each_label(labels: &EffectiveLabels<'_>, mut visit: impl FnMut(&str, &str)) {
-    visit(NAMESPACE_NAME_LABEL, labels.namespace);
-    for (key, value) in labels.own.iter() {
-        visit(key, value);
-    }
-    let mut prefixed = String::from(NAMESPACE_LABEL_PREFIX);
-    for (key, value) in labels.namespace_labels.into_iter().flat_map(|labels| labels.iter()) {
-        prefixed.truncate(NAMESPACE_LABEL_PREFIX.len());
-        prefixed.push_str(Borrow::<str>::borrow(key));
-        visit(&prefixed, value);
     }
 }
 

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use brindle_model::Name;
 use brindle_model::cluster::{Attachment, EndpointId, Namespace, Pod};
-use brindle_model::labels::{EffectiveLabels, NAMESPACE_LABEL_PREFIX, NAMESPACE_NAME_LABEL};
+use brindle_model::labels::{
+    EffectiveLabels, NAMESPACE_LABEL_PREFIX, NAMESPACE_NAME_LABEL, Parent,
+};
 use brindle_model::selector::Selector;
 
 use crate::claims::{Basis, Claims};
@@ -231,7 +233,12 @@ impl World {
 }
 
 fn effective<'a>(namespace: &'a str, pod: &'a Pod, labels: &'a Namespace) -> EffectiveLabels<'a> {
-    EffectiveLabels { own: &pod.labels, namespace_labels: Some(&labels.labels), namespace }
+    EffectiveLabels {
+        own: &pod.labels,
+        namespace: Some(Parent { name: namespace, labels: Some(&labels.labels) }),
+        service_account: pod.service_account.as_deref().map(|name| Parent { name, labels: None }),
+        is_pod: true,
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use crate::labels::Labels;
 use crate::net::{PortRange, Protocol};
-use crate::policy::Policy;
+use crate::policy::{Policy, Tier};
 use crate::routing::{BgpConfiguration, BgpPeer};
 use crate::verdict::PolicyId;
 use crate::{Name, NamespacedName};
@@ -24,6 +24,14 @@ pub enum Update {
     Pod(NamespacedName, Option<Arc<Pod>>),
     /// A policy of any kind.
     Policy(PolicyId, Option<Arc<Policy>>),
+    /// A tier. The built-in ones exist without an update ([`Tier::BUILT_IN`]).
+    Tier(Name, Option<Arc<Tier>>),
+    /// A network set of either kind.
+    NetworkSet(NetworkSetId, Option<Arc<NetworkSet>>),
+    /// A service account.
+    ServiceAccount(NamespacedName, Option<Arc<ServiceAccount>>),
+    /// An endpoint slice.
+    EndpointSlice(NamespacedName, Option<Arc<EndpointSlice>>),
     /// A node.
     Node(Name, Option<Arc<Node>>),
     /// An address pool.
@@ -36,6 +44,27 @@ pub enum Update {
     Endpoint(EndpointId, Option<Arc<Attachment>>),
     /// A block of pod addresses with affinity to this node.
     Block(IpNet, Option<()>),
+}
+
+impl Update {
+    /// The update that takes the value of the same key away.
+    pub fn absence(&self) -> Self {
+        match self.clone() {
+            Self::Namespace(key, _) => Self::Namespace(key, None),
+            Self::Pod(key, _) => Self::Pod(key, None),
+            Self::Policy(key, _) => Self::Policy(key, None),
+            Self::Tier(key, _) => Self::Tier(key, None),
+            Self::NetworkSet(key, _) => Self::NetworkSet(key, None),
+            Self::ServiceAccount(key, _) => Self::ServiceAccount(key, None),
+            Self::EndpointSlice(key, _) => Self::EndpointSlice(key, None),
+            Self::Node(key, _) => Self::Node(key, None),
+            Self::IpPool(key, _) => Self::IpPool(key, None),
+            Self::BgpConfiguration(key, _) => Self::BgpConfiguration(key, None),
+            Self::BgpPeer(key, _) => Self::BgpPeer(key, None),
+            Self::Endpoint(key, _) => Self::Endpoint(key, None),
+            Self::Block(key, _) => Self::Block(key, None),
+        }
+    }
 }
 
 /// A namespace.
@@ -53,10 +82,48 @@ pub struct Pod {
     pub node: Option<Name>,
     /// Its own labels, system prefixes stripped (C12).
     pub labels: Labels,
+    /// The service account it runs as, in its namespace.
+    pub service_account: Option<Name>,
     /// Addresses it owns, of either family (K35).
     pub addresses: Vec<IpAddr>,
     /// Named ports of all its containers, init and sidecar containers included (K22).
     pub ports: Vec<NamedPort>,
+}
+
+/// A service account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceAccount {
+    /// Its labels.
+    pub labels: Labels,
+}
+
+/// Identity of a NetworkSet, or of a GlobalNetworkSet, which has no namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NetworkSetId {
+    /// The object's namespace.
+    pub namespace: Option<Name>,
+    /// The object's name.
+    pub name: Name,
+}
+
+/// Prefixes that selectors pick by label, like an endpoint that owns them (C27).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkSet {
+    /// Its own labels, system prefixes stripped (C12, C13).
+    pub labels: Labels,
+    /// The prefixes, without host bits; they may overlap and nest.
+    pub nets: Vec<IpNet>,
+}
+
+/// Some endpoints of a Service (C26).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointSlice {
+    /// The Service, in the slice's namespace.
+    pub service: Name,
+    /// Addresses of all endpoints, ready or not.
+    pub addresses: Vec<IpAddr>,
+    /// The ports that all of them serve; a port without a number is not among them.
+    pub ports: Vec<(Protocol, u16)>,
 }
 
 /// A container port with a name.
@@ -77,6 +144,8 @@ pub struct Node {
     pub labels: Labels,
     /// Its `InternalIP` addresses, at most one a family is used.
     pub addresses: Vec<IpAddr>,
+    /// All its addresses: what a peer that names nodes matches (A10).
+    pub all_addresses: Vec<IpAddr>,
 }
 
 /// An address pool.

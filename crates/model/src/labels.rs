@@ -7,10 +7,20 @@ use std::borrow::Borrow;
 
 use crate::Name;
 
-/// Prefix under which a namespace's labels appear among a pod's effective labels (C11).
+/// Prefix under which a namespace's labels appear among effective labels (C11).
 pub const NAMESPACE_LABEL_PREFIX: &str = "pcns.";
-/// Effective label that holds the pod's namespace (C12).
+/// Prefix under which a service account's labels appear among effective labels (C11).
+pub const SERVICE_ACCOUNT_LABEL_PREFIX: &str = "pcsa.";
+/// Effective label that holds the namespace (C12).
 pub const NAMESPACE_NAME_LABEL: &str = "projectcalico.org/namespace";
+/// Effective label that holds a pod's service account (C12).
+pub const SERVICE_ACCOUNT_NAME_LABEL: &str = "projectcalico.org/serviceaccount";
+/// Effective label that tells pods from everything else (C12).
+pub const ORCHESTRATOR_LABEL: &str = "projectcalico.org/orchestrator";
+/// Value of [`ORCHESTRATOR_LABEL`] on every pod.
+pub const ORCHESTRATOR: &str = "k8s";
+/// Label that a namespace or service account has beside its own: its name (C11).
+pub const PARENT_NAME_LABEL: &str = "projectcalico.org/name";
 
 /// A set of labels with unique keys, sorted by key.
 #[derive(
@@ -66,26 +76,90 @@ impl LabelLookup for Labels {
     }
 }
 
-/// The effective labels of a pod: its own, then its namespace's under
-/// [`NAMESPACE_LABEL_PREFIX`], then the system label [`NAMESPACE_NAME_LABEL`] (C11, C12).
+/// The effective labels of an endpoint or network set: its own, those of its namespace and service
+/// account under their prefixes, and the system labels, which no own label overrides (C11–C13).
 #[derive(Clone, Copy, Debug)]
 pub struct EffectiveLabels<'a> {
-    /// The pod's own labels; a source has stripped keys beginning `pcns.` or `pcsa.` (C12).
+    /// Its own labels; a source has stripped keys that begin with a prefix (C12).
     pub own: &'a Labels,
-    /// Labels of the namespace; empty if the namespace is not known.
-    pub namespace_labels: Option<&'a Labels>,
-    /// The namespace's name.
-    pub namespace: &'a str,
+    /// Its namespace, if its kind has one.
+    pub namespace: Option<Parent<'a>>,
+    /// Its service account: pods only.
+    pub service_account: Option<Parent<'a>>,
+    /// Whether it is a pod, and not a network set.
+    pub is_pod: bool,
+}
+
+/// A namespace or service account that passes its labels on.
+#[derive(Clone, Copy, Debug)]
+pub struct Parent<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its labels; `None` if there is no object of that name.
+    pub labels: Option<&'a Labels>,
+}
+
+impl<'a> Parent<'a> {
+    fn lookup(self, key: &str) -> Option<&'a str> {
+        match key {
+            PARENT_NAME_LABEL => Some(self.name),
+            _ => self.labels?.get(key).map(Borrow::borrow),
+        }
+    }
+
+    /// Visits its labels, with `prefix` before each key.
+    fn for_each(self, prefix: &str, visit: &mut impl FnMut(&str, &str)) {
+        let mut prefixed = format!("{prefix}{PARENT_NAME_LABEL}");
+        visit(&prefixed, self.name);
+        let labels = self.labels.into_iter().flat_map(Labels::iter);
+        for (key, value) in labels.filter(|(key, _)| ***key != *PARENT_NAME_LABEL) {
+            prefixed.truncate(prefix.len());
+            prefixed.push_str(key);
+            visit(&prefixed, value);
+        }
+    }
+}
+
+impl EffectiveLabels<'_> {
+    /// Visits every label once, with its full key, in no particular order.
+    pub fn for_each(&self, mut visit: impl FnMut(&str, &str)) {
+        for key in [NAMESPACE_NAME_LABEL, SERVICE_ACCOUNT_NAME_LABEL, ORCHESTRATOR_LABEL] {
+            if let Some(value) = self.system(key) {
+                visit(key, value);
+            }
+        }
+        for (key, value) in self.own.iter().filter(|(key, _)| self.system(key).is_none()) {
+            visit(key, value);
+        }
+        if let Some(namespace) = self.namespace {
+            namespace.for_each(NAMESPACE_LABEL_PREFIX, &mut visit);
+        }
+        if let Some(service_account) = self.service_account {
+            service_account.for_each(SERVICE_ACCOUNT_LABEL_PREFIX, &mut visit);
+        }
+    }
+
+    fn system(&self, key: &str) -> Option<&str> {
+        match key {
+            NAMESPACE_NAME_LABEL => self.namespace.map(|parent| parent.name),
+            SERVICE_ACCOUNT_NAME_LABEL => self.service_account.map(|parent| parent.name),
+            ORCHESTRATOR_LABEL => self.is_pod.then_some(ORCHESTRATOR),
+            _ => None,
+        }
+    }
 }
 
 impl LabelLookup for EffectiveLabels<'_> {
     fn lookup(&self, key: &str) -> Option<&str> {
-        if key == NAMESPACE_NAME_LABEL {
-            return Some(self.namespace);
+        if let Some(value) = self.system(key) {
+            return Some(value);
         }
-        match key.strip_prefix(NAMESPACE_LABEL_PREFIX) {
-            Some(key) => self.namespace_labels?.lookup(key),
-            None => self.own.lookup(key),
+        if let Some(key) = key.strip_prefix(NAMESPACE_LABEL_PREFIX) {
+            return self.namespace?.lookup(key);
         }
+        if let Some(key) = key.strip_prefix(SERVICE_ACCOUNT_LABEL_PREFIX) {
+            return self.service_account?.lookup(key);
+        }
+        self.own.lookup(key)
     }
 }

@@ -28,6 +28,7 @@ pub use set::{Member, Set, SetDef, SetId, SetKind};
 use crate::Name;
 use crate::cluster::EndpointId;
 use crate::net::{Family, IcmpMatch, PortRange, Protocol};
+pub use crate::policy::{Action, TierEnd};
 use crate::verdict::{DecisionId, Direction, PolicyId, Verdict};
 
 /// Everything one node enforces.
@@ -116,19 +117,11 @@ impl Program {
 pub struct TierStep {
     /// The tier's name.
     pub tier: Name,
-    /// Its policies in order of evaluation; never empty.
+    /// Its policies in order of evaluation; never empty. Staged ones stand where they would be
+    /// asked, and never decide (C7).
     pub policies: Vec<PolicyId>,
-    /// What ends the tier if no rule was terminal.
+    /// What ends the tier if no rule was terminal; `NextTier` if all its policies are staged.
     pub end: TierEnd,
-}
-
-/// End of a tier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
-pub enum TierEnd {
-    /// Drop, named [`DecisionId::TierEnd`].
-    Drop,
-    /// Go on with the next tier.
-    NextTier,
 }
 
 /// The rules of a policy, lowered.
@@ -165,17 +158,6 @@ pub struct Rule {
     pub matches: Match,
     /// What happens then.
     pub action: Action,
-}
-
-/// A rule's action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
-pub enum Action {
-    /// The endpoint admits the packet.
-    Allow,
-    /// The endpoint drops it.
-    Deny,
-    /// Leave this tier, go on with the next (C4).
-    Pass,
 }
 
 /// Criteria of a rule: every one that is given must hold, an empty one always does.

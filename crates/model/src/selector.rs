@@ -1,7 +1,7 @@
 //! Selectors over effective labels, already parsed and validated.
 //!
-//! The tree covers what Kubernetes label selectors translate to (C17). `Display` is the canonical
-//! form (C15): equal text means equal set identity.
+//! The tree covers the selector language (§2.3) and what Kubernetes label selectors translate to
+//! (C17). `Display` is the canonical form (C15): equal text means equal set identity.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -22,16 +22,57 @@ pub enum Selector {
     Has(Name),
     /// The key is present and its value is listed.
     In(Name, BTreeSet<Name>),
-    /// The operand does not match: `Not(In…)` also matches where the key is absent (K11).
+    /// The key is present and its value contains the text; the empty text is in every value.
+    Contains(Name, Name),
+    /// The key is present and its value begins with the text.
+    StartsWith(Name, Name),
+    /// The key is present and its value ends with the text.
+    EndsWith(Name, Name),
+    /// The operand does not match: `Not(In…)` also matches where the key is absent (K11). Built by
+    /// [`Selector::not`].
     Not(Box<Selector>),
     /// Every operand matches. At least two, none of them an `And` (see [`Selector::and`]).
     And(Vec<Selector>),
+    /// Some operand matches. At least two, none of them an `Or` (see [`Selector::or`]).
+    Or(Vec<Selector>),
 }
 
 impl Selector {
     /// The key has this value.
     pub fn equals(key: impl Into<Name>, value: impl Into<Name>) -> Self {
         Self::In(key.into(), BTreeSet::from([value.into()]))
+    }
+
+    /// Negation in canonical shape: two of them are none.
+    #[expect(clippy::should_implement_trait, reason = "named like its siblings `and` and `or`")]
+    pub fn not(operand: Self) -> Self {
+        match operand {
+            Self::All => Self::None,
+            Self::None => Self::All,
+            Self::Not(inner) => *inner,
+            other => Self::Not(Box::new(other)),
+        }
+    }
+
+    /// Disjunction in canonical shape: flat, sorted, without duplicates and without `None`.
+    pub fn or(operands: impl IntoIterator<Item = Self>) -> Self {
+        let mut flat = BTreeSet::new();
+        for operand in operands {
+            match operand {
+                Self::None => {}
+                Self::All => return Self::All,
+                Self::Or(inner) => flat.extend(inner),
+                other => {
+                    flat.insert(other);
+                }
+            }
+        }
+        let mut flat: Vec<_> = flat.into_iter().collect();
+        match flat.len() {
+            0 => Self::None,
+            1 => flat.remove(0),
+            _ => Self::Or(flat),
+        }
     }
 
     /// Conjunction in canonical shape: flat, sorted, without duplicates and without `All`.
@@ -62,8 +103,14 @@ impl Selector {
             Self::None => false,
             Self::Has(key) => labels.lookup(key).is_some(),
             Self::In(key, values) => labels.lookup(key).is_some_and(|v| values.contains(v)),
+            Self::Contains(key, text) => labels.lookup(key).is_some_and(|v| v.contains(&**text)),
+            Self::StartsWith(key, text) => {
+                labels.lookup(key).is_some_and(|v| v.starts_with(&**text))
+            }
+            Self::EndsWith(key, text) => labels.lookup(key).is_some_and(|v| v.ends_with(&**text)),
             Self::Not(inner) => !inner.matches(labels),
             Self::And(all) => all.iter().all(|s| s.matches(labels)),
+            Self::Or(any) => any.iter().any(|s| s.matches(labels)),
         }
     }
 }
@@ -84,14 +131,20 @@ impl fmt::Display for Selector {
                     f.write_str("}")
                 }
             },
+            Self::Contains(key, text) => write!(f, "{key} contains \"{text}\""),
+            Self::StartsWith(key, text) => write!(f, "{key} starts with \"{text}\""),
+            Self::EndsWith(key, text) => write!(f, "{key} ends with \"{text}\""),
             Self::Not(inner) => write!(f, "!({inner})"),
-            Self::And(all) => {
-                f.write_str("(")?;
-                for (i, operand) in all.iter().enumerate() {
-                    write!(f, "{}{operand}", if i == 0 { "" } else { " && " })?;
-                }
-                f.write_str(")")
-            }
+            Self::And(all) => joined(f, all, " && "),
+            Self::Or(any) => joined(f, any, " || "),
         }
     }
+}
+
+fn joined(f: &mut fmt::Formatter<'_>, operands: &[Selector], operator: &str) -> fmt::Result {
+    f.write_str("(")?;
+    for (i, operand) in operands.iter().enumerate() {
+        write!(f, "{}{operand}", if i == 0 { "" } else { operator })?;
+    }
+    f.write_str(")")
 }

@@ -55,14 +55,45 @@ impl fmt::Display for Verdict {
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
 pub enum PolicyKind {
+    /// `policy.networking.k8s.io/v1alpha2` ClusterNetworkPolicy.
+    ClusterNetworkPolicy,
+    /// `brindle.io/v1alpha1` GlobalNetworkPolicy.
+    GlobalNetworkPolicy,
     /// `networking.k8s.io/v1` NetworkPolicy.
     KubernetesNetworkPolicy,
+    /// `brindle.io/v1alpha1` NetworkPolicy.
+    NetworkPolicy,
+    /// `brindle.io/v1alpha1` StagedGlobalNetworkPolicy.
+    StagedGlobalNetworkPolicy,
+    /// `brindle.io/v1alpha1` StagedKubernetesNetworkPolicy.
+    StagedKubernetesNetworkPolicy,
+    /// `brindle.io/v1alpha1` StagedNetworkPolicy.
+    StagedNetworkPolicy,
+}
+
+impl PolicyKind {
+    /// Whether policies of the kind are judged and reported, and never decide (C7).
+    pub fn is_staged(self) -> bool {
+        matches!(
+            self,
+            Self::StagedGlobalNetworkPolicy
+                | Self::StagedKubernetesNetworkPolicy
+                | Self::StagedNetworkPolicy
+        )
+    }
 }
 
 impl fmt::Display for PolicyKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::ClusterNetworkPolicy => "ClusterNetworkPolicy",
+            Self::GlobalNetworkPolicy => "GlobalNetworkPolicy",
             Self::KubernetesNetworkPolicy => "NetworkPolicy",
+            // The kind of two groups; the plain name is the upstream one's.
+            Self::NetworkPolicy => "NetworkPolicy.brindle.io",
+            Self::StagedGlobalNetworkPolicy => "StagedGlobalNetworkPolicy",
+            Self::StagedKubernetesNetworkPolicy => "StagedKubernetesNetworkPolicy",
+            Self::StagedNetworkPolicy => "StagedNetworkPolicy",
         })
     }
 }

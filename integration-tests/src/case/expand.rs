@@ -34,9 +34,9 @@ fn histories(updates: &[Update]) -> Vec<(&'static str, History)> {
     let forward = updates.to_vec();
     let reverse: Vec<_> = updates.iter().rev().cloned().collect();
     let split = |updates: &[Update]| updates.iter().map(|u| vec![u.clone()]).collect::<History>();
-    let absent: Vec<_> = updates.iter().map(absent).collect();
+    let absent: Vec<_> = updates.iter().map(Update::absence).collect();
     let twice = updates.iter().flat_map(|u| [u.clone(), u.clone()]).collect();
-    let flapping = updates.iter().flat_map(|u| [u.clone(), self::absent(u), u.clone()]).collect();
+    let flapping = updates.iter().flat_map(|u| [u.clone(), u.absence(), u.clone()]).collect();
     let mut random = Random::new(updates.len() as u64);
     let mut shuffled = forward.clone();
     random.shuffle(&mut shuffled);
@@ -57,19 +57,4 @@ fn histories(updates: &[Update]) -> Vec<(&'static str, History)> {
         ),
         ("shuffled with flushes between", at_random),
     ]
-}
-
-/// The update that takes a value away.
-fn absent(update: &Update) -> Update {
-    match update.clone() {
-        Update::Namespace(key, _) => Update::Namespace(key, None),
-        Update::Pod(key, _) => Update::Pod(key, None),
-        Update::Policy(key, _) => Update::Policy(key, None),
-        Update::Node(key, _) => Update::Node(key, None),
-        Update::IpPool(key, _) => Update::IpPool(key, None),
-        Update::BgpConfiguration(key, _) => Update::BgpConfiguration(key, None),
-        Update::BgpPeer(key, _) => Update::BgpPeer(key, None),
-        Update::Endpoint(key, _) => Update::Endpoint(key, None),
-        Update::Block(key, _) => Update::Block(key, None),
-    }
 }

@@ -1,3 +1,5 @@
+use brindle_model::policy::{Action, DEFAULT_TIER, NETWORK_POLICY_ORDER};
+
 use super::*;
 
 const TCP: Protocol = Protocol::TCP;
@@ -17,21 +19,28 @@ fn block(cidr: &str, except: &[&str]) -> Peer {
 }
 
 fn range(first: u16, last: u16) -> Port {
-    Port { protocol: TCP, port: PortSpec::Range(PortRange { first, last }) }
+    Port { protocol: Some(TCP), port: PortSpec::Range(PortRange { first, last }) }
 }
 
 fn named(name: &str) -> Port {
-    Port { protocol: TCP, port: PortSpec::Named(name.into()) }
+    Port { protocol: Some(TCP), port: PortSpec::Named(name.into()) }
 }
 
 /// The lowered form of one rule of a policy that governs `app == "subject"`.
 fn lowered(direction: Direction, peers: Option<Vec<Peer>>, ports: Option<Vec<Port>>) -> Lowered {
-    let rules = Some(vec![UserRule { index: 3, peers, ports }]);
+    let rules = Some(vec![brindle_model::policy::Rule::allow(3, peers, ports)]);
     let (ingress, egress) = match direction {
         Direction::Ingress => (rules, None),
         Direction::Egress => (None, rules),
     };
-    let lowered = lower(&id(), &Policy { order: 1000, subject: app("subject"), ingress, egress });
+    let policy = Policy {
+        tier: DEFAULT_TIER.into(),
+        order: NETWORK_POLICY_ORDER,
+        subject: app("subject"),
+        ingress,
+        egress,
+    };
+    let lowered = lower(&id(), &policy);
     let decision = DecisionId::Rule { policy: id(), direction, index: 3 };
     let rules = lowered.rules.rules(direction);
     assert!(rules.iter().all(|r| r.action == Action::Allow && r.decision == decision));
@@ -95,12 +104,12 @@ fn blocks_of_a_rule_are_one_set_and_each_exception_stays_in_its_entry() {
 fn ports_group_by_protocol_and_ranges_merge() {
     let ports = vec![
         range(90, 100),
-        Port { protocol: Protocol::UDP, port: PortSpec::Range(53.into()) },
+        Port { protocol: Some(Protocol::UDP), port: PortSpec::Range(53.into()) },
         range(80, 89),
-        Port { protocol: Protocol::SCTP, port: PortSpec::Any },
+        Port { protocol: Some(Protocol::SCTP), port: PortSpec::Any },
         range(65535, 65535),
         range(95, 97),
-        Port { protocol: Protocol::SCTP, port: PortSpec::Range(5.into()) },
+        Port { protocol: Some(Protocol::SCTP), port: PortSpec::Range(5.into()) },
     ];
     assert_eq!(
         text(&lowered(Direction::Ingress, None, Some(ports))),

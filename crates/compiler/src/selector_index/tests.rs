@@ -1,9 +1,10 @@
-use brindle_model::labels::Labels;
+use brindle_model::labels::{Labels, NAMESPACE_NAME_LABEL, Parent};
 
 use super::*;
 
 fn labelled<'a>(own: &'a Labels, namespace_labels: &'a Labels) -> EffectiveLabels<'a> {
-    EffectiveLabels { own, namespace_labels: Some(namespace_labels), namespace: "shop" }
+    let namespace = Some(Parent { name: "shop", labels: Some(namespace_labels) });
+    EffectiveLabels { own, namespace, service_account: None, is_pod: true }
 }
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
@@ -90,7 +91,7 @@ fn an_event_visits_only_selectors_that_may_match() {
     let own = labels(&[("app", "app7")]);
     let empty = Labels::default();
     let mut visited = 0;
-    each_label(&labelled(&own, &empty), |label, value| {
+    labelled(&own, &empty).for_each(|label, value| {
         visited += index.by_value.get(label).and_then(|l| l.get(value)).map_or(0, BTreeSet::len);
         visited += index.by_key.get(label).map_or(0, BTreeSet::len);
     });

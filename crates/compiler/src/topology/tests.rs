@@ -7,7 +7,7 @@ use super::*;
 fn node(addresses: &[&str], labels: &[(&str, &str)]) -> Option<Arc<Node>> {
     let labels: Labels = labels.iter().copied().collect();
     let addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
-    Some(Arc::new(Node { labels, addresses }))
+    Some(Arc::new(Node { labels, addresses, ..Node::default() }))
 }
 
 fn peer(nodes: NodeScope, address: &str) -> Option<Arc<BgpPeer>> {

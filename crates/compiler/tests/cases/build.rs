@@ -6,7 +6,7 @@ use std::sync::Arc;
 use brindle_model::NamespacedName;
 use brindle_model::cluster::{Attachment, EndpointId, NamedPort, Namespace, Pod, Update};
 use brindle_model::net::Protocol;
-use brindle_model::policy::{Peer, Policy, Port, PortSpec, Rule};
+use brindle_model::policy::{DEFAULT_TIER, Peer, Policy, Port, PortSpec, Rule};
 use brindle_model::selector::Selector;
 use brindle_model::verdict::PolicyId;
 
@@ -64,18 +64,19 @@ pub fn policy(
     ingress: Option<Vec<Rule>>,
     egress: Option<Vec<Rule>>,
 ) -> Update {
-    let policy = Policy { order, subject, ingress, egress };
+    let policy =
+        Policy { tier: DEFAULT_TIER.into(), order: order.into(), subject, ingress, egress };
     Update::Policy(policy_id(namespace, name), Some(Arc::new(policy)))
 }
 
 pub fn rule(peers: Option<Vec<Peer>>, ports: Option<Vec<Port>>) -> Rule {
-    Rule { index: 0, peers, ports }
+    Rule::allow(0, peers, ports)
 }
 
 /// Everybody, on one named TCP port.
 pub fn named_port_rule(name: &str) -> Rule {
     let port = PortSpec::Named(name.into());
-    rule(None, Some(vec![Port { protocol: Protocol::TCP, port }]))
+    rule(None, Some(vec![Port { protocol: Some(Protocol::TCP), port }]))
 }
 
 /// The deletion of an update's object.

@@ -116,8 +116,7 @@ fn expand(walk: &[Update]) -> Vec<(&'static str, Vec<Update>)> {
     let mut reversed: Vec<_> = last.updates().collect();
     reversed.reverse();
     let doubled = walk.iter().flat_map(|update| [update.clone(), update.clone()]).collect();
-    let spurious =
-        walk.iter().flat_map(|update| [universe::absent(update), update.clone()]).collect();
+    let spurious = walk.iter().flat_map(|update| [update.absence(), update.clone()]).collect();
     vec![("reversed", reversed), ("doubled", doubled), ("spurious deletes", spurious)]
 }
 
@@ -139,7 +138,7 @@ proptest! {
             prop_assert_eq!(expanded.compiler.routing(), split.compiler.routing(), "{}", name);
         }
         // Everything deleted again leaves nothing behind.
-        let removals = walk.iter().map(universe::absent);
+        let removals = walk.iter().map(Update::absence);
         let emptied = run(&walk.iter().cloned().chain(removals).collect::<Vec<_>>(), |i| i % 7 == 0)?;
         prop_assert_eq!(emptied.compiler.ruleset(), &Ruleset::default());
         prop_assert_eq!(emptied.compiler.routing(), &Routing::default());

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use brindle_model::NamespacedName;
 use brindle_model::cluster::Pod;
-use brindle_model::labels::EffectiveLabels;
+use brindle_model::labels::{EffectiveLabels, Parent};
 use brindle_model::ruleset::{Member, Program, Ruleset, SetDef, TierEnd, TierStep};
 use brindle_model::verdict::{DecisionId, Direction, PolicyId, Verdict};
 use proptest::prelude::*;
@@ -43,8 +43,13 @@ fn labels<'a>(
 ) -> Option<(&'a Pod, EffectiveLabels<'a>)> {
     let pod = inputs.pods.get(name)?;
     let namespace = inputs.namespaces.get(&name.namespace)?;
-    let (own, namespace_labels) = (&pod.labels, Some(&namespace.labels));
-    Some((pod, EffectiveLabels { own, namespace_labels, namespace: &name.namespace }))
+    let labels = EffectiveLabels {
+        own: &pod.labels,
+        namespace: Some(Parent { name: &name.namespace, labels: Some(&namespace.labels) }),
+        service_account: pod.service_account.as_deref().map(|name| Parent { name, labels: None }),
+        is_pod: true,
+    };
+    Some((pod, labels))
 }
 
 fn program(inputs: &Inputs, pod: &NamespacedName, direction: Direction) -> Program {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use brindle_model::cluster::{Attachment, EndpointId, NamedPort, Namespace, Node, Pod, Update};
 use brindle_model::labels::{Labels, NAMESPACE_NAME_LABEL};
 use brindle_model::net::{PortRange, Protocol};
-use brindle_model::policy::{Peer, Policy, Port, PortSpec, Rule};
+use brindle_model::policy::{DEFAULT_TIER, Order, Peer, Policy, Port, PortSpec, Rule};
 use brindle_model::routing::{BgpConfiguration, BgpPeer, NodeScope};
 use brindle_model::selector::Selector;
 use brindle_model::verdict::PolicyId;
@@ -46,7 +46,7 @@ impl Inputs {
             Update::Policy(key, value) => put(&mut self.policies, key, value),
             Update::Endpoint(key, value) => put(&mut self.endpoints, key, value),
             other => {
-                let gone = absent(&other);
+                let gone = other.absence();
                 put(&mut self.others, format!("{gone:?}"), (other != gone).then_some(other));
             }
         }
@@ -62,21 +62,6 @@ impl Inputs {
             self.endpoints.clone().into_iter().map(|(k, v)| Update::Endpoint(k, Some(v)));
         let others = self.others.clone().into_values();
         namespaces.chain(pods).chain(policies).chain(endpoints).chain(others)
-    }
-}
-
-/// The deletion of an update's key.
-pub fn absent(update: &Update) -> Update {
-    match update.clone() {
-        Update::Namespace(key, _) => Update::Namespace(key, None),
-        Update::Pod(key, _) => Update::Pod(key, None),
-        Update::Policy(key, _) => Update::Policy(key, None),
-        Update::Node(key, _) => Update::Node(key, None),
-        Update::IpPool(key, _) => Update::IpPool(key, None),
-        Update::BgpConfiguration(key, _) => Update::BgpConfiguration(key, None),
-        Update::BgpPeer(key, _) => Update::BgpPeer(key, None),
-        Update::Endpoint(key, _) => Update::Endpoint(key, None),
-        Update::Block(key, _) => Update::Block(key, None),
     }
 }
 
@@ -151,7 +136,7 @@ fn pod() -> impl Strategy<Value = Pod> {
     let port = (port_name(), protocol(), select(&[80, 8080, 65535][..]));
     let port = port.prop_map(|(name, protocol, port)| NamedPort { name, protocol, port });
     (labels(&["app", "role"]), addresses(&ADDRESSES, 2), prop::collection::vec(port, 0..3))
-        .prop_map(|(labels, addresses, ports)| Pod { node: None, labels, addresses, ports })
+        .prop_map(|(labels, addresses, ports)| Pod { labels, addresses, ports, ..Pod::default() })
 }
 
 fn port_name() -> impl Strategy<Value = Name> {
@@ -185,14 +170,21 @@ fn policy_id() -> impl Strategy<Value = PolicyId> {
 
 fn policy() -> impl Strategy<Value = Policy> {
     let rules = || weighted(0.7, prop::collection::vec(rule(), 0..3));
-    (select(&[0, 1000, 1001][..]), selector(), rules(), rules())
-        .prop_map(|(order, subject, ingress, egress)| Policy { order, subject, ingress, egress })
+    (select(&[0u32, 1000, 1001][..]), selector(), rules(), rules()).prop_map(
+        |(order, subject, ingress, egress)| Policy {
+            tier: DEFAULT_TIER.into(),
+            order: Order::from(order),
+            subject,
+            ingress,
+            egress,
+        },
+    )
 }
 
 fn rule() -> impl Strategy<Value = Rule> {
     let peers = weighted(0.8, prop::collection::vec(peer_entry(), 0..3));
     let ports = weighted(0.6, prop::collection::vec(port_entry(), 0..3));
-    (0u32..3, peers, ports).prop_map(|(index, peers, ports)| Rule { index, peers, ports })
+    (0u32..3, peers, ports).prop_map(|(index, peers, ports)| Rule::allow(index, peers, ports))
 }
 
 fn peer_entry() -> impl Strategy<Value = Peer> {
@@ -211,7 +203,7 @@ fn port_entry() -> impl Strategy<Value = Port> {
             .prop_map(|(first, more)| PortSpec::Range(PortRange { first, last: first + more })),
         port_name().prop_map(PortSpec::Named),
     ];
-    (protocol(), spec).prop_map(|(protocol, port)| Port { protocol, port })
+    (protocol(), spec).prop_map(|(protocol, port)| Port { protocol: Some(protocol), port })
 }
 
 /// What conversion makes of label selectors: a conjunction of simple terms.
@@ -238,8 +230,11 @@ fn selector() -> impl Strategy<Value = Selector> {
 }
 
 fn node() -> impl Strategy<Value = Node> {
-    (labels(&["rack"]), addresses(&NODE_ADDRESSES, 2))
-        .prop_map(|(labels, addresses)| Node { labels, addresses })
+    (labels(&["rack"]), addresses(&NODE_ADDRESSES, 2)).prop_map(|(labels, addresses)| Node {
+        labels,
+        addresses,
+        ..Node::default()
+    })
 }
 
 fn configuration() -> impl Strategy<Value = BgpConfiguration> {

@@ -15,6 +15,10 @@ pub struct Judgement {
     pub decision: DecisionId,
     /// Every policy that was asked, in order.
     pub steps: Vec<Step>,
+    /// The Log rules that matched on the way, each once (C5).
+    pub logged: Vec<DecisionId>,
+    /// What the staged policies on the way would have decided, had nothing before (C7).
+    pub staged: Vec<DecisionId>,
 }
 
 /// One policy on the walk.
@@ -38,28 +42,74 @@ pub enum StepOutcome {
 /// Judges the first packet of a flow. What comes before policy (connection tracking, own node,
 /// neighbour discovery, spoof check) is not asked here.
 pub fn evaluate(ruleset: &Ruleset, program: &Program, packet: &Packet) -> Judgement {
-    let mut steps = Vec::new();
-    'tiers: for tier in &program.steps {
-        for policy in &tier.policies {
-            let rules = ruleset.policies.get(policy).map(|p| p.rules(program.direction));
-            let hit = rules.unwrap_or_default().iter().enumerate();
-            let hit = hit.clone().find(|(_, rule)| rule_matches(ruleset, rule, packet));
-            let outcome = hit.map_or(StepOutcome::NoMatch, |(i, _)| StepOutcome::Matched(i));
-            steps.push(Step { policy: policy.clone(), outcome });
-            let Some((_, rule)) = hit else { continue };
-            let verdict = match rule.action {
-                Action::Allow => Verdict::Allow,
-                Action::Deny => Verdict::Deny,
-                Action::Pass => continue 'tiers,
-            };
-            return Judgement { verdict, decision: rule.decision.clone(), steps };
+    let mut walk = Walk::default();
+    let (verdict, decision) = walk.decide(ruleset, program, packet);
+    let Walk { steps, logged, staged } = walk;
+    Judgement { verdict, decision, steps, logged, staged }
+}
+
+/// What is noted on the way to a verdict.
+#[derive(Default)]
+struct Walk {
+    steps: Vec<Step>,
+    logged: Vec<DecisionId>,
+    staged: Vec<DecisionId>,
+}
+
+impl Walk {
+    fn decide(
+        &mut self,
+        ruleset: &Ruleset,
+        program: &Program,
+        packet: &Packet,
+    ) -> (Verdict, DecisionId) {
+        'tiers: for tier in &program.steps {
+            for policy in &tier.policies {
+                let rules = ruleset.policies.get(policy).map(|p| p.rules(program.direction));
+                let hit = self.first_match(ruleset, policy, rules.unwrap_or_default(), packet);
+                let Some(rule) = hit else { continue };
+                if policy.kind.is_staged() {
+                    self.staged.push(rule.decision.clone());
+                    continue;
+                }
+                match rule.action {
+                    Action::Allow => return (Verdict::Allow, rule.decision.clone()),
+                    Action::Deny => return (Verdict::Deny, rule.decision.clone()),
+                    Action::Pass => continue 'tiers,
+                    Action::Log => unreachable!("a Log rule does not end the walk of a policy"),
+                }
+            }
+            if tier.end == TierEnd::Drop {
+                return (Verdict::Deny, DecisionId::TierEnd { tier: tier.tier.clone() });
+            }
         }
-        if tier.end == TierEnd::Drop {
-            let decision = DecisionId::TierEnd { tier: tier.tier.clone() };
-            return Judgement { verdict: Verdict::Deny, decision, steps };
-        }
+        program.end.clone()
     }
-    Judgement { verdict: program.end.0, decision: program.end.1.clone(), steps }
+
+    /// The first rule that matches and is terminal. A staged policy does not log.
+    fn first_match<'r>(
+        &mut self,
+        ruleset: &Ruleset,
+        policy: &PolicyId,
+        rules: &'r [Rule],
+        packet: &Packet,
+    ) -> Option<&'r Rule> {
+        let matching = rules.iter().enumerate().filter(|(_, r)| rule_matches(ruleset, r, packet));
+        let mut hit = None;
+        for (i, rule) in matching {
+            if rule.action != Action::Log {
+                hit = Some((i, rule));
+                break;
+            }
+            // One rule of the user may be several here; it logs a packet once.
+            if !policy.kind.is_staged() && self.logged.last() != Some(&rule.decision) {
+                self.logged.push(rule.decision.clone());
+            }
+        }
+        let outcome = hit.map_or(StepOutcome::NoMatch, |(i, _)| StepOutcome::Matched(i));
+        self.steps.push(Step { policy: policy.clone(), outcome });
+        hit.map(|(_, rule)| rule)
+    }
 }
 
 /// Whether every criterion of a rule holds.

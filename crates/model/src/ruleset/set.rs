@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::content_hash;
-use crate::Name;
 use crate::net::{Family, Protocol};
 use crate::selector::Selector;
+use crate::{Name, NamespacedName};
 
 /// Content identity of a [`SetDef`]: equal definitions share one set (C15).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +38,17 @@ impl serde::Serialize for SetId {
 pub enum SetDef {
     /// Addresses of the pods that match.
     Selector(Selector),
+    /// Prefixes of the network sets that match, as one disjoint cover (C27).
+    NetworkSets(Selector),
+    /// Addresses of the nodes that match (A10).
+    Nodes(Selector),
+    /// What the endpoint slices of a Service list (C26), ready or not.
+    Service {
+        /// The Service.
+        service: NamespacedName,
+        /// Tuples (address, protocol, port) instead of addresses.
+        ports: bool,
+    },
     /// Tuples (address, protocol, port) of the pods that match and have a container port of this
     /// name and protocol (K20).
     NamedPort {
@@ -61,9 +72,11 @@ impl SetDef {
     /// Which kind of member it has.
     pub fn kind(&self) -> SetKind {
         match self {
-            Self::Selector(_) => SetKind::Addr,
-            Self::NamedPort { .. } => SetKind::AddrProtoPort,
-            Self::Cidrs(_) => SetKind::Net,
+            Self::Selector(_) | Self::Nodes(_) | Self::Service { ports: false, .. } => {
+                SetKind::Addr
+            }
+            Self::NamedPort { .. } | Self::Service { ports: true, .. } => SetKind::AddrProtoPort,
+            Self::Cidrs(_) | Self::NetworkSets(_) => SetKind::Net,
         }
     }
 }
@@ -72,6 +85,10 @@ impl fmt::Display for SetDef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Selector(selector) => write!(f, "pods {selector}"),
+            Self::NetworkSets(selector) => write!(f, "network sets {selector}"),
+            Self::Nodes(selector) => write!(f, "nodes {selector}"),
+            Self::Service { service, ports: false } => write!(f, "addresses of service {service}"),
+            Self::Service { service, ports: true } => write!(f, "ports of service {service}"),
             Self::NamedPort { name, protocol, selector } => {
                 write!(f, "port {name}/{protocol} of pods {selector}")
             }

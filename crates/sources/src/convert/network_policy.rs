@@ -5,7 +5,7 @@
 //! whose entries are all broken stays a list, because a missing one would mean "any" (K8).
 
 use brindle_model::labels::NAMESPACE_NAME_LABEL;
-use brindle_model::policy::{NETWORK_POLICY_ORDER, Peer, Policy, Port, Rule};
+use brindle_model::policy::{DEFAULT_TIER, NETWORK_POLICY_ORDER, Peer, Policy, Port, Rule};
 use brindle_model::selector::Selector;
 use brindle_model::verdict::Direction;
 use ipnet::IpNet;
@@ -41,6 +41,7 @@ pub(super) fn policy(
     let egress: Vec<_> = reader.rules(Direction::Egress, egress);
     match reader.subject(spec.pod_selector.as_ref()) {
         Some(subject) => Policy {
+            tier: DEFAULT_TIER.into(),
             order: NETWORK_POLICY_ORDER,
             subject,
             ingress: governs_ingress.then_some(ingress),
@@ -48,6 +49,7 @@ pub(super) fn policy(
         },
         // Nobody knows whom the rules were for: every pod of the namespace, and nothing admitted.
         None => Policy {
+            tier: DEFAULT_TIER.into(),
             order: NETWORK_POLICY_ORDER,
             subject: reader.namespace,
             ingress: governs_ingress.then(Vec::new),
@@ -110,7 +112,7 @@ impl Reader<'_> {
                 let at = format!("spec.{direction}[{index}]");
                 let peers = self.list(peers, &format!("{at}.{peers_field}"), Self::peer);
                 let ports = self.list(ports, &format!("{at}.ports"), Self::port);
-                Rule { index, peers, ports }
+                Rule::allow(index, peers, ports)
             })
             .collect()
     }

@@ -19,7 +19,7 @@ pub(super) fn policy_port(
     let before = problems.errors();
     let protocol = protocol(written.protocol.as_deref(), &format!("{at}.protocol"), problems);
     let spec = port_spec(written, at, names, problems);
-    (problems.errors() == before).then_some(Port { protocol: protocol?, port: spec? })
+    (problems.errors() == before).then_some(Port { protocol: Some(protocol?), port: spec? })
 }
 
 fn port_spec(

@@ -15,6 +15,9 @@ use crate::problem::Problems;
 /// The label that names a namespace; the API server keeps it (K12).
 const METADATA_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
+/// What a pod runs as that names no service account.
+const DEFAULT_SERVICE_ACCOUNT: &str = "default";
+
 /// Converts a namespace.
 pub(super) fn namespace(
     key: &ObjectKey,
@@ -29,7 +32,7 @@ pub(super) fn namespace(
     Some(Namespace { labels })
 }
 
-/// Converts a node: its labels and `InternalIP` addresses, in the order of its status.
+/// Converts a node: its labels and IP addresses, in the order of its status.
 pub(super) fn node(
     object: &core::Node,
     names: &mut Interner,
@@ -37,11 +40,16 @@ pub(super) fn node(
 ) -> Option<Node> {
     let labels = labels(object.metadata.labels.as_ref(), names, problems)?;
     let listed = object.status.iter().flat_map(|s| s.addresses.iter().flatten()).enumerate();
-    let internal = listed.filter(|(_, address)| address.type_ == "InternalIP");
-    let addresses = internal.filter_map(|(i, entry)| {
-        address(&entry.address, &format!("status.addresses[{i}].address"), problems)
-    });
-    Some(Node { labels, addresses: addresses.collect() })
+    let mut node = Node { labels, ..Node::default() };
+    for (i, entry) in listed.filter(|(_, a)| matches!(&*a.type_, "InternalIP" | "ExternalIP")) {
+        let at = format!("status.addresses[{i}].address");
+        let Some(address) = address(&entry.address, &at, problems) else { continue };
+        if entry.type_ == "InternalIP" {
+            node.addresses.push(address);
+        }
+        node.all_addresses.push(address);
+    }
+    Some(node)
 }
 
 /// Converts a pod; `None` if it has no network of its own (K27).
@@ -56,9 +64,12 @@ pub(super) fn pod(
         return None;
     }
     let node = spec.and_then(|s| s.node_name.as_deref()).filter(|name| !name.is_empty());
+    let service_account = spec.and_then(|s| s.service_account_name.as_deref());
+    let service_account = service_account.filter(|name| !name.is_empty());
     Some(Pod {
         node: node.map(|name| names.intern(name)),
         labels,
+        service_account: Some(names.intern(service_account.unwrap_or(DEFAULT_SERVICE_ACCOUNT))),
         addresses: addresses(object.status.as_ref(), problems),
         ports: spec.map_or_else(Vec::new, |spec| named_ports(spec, names, problems)),
     })

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use brindle_model::policy::{Peer, Policy, Port, PortSpec, Rule};
+use brindle_model::policy::{Criteria, NETWORK_POLICY_ORDER, Peer, Policy, Port, PortSpec, Rule};
 use brindle_sources::convert::Input;
 
 use super::convert;
@@ -21,12 +21,13 @@ fn policy(spec: &str) -> (String, Vec<String>) {
 }
 
 fn render(policy: &Policy) -> String {
-    assert_eq!(policy.order, 1000, "C30");
+    assert_eq!((&*policy.tier, policy.order), ("default", NETWORK_POLICY_ORDER), "C30");
     let mut text = format!("subject {}", policy.subject);
     for (name, rules) in [("ingress", &policy.ingress), ("egress", &policy.egress)] {
         let Some(rules) = rules else { continue };
         write!(text, "; {name}").unwrap();
-        for Rule { index, peers, ports } in rules {
+        for Rule { index, criteria, .. } in rules {
+            let Criteria::Lists { peers, ports } = criteria else { panic!("K8: {criteria:?}") };
             write!(text, " {index}:").unwrap();
             list(&mut text, "peers", peers.as_deref(), peer);
             list(&mut text, "ports", ports.as_deref(), port);
@@ -44,7 +45,7 @@ fn list<T>(text: &mut String, name: &str, items: Option<&[T]>, show: fn(&T) -> S
 
 fn peer(peer: &Peer) -> String {
     match peer {
-        Peer::Pods(selector) => selector.to_string(),
+        Peer::Pods(selector) | Peer::Nodes(selector) => selector.to_string(),
         Peer::IpBlock { cidr, except } => {
             except.iter().fold(cidr.to_string(), |text, hole| format!("{text} - {hole}"))
         }
@@ -52,6 +53,7 @@ fn peer(peer: &Peer) -> String {
 }
 
 fn port(Port { protocol, port }: &Port) -> String {
+    let protocol = protocol.expect("K17: TCP unless said");
     match port {
         PortSpec::Any => protocol.to_string(),
         PortSpec::Range(range) => format!("{range}/{protocol}"),

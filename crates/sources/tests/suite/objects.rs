@@ -38,6 +38,7 @@ fn a_node_has_its_internal_addresses() {
     let expected = Node {
         labels: [("rack", "r1")].into_iter().collect(),
         addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
+        all_addresses: ["10.0.0.1", "192.0.2.1", "fd00::1"].map(|a| a.parse().unwrap()).into(),
     };
     assert_eq!(*node, expected);
 }
@@ -57,6 +58,7 @@ status: {phase: Running, podIP: 10.1.0.1, podIPs: [{ip: 10.1.0.1}, {ip: 'fd01::1
     let expected = Pod {
         node: Some("n1".into()),
         labels: [("role", "web")].into_iter().collect(),
+        service_account: Some("default".into()),
         addresses: vec!["10.1.0.1".parse().unwrap(), "fd01::1".parse().unwrap()],
         ports: vec![
             port("admin", Protocol::TCP, 9901),
@@ -74,7 +76,8 @@ fn a_pods_life() {
         pod(&format!("metadata: {{name: a, namespace: shop}}\nspec: {spec}\nstatus: {status}"))
     };
     let (pending, _) = with("{containers: []}", "{phase: Pending}");
-    assert_eq!(pending, Some(Pod::default()), "no node and no address yet");
+    let blank = Pod { service_account: Some("default".into()), ..Pod::default() };
+    assert_eq!(pending, Some(blank), "no node and no address yet");
     for phase in ["Succeeded", "Failed"] {
         let (finished, _) = with("{nodeName: n1}", &format!("{{phase: {phase}, podIP: 10.1.0.1}}"));
         assert_eq!(finished.unwrap().addresses, [] as [std::net::IpAddr; 0], "K38: {phase}");

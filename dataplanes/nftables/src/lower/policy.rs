@@ -204,7 +204,7 @@ fn verdict(direction: Direction, action: Action) -> Verdict {
     match (direction, action) {
         (Direction::Ingress, Action::Allow) => Verdict::Accept,
         (Direction::Egress, Action::Allow) => Verdict::Return,
-        (_, Action::Deny | Action::Pass) => Verdict::Drop,
+        (_, Action::Deny | Action::Pass | Action::Log) => Verdict::Drop,
     }
 }
 
