@@ -1,26 +1,16 @@
 //! `BGPConfiguration`: settings of the nodes' own BGP speakers.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::duration::Duration;
-use crate::resource::{Envelope, cluster_resource, metadata_schema};
+use crate::resource::resource;
 
-/// Settings of the BGP speakers. The object named `default` is for every node; one named
-/// `node.<name>` overrides it for that node, field by field.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(try_from = "Envelope<BgpConfigurationSpec>", into = "Envelope<BgpConfigurationSpec>")]
-#[schemars(!try_from, !into, rename = "BGPConfiguration")]
-pub struct BgpConfiguration {
-    /// Standard metadata; the name is `default` or `node.<name>`.
-    #[schemars(schema_with = "metadata_schema")]
-    pub metadata: ObjectMeta,
-    /// What is wanted.
-    pub spec: BgpConfigurationSpec,
+resource! {
+    /// Settings of the BGP speakers. The object named `default` is for every node; one named
+    /// `node.<name>` overrides it for that node, field by field.
+    BgpConfiguration(BgpConfigurationSpec), "BGPConfiguration", "bgpconfigurations", Cluster
 }
-
-cluster_resource!(BgpConfiguration, BgpConfigurationSpec, "BGPConfiguration", "bgpconfigurations");
 
 /// What a [`BgpConfiguration`] asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

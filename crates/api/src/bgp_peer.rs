@@ -1,27 +1,18 @@
 //! `BGPPeer`: a neighbour outside the cluster.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::resource::{Envelope, cluster_resource, label_selector_schema, metadata_schema};
+use crate::resource::{label_selector_schema, resource};
 
 /// The port of BGP (RFC 4271 §8.2.1).
 pub const DEFAULT_BGP_PORT: u16 = 179;
 
-/// A BGP neighbour of one node, of the nodes that a selector picks, or of every node.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(try_from = "Envelope<BgpPeerSpec>", into = "Envelope<BgpPeerSpec>")]
-#[schemars(!try_from, !into, rename = "BGPPeer")]
-pub struct BgpPeer {
-    /// Standard metadata; the name identifies the neighbour.
-    #[schemars(schema_with = "metadata_schema")]
-    pub metadata: ObjectMeta,
-    /// What is wanted.
-    pub spec: BgpPeerSpec,
+resource! {
+    /// A BGP neighbour of one node, of the nodes that a selector picks, or of every node.
+    BgpPeer(BgpPeerSpec), "BGPPeer", "bgppeers", Cluster
 }
-
-cluster_resource!(BgpPeer, BgpPeerSpec, "BGPPeer", "bgppeers");
 
 /// What a [`BgpPeer`] asks for.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]

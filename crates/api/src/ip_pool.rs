@@ -1,29 +1,19 @@
 //! `IPPool`: a range of addresses for pods.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::resource::{Envelope, cluster_resource, metadata_schema};
+use crate::resource::resource;
 
 /// Prefix length of a block of an IPv4 pool unless said: 64 addresses.
 pub const DEFAULT_BLOCK_SIZE_V4: u8 = 26;
 /// Prefix length of a block of an IPv6 pool unless said: 64 addresses.
 pub const DEFAULT_BLOCK_SIZE_V6: u8 = 122;
 
-/// A range of addresses for pods. Nodes take blocks of it as they need them.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(try_from = "Envelope<IpPoolSpec>", into = "Envelope<IpPoolSpec>")]
-#[schemars(!try_from, !into, rename = "IPPool")]
-pub struct IpPool {
-    /// Standard metadata; the name identifies the pool.
-    #[schemars(schema_with = "metadata_schema")]
-    pub metadata: ObjectMeta,
-    /// What is wanted.
-    pub spec: IpPoolSpec,
+resource! {
+    /// A range of addresses for pods. Nodes take blocks of it as they need them.
+    IpPool(IpPoolSpec), "IPPool", "ippools", Cluster
 }
-
-cluster_resource!(IpPool, IpPoolSpec, "IPPool", "ippools");
 
 /// What an [`IpPool`] asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

@@ -1,4 +1,5 @@
-//! Brindle's own API types, group `brindle.io`, version `v1alpha1`, as users write them.
+//! API types as users write them: Brindle's own, group `brindle.io`, version `v1alpha1`, and the
+//! upstream ones that have no crate.
 //!
 //! The types hold what was written, checked for shape only: an unknown field of a `spec` is an
 //! error (an option is never accepted and ignored), a missing one has its documented default.
@@ -7,18 +8,38 @@
 
 mod bgp_configuration;
 mod bgp_peer;
+mod cluster_network_policy;
 mod duration;
 mod ip_pool;
+mod network_policy;
+mod network_set;
+mod policy_rule;
 mod resource;
+mod tier;
 
 pub use bgp_configuration::{BgpConfiguration, BgpConfigurationSpec};
 pub use bgp_peer::{BgpPeer, BgpPeerSpec, DEFAULT_BGP_PORT};
+pub use cluster_network_policy::{
+    ClusterNetworkPolicy, ClusterNetworkPolicyEgressPeer, ClusterNetworkPolicyEgressRule,
+    ClusterNetworkPolicyIngressPeer, ClusterNetworkPolicyIngressRule, ClusterNetworkPolicyPort,
+    ClusterNetworkPolicyPortRange, ClusterNetworkPolicyProtocol, ClusterNetworkPolicySpec,
+    ClusterNetworkPolicySubject, ClusterNetworkPolicyTransport, NamespacedPod, POLICY_API_VERSION,
+    POLICY_GROUP, POLICY_VERSION,
+};
 pub use duration::{Duration, DurationError};
 pub use ip_pool::{DEFAULT_BLOCK_SIZE_V4, DEFAULT_BLOCK_SIZE_V6, IpPool, IpPoolSpec};
+pub use network_policy::{
+    GlobalNetworkPolicy, GlobalNetworkPolicySpec, NetworkPolicy, NetworkPolicySpec,
+    StagedGlobalNetworkPolicy, StagedGlobalNetworkPolicySpec, StagedKubernetesNetworkPolicy,
+    StagedKubernetesNetworkPolicySpec, StagedNetworkPolicy, StagedNetworkPolicySpec,
+};
+pub use network_set::{GlobalNetworkSet, NetworkSet, NetworkSetSpec};
+pub use policy_rule::{EntityRule, IcmpFields, PolicyRule, ServiceAccountMatch, ServiceMatch};
+pub use tier::{Tier, TierSpec};
 
-/// The API group of every kind here.
+/// The API group of Brindle's own kinds.
 pub const GROUP: &str = "brindle.io";
-/// The API version of every kind here.
+/// The API version of Brindle's own kinds.
 pub const VERSION: &str = "v1alpha1";
 /// Group and version as an object's `apiVersion` spells them.
 pub const API_VERSION: &str = "brindle.io/v1alpha1";

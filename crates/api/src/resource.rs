@@ -39,17 +39,50 @@ impl<S> Envelope<S> {
     }
 }
 
-/// Gives a cluster-scoped kind, a struct of `metadata` and `spec`, the traits by which clients
-/// and `k8s-openapi` know objects.
-macro_rules! cluster_resource {
-    ($name:ident, $spec:ident, $kind:literal, $plural:literal) => {
+/// Defines a kind: a struct of `metadata` and `spec`, and the traits by which clients and
+/// `k8s-openapi` know objects. `scope` is `Cluster` or `Namespace`; `group` is [`crate::GROUP`]
+/// unless said.
+macro_rules! resource {
+    (
+        $(#[$doc:meta])*
+        $name:ident($spec:ident), $kind:literal, $plural:literal, $scope:ident
+    ) => {
+        crate::resource::resource! {
+            $(#[$doc])*
+            $name($spec), $kind, $plural, $scope,
+            (crate::GROUP, crate::VERSION, crate::API_VERSION)
+        }
+    };
+    (
+        $(#[$doc:meta])*
+        $name:ident($spec:ident), $kind:literal, $plural:literal, $scope:ident,
+        ($group:expr, $version:expr, $api_version:expr)
+    ) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize,
+            schemars::JsonSchema,
+        )]
+        #[serde(
+            try_from = "crate::resource::Envelope<_>",
+            into = "crate::resource::Envelope<_>",
+        )]
+        #[schemars(!try_from, !into, rename = $kind)]
+        pub struct $name {
+            /// Standard metadata; the name identifies the object.
+            #[schemars(schema_with = "crate::resource::metadata_schema")]
+            pub metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+            /// What is wanted.
+            pub spec: $spec,
+        }
+
         impl k8s_openapi::Resource for $name {
-            const API_VERSION: &'static str = crate::API_VERSION;
-            const GROUP: &'static str = crate::GROUP;
+            const API_VERSION: &'static str = $api_version;
+            const GROUP: &'static str = $group;
             const KIND: &'static str = $kind;
-            const VERSION: &'static str = crate::VERSION;
+            const VERSION: &'static str = $version;
             const URL_PATH_SEGMENT: &'static str = $plural;
-            type Scope = k8s_openapi::ClusterResourceScope;
+            type Scope = crate::resource::$scope;
         }
 
         impl k8s_openapi::Metadata for $name {
@@ -80,11 +113,24 @@ macro_rules! cluster_resource {
         }
     };
 }
-pub(crate) use cluster_resource;
+pub(crate) use k8s_openapi::{
+    ClusterResourceScope as Cluster, NamespaceResourceScope as Namespace,
+};
+pub(crate) use resource;
 
 /// Schema of `metadata`: the API server checks its contents itself.
 pub(crate) fn metadata_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object" })
+}
+
+/// Schema of a value that is a number or a name, such as a port.
+pub(crate) fn int_or_string_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "x-kubernetes-int-or-string": true })
+}
+
+/// Schema of a list of such values.
+pub(crate) fn int_or_strings_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "array", "items": { "x-kubernetes-int-or-string": true } })
 }
 
 /// Schema of a label selector, as Kubernetes defines it.

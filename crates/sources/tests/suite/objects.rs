@@ -77,7 +77,7 @@ fn a_pods_life() {
     };
     let (pending, _) = with("{containers: []}", "{phase: Pending}");
     let blank = Pod { service_account: Some("default".into()), ..Pod::default() };
-    assert_eq!(pending, Some(blank), "no node and no address yet");
+    assert_eq!(pending, Some(blank.clone()), "no node and no address yet");
     for phase in ["Succeeded", "Failed"] {
         let (finished, _) = with("{nodeName: n1}", &format!("{{phase: {phase}, podIP: 10.1.0.1}}"));
         assert_eq!(finished.unwrap().addresses, [] as [std::net::IpAddr; 0], "K38: {phase}");
@@ -90,7 +90,7 @@ fn a_pods_life() {
     assert_eq!(host, (None, vec![]), "K27");
     let (odd, problems) =
         with("{containers: [{name: c, ports: [{name: x, containerPort: 0}]}]}", "{podIP: here}");
-    assert_eq!(odd, Some(Pod::default()));
+    assert_eq!(odd, Some(blank));
     assert_eq!(
         problems,
         [
