@@ -24,6 +24,12 @@ impl Cidr {
         Some(Self { v6, bits: bits & mask(len), len })
     }
 
+    /// Reads a CIDR, or an address as the CIDR that holds it alone.
+    pub(crate) fn parse_net(text: &str) -> Option<Self> {
+        let whole = if text.contains(':') { 128 } else { 32 };
+        Self::parse(text).or_else(|| Self::parse(&format!("{text}/{whole}")))
+    }
+
     /// Whether an address lies within; never one of the other family.
     pub(crate) fn contains(self, addr: IpAddr) -> bool {
         let (v6, bits) = match addr {
@@ -36,6 +42,16 @@ impl Cidr {
     /// Whether another lies within and is longer (K14).
     pub(crate) fn strictly_covers(self, other: Self) -> bool {
         self.v6 == other.v6 && other.len > self.len && other.bits & mask(self.len) == self.bits
+    }
+
+    /// Whether this is an IPv6 prefix.
+    pub(crate) fn is_v6(self) -> bool {
+        self.v6
+    }
+
+    /// Whether it holds every address of its family.
+    pub(crate) fn is_catch_all(self) -> bool {
+        self.len == 0
     }
 
     /// Whether this is of the address's family.

@@ -8,8 +8,8 @@ use brindle_model::verdict::{DecisionId, Direction, Verdict};
 use brindle_model::{Name, NamespacedName};
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::policy;
 use crate::trace::{Place, Step, Trace};
+use crate::walk::{self, Asked, Decided};
 use crate::world::{World, addresses_of, has_own_network, id_of, is_host_network, node_of};
 
 /// What becomes of a flow.
@@ -34,6 +34,11 @@ pub struct Hop {
     pub verdict: Verdict,
     /// Who decided.
     pub decision: DecisionId,
+    /// The Log rules of enforced policies that matched on the way, in order (C5).
+    pub logged: Vec<DecisionId>,
+    /// Of each staged policy that was asked before the decision, the rule that would have decided
+    /// had it been enforced and nothing before it (C7).
+    pub staged: Vec<DecisionId>,
     /// Every clause that was asked, in order.
     pub trace: Vec<Step>,
 }
@@ -92,12 +97,11 @@ impl<'a> Sender<'a> {
 /// K37: an endpoint without a pod is closed.
 fn unknown(id: &NamespacedName, state: ConnState) -> Hop {
     let mut trace = Trace::default();
-    let (verdict, decision) = by_state(state, &mut trace).unwrap_or_else(|| {
+    let decided = by_state(state, &mut trace).unwrap_or_else(|| {
         trace.note("K37", Place::Hop, true, "no live pod of this name: closed");
-        (Verdict::Deny, DecisionId::UnknownEndpoint)
+        before_policy(Verdict::Deny, DecisionId::UnknownEndpoint)
     });
-    let pod = id.clone();
-    Hop { node: None, pod, direction: Direction::Egress, verdict, decision, trace: trace.0 }
+    hop(None, id.clone(), Direction::Egress, decided, trace)
 }
 
 fn egress(world: &World, pod: &Pod, flow: &Flow) -> Hop {
@@ -105,18 +109,19 @@ fn egress(world: &World, pod: &Pod, flow: &Flow) -> Hop {
     let mut trace = Trace::default();
     let decided = if is_neighbour_discovery(world, pod, packet) {
         trace.note("K34", Place::Hop, true, "neighbour discovery or MLD with the host side");
-        (Verdict::Allow, DecisionId::NeighbourDiscovery)
+        before_policy(Verdict::Allow, DecisionId::NeighbourDiscovery)
     } else if !addresses_of(pod).any(|a| a == packet.source) {
         // C41: before connection tracking, or a pod could join another's flow.
         trace.note("C41", Place::Hop, true, format!("{} is not the pod's address", packet.source));
-        (Verdict::Deny, DecisionId::Spoof)
+        before_policy(Verdict::Deny, DecisionId::Spoof)
     } else if let Some(decided) = by_state(flow.state, &mut trace) {
         decided
     } else {
         // K30: the own node is no exception in this direction.
-        policy::judge(world, pod, Direction::Egress, packet, &mut trace)
+        let asked = Asked { world, subject: pod, direction: Direction::Egress, packet };
+        walk::judge(&asked, &mut trace)
     };
-    hop(pod, Direction::Egress, decided, trace)
+    hop_of(pod, Direction::Egress, decided, trace)
 }
 
 fn ingress(world: &World, pod: &Pod, flow: &Flow, sender: &Sender<'_>) -> Hop {
@@ -125,36 +130,51 @@ fn ingress(world: &World, pod: &Pod, flow: &Flow, sender: &Sender<'_>) -> Hop {
     let decided = if own_node {
         // K30: by origin, never by source address.
         trace.note("K30", Place::Hop, true, "sent by the pod's own node");
-        (Verdict::Allow, DecisionId::OwnNode)
+        before_policy(Verdict::Allow, DecisionId::OwnNode)
     } else if let Some(decided) = by_state(flow.state, &mut trace) {
         decided
     } else {
-        policy::judge(world, pod, Direction::Ingress, &flow.packet, &mut trace)
+        let (direction, packet) = (Direction::Ingress, &flow.packet);
+        walk::judge(&Asked { world, subject: pod, direction, packet }, &mut trace)
     };
-    hop(pod, Direction::Ingress, decided, trace)
+    hop_of(pod, Direction::Ingress, decided, trace)
 }
 
-fn hop(pod: &Pod, direction: Direction, decided: (Verdict, DecisionId), trace: Trace) -> Hop {
-    let (verdict, decision) = decided;
-    let node = node_of(pod).map(Name::from);
-    Hop { node, pod: id_of(&pod.metadata), direction, verdict, decision, trace: trace.0 }
+/// A decision that no policy had a part in.
+fn before_policy(verdict: Verdict, decision: DecisionId) -> Decided {
+    Decided { verdict, decision, logged: Vec::new(), staged: Vec::new() }
+}
+
+fn hop_of(pod: &Pod, direction: Direction, decided: Decided, trace: Trace) -> Hop {
+    hop(node_of(pod).map(Name::from), id_of(&pod.metadata), direction, decided, trace)
+}
+
+fn hop(
+    node: Option<Name>,
+    pod: NamespacedName,
+    direction: Direction,
+    decided: Decided,
+    trace: Trace,
+) -> Hop {
+    let Decided { verdict, decision, logged, staged } = decided;
+    Hop { node, pod, direction, verdict, decision, logged, staged, trace: trace.0 }
 }
 
 /// What connection tracking decides before policy is asked.
-fn by_state(state: ConnState, trace: &mut Trace) -> Option<(Verdict, DecisionId)> {
+fn by_state(state: ConnState, trace: &mut Trace) -> Option<Decided> {
     match state {
         ConnState::New => None,
         ConnState::Established => {
             trace.note("K31", Place::Hop, true, "belongs to an accepted flow");
-            Some((Verdict::Allow, DecisionId::Established))
+            Some(before_policy(Verdict::Allow, DecisionId::Established))
         }
         ConnState::Related => {
             trace.note("K32", Place::Hop, true, "an ICMP error of an accepted flow");
-            Some((Verdict::Allow, DecisionId::Established))
+            Some(before_policy(Verdict::Allow, DecisionId::Established))
         }
         ConnState::Invalid => {
             trace.note("C9", Place::Hop, true, "fits no flow");
-            Some((Verdict::Deny, DecisionId::Invalid))
+            Some(before_policy(Verdict::Deny, DecisionId::Invalid))
         }
     }
 }

@@ -3,8 +3,8 @@
 //! # How it reads
 //! [`judge`] answers one question: what becomes of this packet, given these API objects? It builds
 //! no index, no cache and no intermediate form. Every question scans the lists of the [`World`]
-//! and reads the policy semantics §1 rule by rule; each clause names its rule number (K1, K2 …) in
-//! a comment and in the [`trace`]. Slow is right: this is what the compiler and every backend are
+//! and reads the policy semantics §1 to §3 rule by rule; each clause names its rule number (K1, C1,
+//! A1 …) in a comment and in the [`trace`]. Slow is right: this is what the compiler and every backend are
 //! compared with, so it shares nothing with them but the packet and verdict types, and defaulting,
 //! labels, selectors and CIDRs are read here a second time, by other means.
 //!
@@ -14,24 +14,37 @@
 //! ```
 //! A hop exists where a pod sends (origin) or receives (owner of the destination address). Within
 //! a hop the order is: neighbour discovery (K34) or own node (K30), is the source the pod's own
-//! (C41), connection state (C9), is the endpoint known (K37), then policy (K1 to K24). A hop behind
+//! (C41), connection state (C9), is the endpoint known (K37), then the policies of all kinds in one
+//! walk: tier by tier, and the profile at its end (§2.1). A hop behind
 //! a denial is still judged, so that an explanation names everything that stands in the way.
 //!
 //! # Broken objects
 //! What the API server would refuse may still be met in a folder or in old stored data. It is read
-//! fail closed: a broken peer, port or rule matches nothing while its policy keeps isolating; a
-//! policy whose subject cannot be read isolates its whole namespace and admits nobody; policy types
-//! that cannot be read mean both.
+//! fail closed: what is broken in an Allow or Log matches nothing, what is broken in a Deny or Pass
+//! denies everything in its direction (A13), and types that cannot be read mean both directions. A
+//! Kubernetes NetworkPolicy whose subject cannot be read isolates its whole namespace and admits
+//! nobody; a policy of another kind, which may allow as well as deny, is not applied (C16, C33).
 
 mod cidr;
+mod cluster_network_policy;
+mod end;
 mod judge;
+mod label_selector;
+mod member;
+mod network_policy;
 mod peer;
 mod policy;
+mod policy_rule;
 mod port;
+mod protocol;
 mod selector;
+mod subject;
+mod tier;
 pub mod trace;
+mod validity;
+mod walk;
 mod world;
 
 pub use judge::{Hop, Outcome, judge};
-pub use trace::{Miss, Place, Step, nearest_miss};
+pub use trace::{Action, Miss, Place, Step, nearest_miss};
 pub use world::World;

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::networking::v1::{IPBlock, NetworkPolicyPeer};
 
 use crate::cidr::Cidr;
-use crate::selector::{self, Reading};
+use crate::label_selector::{self, Reading};
 use crate::world::{World, namespace_of, pod_label};
 
 /// The other end of a packet: its address, and the pod that owns it, if one does.
@@ -62,7 +62,7 @@ fn read_selectors(
         }
         None => {}
         Some(selector) => {
-            match selector::read(selector, &|key| world.namespace_label(namespace, key)) {
+            match label_selector::read(selector, &|key| world.namespace_label(namespace, key)) {
                 Reading::Matched => {}
                 Reading::Failed(why) => return no("K11", format!("namespace {namespace}: {why}")),
                 Reading::Broken(why) => {
@@ -73,7 +73,7 @@ fn read_selectors(
     }
     // K10: nil podSelector beside a namespaceSelector = all pods there. Both = AND.
     if let Some(selector) = &peer.pod_selector {
-        match selector::read(selector, &|key| pod_label(pod, key)) {
+        match label_selector::read(selector, &|key| pod_label(pod, key)) {
             Reading::Matched => {}
             Reading::Failed(why) => return no("K11", format!("the pod: {why}")),
             Reading::Broken(why) => return no("K11", format!("broken: podSelector: {why}")),

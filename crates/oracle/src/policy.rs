@@ -1,238 +1,215 @@
-//! Isolation and rules (§1.1): which policies govern a pod, and what they admit.
+//! Policies of every kind in the order in which they are asked (C2, C30, C32).
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
-use brindle_model::packet::Packet;
-use brindle_model::policy::DEFAULT_TIER;
-use brindle_model::verdict::{DecisionId, Direction, PolicyId, Verdict};
-use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::api::networking::v1::{
-    NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
-};
+use brindle_api::{ClusterNetworkPolicySpec, GlobalNetworkPolicySpec, NetworkPolicySpec};
+use brindle_model::policy::{ADMIN_TIER, BASELINE_TIER, DEFAULT_TIER};
+use brindle_model::verdict::{PolicyId, PolicyKind};
+use k8s_openapi::api::networking::v1::NetworkPolicySpec as KubernetesSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::peer::{self, OtherEnd};
-use crate::port;
-use crate::selector::{self, Reading};
-use crate::trace::{Place, Trace};
-use crate::world::{World, id_of, name_of, namespace_of, pod_label};
+use crate::subject::Subject;
+use crate::tier::Tier;
+use crate::trace::{Action, Trace};
+use crate::walk::Asked;
+use crate::world::{World, name_of, namespace_of};
+use crate::{cluster_network_policy, network_policy, policy_rule};
 
-/// Judges the first packet of a flow at one pod and direction.
-pub(crate) fn judge(
-    world: &World,
-    subject: &Pod,
-    direction: Direction,
-    packet: &Packet,
-    trace: &mut Trace,
-) -> (Verdict, DecisionId) {
-    let namespace = namespace_of(&subject.metadata);
-    // K37: an endpoint that is not known whole is closed.
-    if !world.knows(subject) {
-        trace.note("K37", Place::Hop, true, format!("namespace {namespace} is not known: closed"));
-        return (Verdict::Deny, DecisionId::UnknownEndpoint);
-    }
-    // K2: order never matters for the verdict. It names the decision: by name, then namespace (C2).
-    let mut policies: Vec<_> = world.network_policies.iter().collect();
-    policies.sort_by_key(|p| (name_of(&p.metadata), namespace_of(&p.metadata)));
-    let mut isolated = false;
-    for policy in policies {
-        // K1: only policies in the pod's own namespace select it.
-        if namespace_of(&policy.metadata) != namespace {
-            continue;
-        }
-        let id = PolicyId::network_policy(&id_of(&policy.metadata));
-        let Some(rules) = governing(policy, &id, subject, direction, trace) else { continue };
-        // K1: one is enough, even if none of its rules can match (K7).
-        isolated = true;
-        for (index, rule) in rules.iter().enumerate() {
-            let index = u32::try_from(index).unwrap_or(u32::MAX);
-            let asked = Asked { world, subject, direction, packet, policy: &id, index };
-            if asked.admits(rule, trace) {
-                return (Verdict::Allow, DecisionId::Rule { policy: id, direction, index });
-            }
-        }
-    }
-    // K2: isolated = only what the union of the rules allows; otherwise everything.
-    if isolated {
-        trace.note("K2", Place::Hop, false, format!("isolated for {direction}, no rule admits it"));
-        return (Verdict::Deny, DecisionId::TierEnd { tier: DEFAULT_TIER.into() });
-    }
-    trace.note("K2", Place::Hop, true, format!("no policy isolates the pod for {direction}"));
-    (Verdict::Allow, DecisionId::Profile { name: format!("kns.{namespace}").into() })
+/// C30: the order of every Kubernetes NetworkPolicy in tier `default`.
+const KUBERNETES_ORDER: f64 = 1000.0;
+
+/// A policy of any kind, at its place.
+pub(crate) struct Policy<'a> {
+    pub(crate) id: PolicyId,
+    pub(crate) tier: Tier<'a>,
+    /// Last if none is given.
+    order: f64,
+    spec: Spec<'a>,
 }
 
-/// One rule of either direction.
-struct Rule<'a> {
-    peers: &'a [NetworkPolicyPeer],
-    ports: &'a [NetworkPolicyPort],
+enum Spec<'a> {
+    Kubernetes(Option<Cow<'a, KubernetesSpec>>),
+    Namespaced(&'a NetworkPolicySpec),
+    Global(&'a GlobalNetworkPolicySpec),
+    Cluster(&'a ClusterNetworkPolicySpec),
 }
 
-/// The rules with which a policy governs this pod and direction; `None` if it does not.
-fn governing<'a>(
-    policy: &'a NetworkPolicy,
-    id: &PolicyId,
-    subject: &Pod,
-    direction: Direction,
-    trace: &mut Trace,
-) -> Option<Vec<Rule<'a>>> {
-    let place = || Place::Policy(id.clone());
-    let spec = policy.spec.as_ref();
-    let (rule, governs, words) = governed_direction(spec, direction);
-    if !governs {
-        trace.note(rule, place(), false, words);
-        return None;
-    }
-    // K4: a missing podSelector is an empty one.
-    let selector = spec.and_then(|s| s.pod_selector.as_ref());
-    let reading = selector.map_or(Reading::Matched, |selector| {
-        selector::read(selector, &|key| pod_label(subject, key))
+/// A rule of a policy, in the direction that is asked about.
+pub(crate) enum Rules<'a> {
+    Kubernetes(Vec<network_policy::Rule<'a>>),
+    Ends(&'a [brindle_api::PolicyRule]),
+    Cluster(Vec<cluster_network_policy::Rule<'a>>),
+}
+
+/// Every policy, in the order of the walk: by tier, order, name, namespace and kind.
+pub(crate) fn in_order(world: &World) -> Vec<Policy<'_>> {
+    let mut policies: Vec<_> = kubernetes(world)
+        .chain(namespaced(world))
+        .chain(global(world))
+        .chain(cluster(world))
+        .collect();
+    policies.sort_by(|a, b| {
+        // C2: a tie of orders, two of none included, by the tuple; A6: of priorities likewise.
+        a.tier
+            .compare(&b.tier)
+            .then(a.order.partial_cmp(&b.order).unwrap_or(Ordering::Equal))
+            .then_with(|| tuple(&a.id).cmp(&tuple(&b.id)))
     });
-    match reading {
-        Reading::Failed(why) => {
-            trace.note("K1", place(), false, format!("podSelector: {why}"));
-            None
-        }
-        // Fail closed: the policy is meant for somebody, we do not know for whom.
-        Reading::Broken(why) => {
-            let words = format!("broken: podSelector: {why}; isolates the namespace");
-            trace.note("K1", place(), true, words);
-            Some(Vec::new())
-        }
-        Reading::Matched => {
-            trace.note(rule, place(), true, words);
-            Some(spec.map(|s| rules(s, direction)).unwrap_or_default())
-        }
-    }
+    policies
 }
 
-/// K5, K6: whether a policy's effective types contain a direction.
-fn governed_direction(
-    spec: Option<&NetworkPolicySpec>,
-    direction: Direction,
-) -> (&'static str, bool, Cow<'static, str>) {
-    let types = spec.and_then(|s| s.policy_types.as_deref()).unwrap_or_default();
-    if types.is_empty() {
-        // K5: unset = Ingress always, Egress in addition iff there is an egress rule.
-        let egress_rules = spec.and_then(|s| s.egress.as_ref()).is_some_and(|e| !e.is_empty());
-        return match direction {
-            Direction::Ingress => {
-                ("K5", true, "selects the pod; policyTypes default to Ingress".into())
-            }
-            Direction::Egress if egress_rules => {
-                ("K5", true, "selects the pod; it has egress rules".into())
-            }
-            Direction::Egress => ("K5", false, "no policyTypes and no egress rules".into()),
-        };
-    }
-    // Fail closed: a type that cannot be read may have meant either direction.
-    if let Some(unknown) = types.iter().find(|t| *t != "Ingress" && *t != "Egress") {
-        let words = format!("selects the pod; broken: unknown policy type {unknown:?} means both");
-        return ("K6", true, words.into());
-    }
-    let wanted = match direction {
-        Direction::Ingress => "Ingress",
-        Direction::Egress => "Egress",
+fn tuple(id: &PolicyId) -> (&str, &str, &str) {
+    let kind = match id.kind {
+        PolicyKind::ClusterNetworkPolicy => "ClusterNetworkPolicy",
+        PolicyKind::GlobalNetworkPolicy => "GlobalNetworkPolicy",
+        PolicyKind::KubernetesNetworkPolicy => "KubernetesNetworkPolicy",
+        PolicyKind::NetworkPolicy => "NetworkPolicy",
+        PolicyKind::StagedGlobalNetworkPolicy => "StagedGlobalNetworkPolicy",
+        PolicyKind::StagedKubernetesNetworkPolicy => "StagedKubernetesNetworkPolicy",
+        PolicyKind::StagedNetworkPolicy => "StagedNetworkPolicy",
     };
-    // K6: rules of a direction not named are ignored.
-    match types.iter().any(|t| t == wanted) {
-        true => ("K6", true, "selects the pod; policyTypes name the direction".into()),
-        false => ("K6", false, format!("policyTypes do not name {wanted}").into()),
-    }
+    (&id.name, id.namespace.as_deref().unwrap_or_default(), kind)
 }
 
-fn rules(spec: &NetworkPolicySpec, direction: Direction) -> Vec<Rule<'_>> {
-    // K7: a missing list is an empty one. K8: so are missing `from`, `to` and `ports`.
-    match direction {
-        Direction::Ingress => (spec.ingress.iter().flatten())
-            .map(|r| Rule {
-                peers: r.from.as_deref().unwrap_or_default(),
-                ports: r.ports.as_deref().unwrap_or_default(),
-            })
-            .collect(),
-        Direction::Egress => (spec.egress.iter().flatten())
-            .map(|r| Rule {
-                peers: r.to.as_deref().unwrap_or_default(),
-                ports: r.ports.as_deref().unwrap_or_default(),
-            })
-            .collect(),
-    }
+fn id(metadata: &ObjectMeta, kind: PolicyKind, namespaced: bool) -> PolicyId {
+    let namespace = namespaced.then(|| namespace_of(metadata).into());
+    PolicyId { name: name_of(metadata).into(), namespace, kind }
 }
 
-/// The question that is put to one rule.
-struct Asked<'a> {
-    world: &'a World,
-    subject: &'a Pod,
-    direction: Direction,
-    packet: &'a Packet,
-    policy: &'a PolicyId,
-    index: u32,
+/// C30: tier default, order 1000.
+fn kubernetes(world: &World) -> impl Iterator<Item = Policy<'_>> {
+    let enforced = world.network_policies.iter().map(|object| {
+        let id = id(&object.metadata, PolicyKind::KubernetesNetworkPolicy, true);
+        (id, object.spec.as_ref().map(Cow::Borrowed))
+    });
+    let staged = world.staged_kubernetes_network_policies.iter();
+    let staged = staged.filter(|object| is_set(object.spec.staged_action.as_deref()));
+    let staged = staged.map(|object| {
+        let id = id(&object.metadata, PolicyKind::StagedKubernetesNetworkPolicy, true);
+        (id, Some(Cow::Owned(object.spec.kubernetes())))
+    });
+    let tier = Tier::named(world, DEFAULT_TIER);
+    enforced.chain(staged).map(move |(id, spec)| Policy {
+        id,
+        tier,
+        order: KUBERNETES_ORDER,
+        spec: Spec::Kubernetes(spec),
+    })
 }
 
-impl Asked<'_> {
-    fn admits(&self, rule: &Rule<'_>, trace: &mut Trace) -> bool {
-        let addr = match self.direction {
-            Direction::Ingress => self.packet.source,
-            Direction::Egress => self.packet.destination,
-        };
-        let owners = self.world.owners(addr);
-        let ends: Vec<_> = match owners.as_slice() {
-            [] => vec![OtherEnd { addr, pod: None }],
-            owners => owners.iter().map(|p| OtherEnd { addr, pod: Some(p) }).collect(),
-        };
-        // K8: from/to AND ports. Both are asked even if one fails: the trace wants the whole.
-        let admitted = ends.into_iter().any(|end| {
-            let peers = self.peers_match(rule.peers, end, trace);
-            let ports = self.ports_match(rule.ports, end, trace);
-            peers && ports
-        });
-        let place = Place::Rule { policy: self.policy.clone(), rule: self.index };
-        let words =
-            if admitted { "peers and ports match" } else { "peers and ports do not both match" };
-        trace.note("K8", place, admitted, words)
-    }
+fn namespaced(world: &World) -> impl Iterator<Item = Policy<'_>> {
+    let enforced = world.tiered_policies.iter();
+    let enforced = enforced
+        .map(|object| (id(&object.metadata, PolicyKind::NetworkPolicy, true), &object.spec));
+    let staged = world.staged_network_policies.iter();
+    let staged = staged.filter(|object| is_set(object.spec.staged_action.as_deref()));
+    let staged = staged.map(|object| {
+        let id = id(&object.metadata, PolicyKind::StagedNetworkPolicy, true);
+        (id, &object.spec.policy)
+    });
+    enforced.chain(staged).map(|(id, spec)| Policy {
+        id,
+        tier: Tier::named(world, spec.tier.as_deref().unwrap_or(DEFAULT_TIER)),
+        order: spec.order.unwrap_or(f64::INFINITY),
+        spec: Spec::Namespaced(spec),
+    })
+}
 
-    fn peers_match(
-        &self,
-        peers: &[NetworkPolicyPeer],
-        end: OtherEnd<'_>,
-        trace: &mut Trace,
-    ) -> bool {
-        let place = |entry| Place::Peers { policy: self.policy.clone(), rule: self.index, entry };
-        // K8: missing or empty = any peer, addresses outside the cluster included.
-        if peers.is_empty() {
-            return trace.note("K8", place(None), true, "any peer");
+fn global(world: &World) -> impl Iterator<Item = Policy<'_>> {
+    let enforced = world.global_network_policies.iter();
+    let enforced = enforced
+        .map(|object| (id(&object.metadata, PolicyKind::GlobalNetworkPolicy, false), &object.spec));
+    let staged = world.staged_global_network_policies.iter();
+    let staged = staged.filter(|object| is_set(object.spec.staged_action.as_deref()));
+    let staged = staged.map(|object| {
+        let id = id(&object.metadata, PolicyKind::StagedGlobalNetworkPolicy, false);
+        (id, &object.spec.policy)
+    });
+    enforced.chain(staged).map(|(id, spec)| Policy {
+        id,
+        tier: Tier::named(world, spec.tier.as_deref().unwrap_or(DEFAULT_TIER)),
+        order: spec.order.unwrap_or(f64::INFINITY),
+        spec: Spec::Global(spec),
+    })
+}
+
+/// A1, C32: tier kube-admin or kube-baseline, order = priority.
+fn cluster(world: &World) -> impl Iterator<Item = Policy<'_>> {
+    world.cluster_network_policies.iter().map(|object| {
+        // C33: one of an unknown tier governs nothing, wherever it stands.
+        let tier = if object.spec.tier == "Baseline" { BASELINE_TIER } else { ADMIN_TIER };
+        Policy {
+            id: id(&object.metadata, PolicyKind::ClusterNetworkPolicy, false),
+            tier: Tier::named(world, tier),
+            order: f64::from(object.spec.priority),
+            spec: Spec::Cluster(&object.spec),
         }
-        // K8: entries OR.
-        let policy_namespace = self.policy.namespace.as_deref().unwrap_or_default();
-        let matched = peers.iter().enumerate().any(|(entry, peer)| {
-            let (rule, matched, words) = peer::read(self.world, policy_namespace, peer, end);
-            trace.note(rule, place(Some(entry)), matched, words)
-        });
-        let words = if matched { "an entry matches" } else { "no entry matches" };
-        trace.note("K8", place(None), matched, words)
+    })
+}
+
+/// C7: Set is the default. Nothing is judged of a policy that would be gone, is to be ignored, or
+/// asks for what is not known.
+fn is_set(staged_action: Option<&str>) -> bool {
+    matches!(staged_action, None | Some("Set"))
+}
+
+impl Policy<'_> {
+    /// C7: whether it is judged only for reporting.
+    pub(crate) fn is_staged(&self) -> bool {
+        matches!(
+            self.id.kind,
+            PolicyKind::StagedGlobalNetworkPolicy
+                | PolicyKind::StagedKubernetesNetworkPolicy
+                | PolicyKind::StagedNetworkPolicy
+        )
     }
 
-    fn ports_match(
-        &self,
-        ports: &[NetworkPolicyPort],
-        end: OtherEnd<'_>,
-        trace: &mut Trace,
-    ) -> bool {
-        let place = |entry| Place::Ports { policy: self.policy.clone(), rule: self.index, entry };
-        // K8, K24: missing or empty = any port and any protocol.
-        if ports.is_empty() {
-            return trace.note("K8", place(None), true, "any port of any protocol");
+    /// The rules with which it governs the subject and direction; `None` if it does not.
+    pub(crate) fn governing(&self, asked: &Asked<'_>, trace: &mut Trace) -> Option<Rules<'_>> {
+        match &self.spec {
+            Spec::Kubernetes(spec) => {
+                network_policy::governing(spec.as_deref(), asked, &self.id, trace)
+                    .map(Rules::Kubernetes)
+            }
+            Spec::Namespaced(spec) => Subject::namespaced(spec, &self.id)
+                .governing(asked, &self.id, trace)
+                .map(Rules::Ends),
+            Spec::Global(spec) => {
+                Subject::global(spec).governing(asked, &self.id, trace).map(Rules::Ends)
+            }
+            Spec::Cluster(spec) => {
+                cluster_network_policy::governing(spec, asked, &self.id, trace).map(Rules::Cluster)
+            }
         }
-        // K20: the destination pod: on ingress the subject, on egress the peer.
-        let destination = match self.direction {
-            Direction::Ingress => Some(self.subject),
-            Direction::Egress => end.pod.filter(|pod| self.world.knows(pod)),
-        };
-        // K8: entries OR.
-        let matched = ports.iter().enumerate().any(|(entry, wanted)| {
-            let (rule, matched, words) = port::read(wanted, self.packet, destination);
-            trace.note(rule, place(Some(entry)), matched, words)
-        });
-        let words = if matched { "an entry matches" } else { "no entry matches" };
-        trace.note("K8", place(None), matched, words)
+    }
+}
+
+impl Rules<'_> {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Kubernetes(rules) => rules.len(),
+            Self::Ends(rules) => rules.len(),
+            Self::Cluster(rules) => rules.len(),
+        }
+    }
+
+    /// What the rule at this place says of the packet: what happens to it, or nothing.
+    pub(crate) fn ask(
+        &self,
+        at: usize,
+        asked: &Asked<'_>,
+        policy: &PolicyId,
+        trace: &mut Trace,
+    ) -> Option<Action> {
+        let index = u32::try_from(at).unwrap_or(u32::MAX);
+        match self {
+            Self::Kubernetes(rules) => network_policy::ask(&rules[at], asked, policy, index, trace),
+            Self::Ends(rules) => policy_rule::ask(&rules[at], asked, policy, index, trace),
+            Self::Cluster(rules) => {
+                cluster_network_policy::ask(&rules[at], asked, policy, index, trace)
+            }
+        }
     }
 }

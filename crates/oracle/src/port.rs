@@ -18,7 +18,7 @@ pub(crate) fn read(
 ) -> Answer {
     // K17: protocol defaults to TCP; only TCP, UDP, SCTP.
     let name = entry.protocol.as_deref().unwrap_or("TCP");
-    let Some(protocol) = protocol(name) else {
+    let Some(protocol) = transport(name) else {
         return no("K17", format!("broken: unknown protocol {name:?}"));
     };
     // K18: both ends within 1–65535, port ≤ endPort, endPort only beside a numeric port.
@@ -78,11 +78,7 @@ fn read_named(name: &str, protocol: Protocol, port: u16, destination: Option<&Po
     let Some(pod) = destination else {
         return no("K21", format!("the destination is no pod that could have a port {name:?}"));
     };
-    let mut numbers = container_ports(pod)
-        .filter(|p| !name.is_empty() && p.name.as_deref() == Some(name))
-        .filter(|p| self::protocol(p.protocol.as_deref().unwrap_or("TCP")) == Some(protocol))
-        .map(|p| p.container_port);
-    let known: Vec<i32> = numbers.by_ref().collect();
+    let known = named_ports(pod, name, protocol);
     let pod = name_of(&pod.metadata);
     if known.contains(&i32::from(port)) {
         return ("K20", true, format!("{port} is port {name:?} of pod {pod}"));
@@ -93,7 +89,17 @@ fn read_named(name: &str, protocol: Protocol, port: u16, destination: Option<&Po
     no("K20", format!("port {name:?} of pod {pod} is {known:?}, not {port}"))
 }
 
-fn protocol(name: &str) -> Option<Protocol> {
+/// The numbers of a pod's container ports of this name and protocol, of all containers (K20, K22).
+pub(crate) fn named_ports(pod: &Pod, name: &str, protocol: Protocol) -> Vec<i32> {
+    container_ports(pod)
+        .filter(|p| !name.is_empty() && p.name.as_deref() == Some(name))
+        .filter(|p| transport(p.protocol.as_deref().unwrap_or("TCP")) == Some(protocol))
+        .map(|p| p.container_port)
+        .collect()
+}
+
+/// A transport protocol by its Kubernetes name (K17).
+pub(crate) fn transport(name: &str) -> Option<Protocol> {
     match name {
         "TCP" => Some(Protocol::TCP),
         "UDP" => Some(Protocol::UDP),

@@ -2,8 +2,14 @@
 
 use std::net::IpAddr;
 
+use brindle_api::{
+    ClusterNetworkPolicy, GlobalNetworkPolicy, GlobalNetworkSet, NetworkPolicy as TieredPolicy,
+    NetworkSet, StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy,
+    Tier,
+};
 use brindle_model::NamespacedName;
-use k8s_openapi::api::core::v1::{Container, ContainerPort, Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Container, ContainerPort, Namespace, Node, Pod, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -14,14 +20,38 @@ pub struct World {
     pub namespaces: Vec<Namespace>,
     /// Pods, host-network and finished ones included.
     pub pods: Vec<Pod>,
-    /// NetworkPolicies, broken ones included.
-    pub network_policies: Vec<NetworkPolicy>,
+    /// Service accounts.
+    pub service_accounts: Vec<ServiceAccount>,
+    /// Endpoint slices of Services.
+    pub endpoint_slices: Vec<EndpointSlice>,
     /// Nodes.
     pub nodes: Vec<Node>,
+    /// `networking.k8s.io` NetworkPolicies, broken ones included, as are those of every kind below.
+    pub network_policies: Vec<NetworkPolicy>,
+    /// Tiers beside the built-in ones.
+    pub tiers: Vec<Tier>,
+    /// `brindle.io` NetworkPolicies: those with tier, order and actions.
+    pub tiered_policies: Vec<TieredPolicy>,
+    /// GlobalNetworkPolicies.
+    pub global_network_policies: Vec<GlobalNetworkPolicy>,
+    /// NetworkSets.
+    pub network_sets: Vec<NetworkSet>,
+    /// GlobalNetworkSets.
+    pub global_network_sets: Vec<GlobalNetworkSet>,
+    /// StagedNetworkPolicies.
+    pub staged_network_policies: Vec<StagedNetworkPolicy>,
+    /// StagedGlobalNetworkPolicies.
+    pub staged_global_network_policies: Vec<StagedGlobalNetworkPolicy>,
+    /// StagedKubernetesNetworkPolicies.
+    pub staged_kubernetes_network_policies: Vec<StagedKubernetesNetworkPolicy>,
+    /// ClusterNetworkPolicies.
+    pub cluster_network_policies: Vec<ClusterNetworkPolicy>,
 }
 
 /// Label that names a namespace; the API server sets and keeps it (K12).
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+/// Label that names a namespace or service account among its own (C11).
+const PARENT_NAME: &str = "projectcalico.org/name";
 
 impl World {
     /// The pod of this name.
@@ -40,10 +70,20 @@ impl World {
             .collect()
     }
 
+    /// The pods of [`Self::owners`] that selectors may pick.
+    pub(crate) fn known_owners(&self, addr: IpAddr) -> impl Iterator<Item = &Pod> {
+        self.owners(addr).into_iter().filter(|pod| self.knows(pod))
+    }
+
     /// K37: a pod is known once its namespace is. Until then nobody can say which selectors it
     /// meets: a negative one would match labels that are merely not known yet.
     pub(crate) fn knows(&self, pod: &Pod) -> bool {
-        self.namespace(namespace_of(&pod.metadata)).is_some()
+        self.knows_namespace(namespace_of(&pod.metadata))
+    }
+
+    /// Whether there is an object for a namespace.
+    pub(crate) fn knows_namespace(&self, name: &str) -> bool {
+        self.namespace(name).is_some()
     }
 
     fn namespace(&self, name: &str) -> Option<&Namespace> {
@@ -53,10 +93,28 @@ impl World {
     /// The value of a namespace's label.
     pub(crate) fn namespace_label(&self, namespace: &str, key: &str) -> Option<&str> {
         let object = self.namespace(namespace)?;
-        // K12: kubernetes.io/metadata.name is set on every namespace, whatever the user wrote.
-        if key == NAMESPACE_NAME {
+        // K12: kubernetes.io/metadata.name is set on every namespace, whatever the user wrote; C11:
+        // so is the engine's own name of the name.
+        if key == NAMESPACE_NAME || key == PARENT_NAME {
             return Some(name_of(&object.metadata));
         }
+        label_of(&object.metadata, key)
+    }
+
+    /// The value of a service account's label. An account that has no object has its name alone.
+    pub(crate) fn service_account_label<'a>(
+        &'a self,
+        namespace: &str,
+        account: &'a str,
+        key: &str,
+    ) -> Option<&'a str> {
+        // C11.
+        if key == PARENT_NAME {
+            return Some(account);
+        }
+        let object = self.service_accounts.iter().find(|object| {
+            name_of(&object.metadata) == account && namespace_of(&object.metadata) == namespace
+        })?;
         label_of(&object.metadata, key)
     }
 
@@ -84,19 +142,32 @@ pub(crate) fn id_of(metadata: &ObjectMeta) -> NamespacedName {
     NamespacedName::new(namespace_of(metadata), name_of(metadata))
 }
 
-/// The value of a pod's label. C12: what the engine itself puts on pods overrides the user's.
+/// The value of a pod's own label. C12: what the engine itself puts on pods overrides the user's.
 pub(crate) fn pod_label<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
-    if key == "projectcalico.org/namespace" {
-        return Some(namespace_of(&pod.metadata));
+    match key {
+        "projectcalico.org/namespace" => Some(namespace_of(&pod.metadata)),
+        "projectcalico.org/orchestrator" => Some("k8s"),
+        "projectcalico.org/serviceaccount" => Some(service_account_of(pod)),
+        _ if is_inherited(key) => None,
+        _ => label_of(&pod.metadata, key),
     }
-    if key.starts_with("pcns.") || key.starts_with("pcsa.") {
-        return None;
-    }
-    label_of(&pod.metadata, key)
+}
+
+/// C11, C12: keys of labels that an object has from its namespace or service account. Its own of
+/// that form are stripped.
+pub(crate) fn is_inherited(key: &str) -> bool {
+    key.starts_with("pcns.") || key.starts_with("pcsa.")
+}
+
+/// The service account that a pod runs as; the API server fills in `default`.
+pub(crate) fn service_account_of(pod: &Pod) -> &str {
+    let spec = pod.spec.as_ref();
+    let named = spec.and_then(|s| s.service_account_name.as_deref());
+    named.filter(|name| !name.is_empty()).unwrap_or("default")
 }
 
 /// The value of an object's label.
-fn label_of<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+pub(crate) fn label_of<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     metadata.labels.as_ref()?.get(key).map(String::as_str)
 }
 

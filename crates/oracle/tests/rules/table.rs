@@ -68,6 +68,7 @@ pub fn world(policies: &str) -> World {
         pods: documents(PODS),
         network_policies: documents(policies),
         nodes: documents(NODES),
+        ..World::default()
     }
 }
 

@@ -1,0 +1,90 @@
+//! What selectors may pick (C23): the pods and network sets that hold an address, and their labels
+//! (C11–C13).
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::cidr::Cidr;
+use crate::world::{
+    World, is_inherited, label_of, name_of, namespace_of, pod_label, service_account_of,
+};
+
+/// A known endpoint or network set.
+#[derive(Clone, Copy)]
+pub(crate) enum Member<'a> {
+    Pod(&'a Pod),
+    /// C27: a set matches like an endpoint that owns these nets. Without a namespace it is a
+    /// GlobalNetworkSet.
+    Set(&'a ObjectMeta, Option<&'a str>),
+}
+
+/// Every known endpoint and network set that holds an address.
+pub(crate) fn holding(world: &World, addr: IpAddr) -> Vec<Member<'_>> {
+    let holds = |nets: &[String]| {
+        // C27: any CIDRs, overlap and nesting allowed.
+        nets.iter().filter_map(|net| Cidr::parse_net(net)).any(|net| net.contains(addr))
+    };
+    let pods = world.known_owners(addr).map(Member::Pod);
+    let sets = world.network_sets.iter().filter(|set| holds(&set.spec.nets)).map(|set| {
+        let metadata = &set.metadata;
+        Member::Set(metadata, Some(namespace_of(metadata)))
+    });
+    // As for pods (K37): in an unknown namespace a set's labels are not known.
+    let sets = sets.filter(|set| set.namespace().is_some_and(|n| world.knows_namespace(n)));
+    let global = world.global_network_sets.iter().filter(|set| holds(&set.spec.nets));
+    let global = global.map(|set| Member::Set(&set.metadata, None));
+    pods.chain(sets).chain(global).collect()
+}
+
+impl<'a> Member<'a> {
+    /// Its namespace, if its kind has one.
+    pub(crate) fn namespace(self) -> Option<&'a str> {
+        match self {
+            Self::Pod(pod) => Some(namespace_of(&pod.metadata)),
+            Self::Set(_, namespace) => namespace,
+        }
+    }
+
+    /// The service account it runs as: pods only.
+    pub(crate) fn service_account(self) -> Option<&'a str> {
+        match self {
+            Self::Pod(pod) => Some(service_account_of(pod)),
+            Self::Set(..) => None,
+        }
+    }
+
+    /// The value of an effective label.
+    pub(crate) fn label(self, world: &'a World, key: &str) -> Option<&'a str> {
+        // C11: labels of the namespace and of the service account, each under its prefix.
+        if let Some(key) = key.strip_prefix("pcns.") {
+            return world.namespace_label(self.namespace()?, key);
+        }
+        if let Some(key) = key.strip_prefix("pcsa.") {
+            return world.service_account_label(self.namespace()?, self.service_account()?, key);
+        }
+        match self {
+            Self::Pod(pod) => pod_label(pod, key),
+            // C13: own labels, the namespace under its key, no other system label.
+            Self::Set(_, Some(namespace)) if key == "projectcalico.org/namespace" => {
+                Some(namespace)
+            }
+            Self::Set(..) if is_inherited(key) => None,
+            Self::Set(metadata, _) => label_of(metadata, key),
+        }
+    }
+
+    /// For traces.
+    pub(crate) fn named(self) -> String {
+        match self {
+            Self::Pod(pod) => {
+                format!("pod {}/{}", namespace_of(&pod.metadata), name_of(&pod.metadata))
+            }
+            Self::Set(metadata, Some(namespace)) => {
+                format!("network set {namespace}/{}", name_of(metadata))
+            }
+            Self::Set(metadata, None) => format!("global network set {}", name_of(metadata)),
+        }
+    }
+}
