@@ -12,12 +12,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::cidr::Cidr;
 use crate::label_selector::{self, Reading};
+use crate::names::is_port_name;
 use crate::peer::{Answer, OtherEnd};
 use crate::policy_rule::broken;
 use crate::port::named_ports;
 use crate::trace::{Action, Place, Trace};
 use crate::walk::Asked;
 use crate::world::{World, label_of, name_of, namespace_of, pod_label};
+
+/// Most entries of a list of peers, protocols or networks (§3).
+const MAX_ENTRIES: usize = 25;
 
 /// A rule of either direction.
 pub(crate) struct Rule<'a> {
@@ -86,6 +90,12 @@ pub(crate) fn governing<'a>(
     };
     if rules.is_empty() {
         trace.note("A4", place(), false, format!("it has no {} rules", asked.direction));
+        return None;
+    }
+    // A1: priorities go from 0 to 1000. One that is none says as little as an unknown tier.
+    if !(0..=1000).contains(&spec.priority) {
+        let words = format!("broken: there is no priority {}", spec.priority);
+        trace.note("C33", place(), false, words);
         return None;
     }
     // C33: unknown tier or missing subject.
@@ -165,14 +175,26 @@ fn fault(rule: &Rule<'_>, action: Action) -> Option<(&'static str, String)> {
     if rule.peers.is_empty() {
         return Some(("A8", "no peers".into()));
     }
+    let protocols = rule.protocols.unwrap_or_default();
     if rule.protocols.is_some_and(<[_]>::is_empty) {
         return Some(("A8", "no protocols".into()));
+    }
+    if rule.peers.len() > MAX_ENTRIES || protocols.len() > MAX_ENTRIES {
+        return Some(("A8", format!("more than {MAX_ENTRIES} entries")));
+    }
+    // A11: named ports not together with networks or nodes.
+    let sound = protocols.iter().filter(|entry| protocol_fault(entry).is_none());
+    let named = sound.into_iter().any(|entry| entry.destination_named_port.is_some());
+    if named && rule.peers.iter().any(Peer::has_no_named_ports) {
+        return Some(("A11", "a named port beside peers that have none".into()));
     }
     if action == Action::Allow {
         return None;
     }
-    let protocols = rule.protocols.unwrap_or_default();
-    rule.peers.iter().find_map(Peer::fault).or_else(|| protocols.iter().find_map(protocol_fault))
+    rule.peers
+        .iter()
+        .find_map(|peer| peer.fault().or_else(|| peer.network_fault()))
+        .or_else(|| protocols.iter().find_map(protocol_fault))
 }
 
 impl Peer<'_> {
@@ -200,12 +222,25 @@ impl Peer<'_> {
         );
         unreadable.or_else(|| match networks {
             Some([]) => Some(("A9", "no networks".into())),
-            Some(networks) => networks
-                .iter()
-                .find(|text| Cidr::parse(text).is_none())
-                .map(|text| ("A9", format!("{text:?} is not a CIDR"))),
-            None => None,
+            Some(networks) if networks.len() > MAX_ENTRIES => {
+                Some(("A9", format!("more than {MAX_ENTRIES} networks")))
+            }
+            _ => None,
         })
+    }
+
+    /// A9: a network that cannot be read. In an Accept it matches nothing, and the others stay.
+    fn network_fault(&self) -> Option<(&'static str, String)> {
+        let unreadable = self.networks?.iter().find(|text| Cidr::parse(text).is_none())?;
+        Some(("A9", format!("{unreadable:?} is not a CIDR")))
+    }
+
+    /// Whether it is one that can be read and is not about pods.
+    fn has_no_named_ports(&self) -> bool {
+        let networks = self.networks.unwrap_or_default();
+        let addresses =
+            self.nodes.is_some() || networks.iter().any(|text| Cidr::parse(text).is_some());
+        addresses && self.fault().is_none()
     }
 }
 
@@ -218,6 +253,9 @@ fn protocol_fault(entry: &ClusterNetworkPolicyProtocol) -> Option<(&'static str,
         0 => return Some(("A13", "no known protocol".into())),
         1 => {}
         _ => return Some(("A8", "more than one protocol".into())),
+    }
+    if let Some(name) = destination_named_port {
+        return (!is_port_name(name)).then(|| ("A11", format!("{name:?} is no port's name")));
     }
     let port = transports.into_iter().flatten().find_map(|t| t.destination_port.as_ref())?;
     port_range(port).is_none().then(|| ("A8", "not a port or range".into()))

@@ -14,8 +14,7 @@ use crate::member::{Member, holding};
 use crate::peer::Answer;
 use crate::port::{named_ports, transport};
 use crate::protocol::{PortEntry, port_entry};
-use crate::selector;
-use crate::validity::is_global;
+use crate::selector::{self, is_global};
 use crate::world::{World, label_of, namespace_of};
 
 /// One end of a packet, and what a rule that can be read says of it.
@@ -132,11 +131,12 @@ impl<'a> End<'a> {
                     return Err(("C23", format!("it is in namespace {namespace}, not global")));
                 }
             }
-            // C11: the namespace's labels; C23: all() is everything namespaced.
-            (Some(_), _, None) => return Err(("C23", "it has no namespace".into())),
-            (Some(text), _, Some(namespace)) => {
-                let label = |key: &str| world.namespace_label(namespace, key);
-                reading(text, &label).map_err(|why| ("C11", format!("its namespace: {why}")))?;
+            // C11: written onto the keys of the namespace's labels, of which a GlobalNetworkSet has
+            // none (C13). C23: all() is everything namespaced.
+            (Some(text), _, namespace) => {
+                let label = |key: &str| world.namespace_label(namespace?, key);
+                reading(text, namespace.is_some(), &label)
+                    .map_err(|why| ("C11", format!("its namespace: {why}")))?;
             }
         }
         if let Some(accounts) = &self.rule.service_accounts {
@@ -150,12 +150,12 @@ impl<'a> End<'a> {
             }
             if let Some(text) = &accounts.selector {
                 let label = |key: &str| world.service_account_label(namespace, account, key);
-                reading(text, &label)
+                reading(text, true, &label)
                     .map_err(|why| ("C25", format!("its service account: {why}")))?;
             }
         }
         if let Some(text) = &self.rule.selector {
-            reading(text, &|key| member.label(world, key)).map_err(|why| ("C11", why))?;
+            reading(text, true, &|key| member.label(world, key)).map_err(|why| ("C11", why))?;
         }
         Ok(match member {
             _ if self.rule.service_accounts.is_some() => "C25",
@@ -170,7 +170,7 @@ impl<'a> End<'a> {
         let world = self.world;
         let matched = holding(world, self.addr)
             .into_iter()
-            .find(|member| reading(text, &|key| member.label(world, key)).is_ok());
+            .find(|member| reading(text, true, &|key| member.label(world, key)).is_ok());
         match matched {
             Some(member) => ("C24", false, format!("{} matches {text:?}", member.named())),
             None => ("C24", true, format!("{} is of nothing that matches {text:?}", self.addr)),
@@ -179,7 +179,7 @@ impl<'a> End<'a> {
 
     /// C26: the Service's endpoints, ready or not, never its ClusterIP.
     fn service(&self, service: &ServiceMatch) -> Answer {
-        let namespace = service.namespace.as_deref().filter(|n| !n.is_empty()).or(self.namespace);
+        let namespace = service.namespace.as_deref().or(self.namespace);
         let namespace = namespace.unwrap_or_default();
         let slices = self.world.endpoint_slices.iter().filter(|slice| {
             namespace_of(&slice.metadata) == namespace
@@ -249,9 +249,9 @@ impl<'a> End<'a> {
     }
 }
 
-/// Whether a slice lists an address. C26: names are no addresses.
+/// Whether a slice lists an address, of the family that it says it lists.
 fn lists(slice: &EndpointSlice, addr: IpAddr) -> bool {
-    slice.address_type != "FQDN"
+    slice.address_type == if addr.is_ipv6() { "IPv6" } else { "IPv4" }
         && slice
             .endpoints
             .iter()
@@ -263,9 +263,13 @@ fn parsed(nets: &[String]) -> impl Iterator<Item = Cidr> {
     nets.iter().filter_map(|net| Cidr::parse_net(net))
 }
 
-/// A selector over labels among which `all()` is always true.
-fn reading<'l>(text: &str, label: &dyn Fn(&str) -> Option<&'l str>) -> Result<(), String> {
-    match selector::read(text, true, label) {
+/// What hinders a selector, if anything does.
+fn reading<'l>(
+    text: &str,
+    all: bool,
+    label: &dyn Fn(&str) -> Option<&'l str>,
+) -> Result<(), String> {
+    match selector::read(text, all, label) {
         Reading::Matched => Ok(()),
         Reading::Failed(why) | Reading::Broken(why) => Err(why),
     }

@@ -2,6 +2,8 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
+use crate::names::is_dns_subdomain;
+
 /// What a selector says about one object.
 pub(crate) enum Reading {
     /// It matches.
@@ -89,7 +91,7 @@ fn broken_key(key: &str) -> Option<String> {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, key),
     };
-    let fine = is_name(name) && prefix.is_none_or(is_subdomain);
+    let fine = is_name(name) && prefix.is_none_or(is_dns_subdomain);
     (!fine).then(|| format!("{key:?} is not a label key"))
 }
 
@@ -106,16 +108,4 @@ fn is_name(text: &str) -> bool {
         && bytes.iter().copied().all(inner)
         && ends(bytes.first())
         && ends(bytes.last())
-}
-
-/// At most 253 of dot-separated `[a-z0-9-]`, each part alphanumeric at both ends (RFC 1123).
-fn is_subdomain(text: &str) -> bool {
-    let alphanumeric = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let part = |p: &str| {
-        let b = p.as_bytes();
-        b.iter().all(|c| alphanumeric(*c) || *c == b'-')
-            && b.first().is_some_and(|c| alphanumeric(*c))
-            && b.last().is_some_and(|c| alphanumeric(*c))
-    };
-    text.len() <= 253 && text.split('.').all(part)
 }

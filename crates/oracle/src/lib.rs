@@ -31,6 +31,7 @@ mod end;
 mod judge;
 mod label_selector;
 mod member;
+mod names;
 mod network_policy;
 mod peer;
 mod policy;

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use brindle_api::{ClusterNetworkPolicySpec, GlobalNetworkPolicySpec, NetworkPolicySpec};
+use brindle_api::{
+    ClusterNetworkPolicySpec, GlobalNetworkPolicySpec, NetworkPolicySpec, PolicyRule,
+};
 use brindle_model::policy::{ADMIN_TIER, BASELINE_TIER, DEFAULT_TIER};
 use brindle_model::verdict::{PolicyId, PolicyKind};
 use k8s_openapi::api::networking::v1::NetworkPolicySpec as KubernetesSpec;
@@ -35,11 +37,18 @@ enum Spec<'a> {
     Cluster(&'a ClusterNetworkPolicySpec),
 }
 
-/// A rule of a policy, in the direction that is asked about.
+/// Most rules of one direction of a NetworkPolicy or GlobalNetworkPolicy (C8), and of a
+/// ClusterNetworkPolicy (§3).
+const MAX_RULES: usize = 1024;
+const MAX_CLUSTER_RULES: usize = 25;
+
+/// The rules of a policy, in the direction that is asked about.
 pub(crate) enum Rules<'a> {
     Kubernetes(Vec<network_policy::Rule<'a>>),
-    Ends(&'a [brindle_api::PolicyRule]),
+    Ends(&'a [PolicyRule]),
     Cluster(Vec<cluster_network_policy::Rule<'a>>),
+    /// More than there may be. Which of them count nobody knows: together they deny everything.
+    TooMany,
 }
 
 /// Every policy, in the order of the walk: by tier, order, name, namespace and kind.
@@ -174,24 +183,31 @@ impl Policy<'_> {
             }
             Spec::Namespaced(spec) => Subject::namespaced(spec, &self.id)
                 .governing(asked, &self.id, trace)
-                .map(Rules::Ends),
+                .map(Rules::ends),
             Spec::Global(spec) => {
-                Subject::global(spec).governing(asked, &self.id, trace).map(Rules::Ends)
+                Subject::global(spec).governing(asked, &self.id, trace).map(Rules::ends)
             }
             Spec::Cluster(spec) => {
-                cluster_network_policy::governing(spec, asked, &self.id, trace).map(Rules::Cluster)
+                let rules = cluster_network_policy::governing(spec, asked, &self.id, trace)?;
+                let few = rules.len() <= MAX_CLUSTER_RULES;
+                Some(if few { Rules::Cluster(rules) } else { Rules::TooMany })
             }
         }
     }
 }
 
-impl Rules<'_> {
+impl<'a> Rules<'a> {
+    fn ends(rules: &'a [PolicyRule]) -> Self {
+        if rules.len() > MAX_RULES { Self::TooMany } else { Self::Ends(rules) }
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Kubernetes(rules) => rules.len(),
             Self::Ends(rules) => rules.len(),
             Self::Cluster(rules) => rules.len(),
+            Self::TooMany => 1,
         }
     }
 
@@ -209,6 +225,10 @@ impl Rules<'_> {
             Self::Ends(rules) => policy_rule::ask(&rules[at], asked, policy, index, trace),
             Self::Cluster(rules) => {
                 cluster_network_policy::ask(&rules[at], asked, policy, index, trace)
+            }
+            Self::TooMany => {
+                let fault = ("C8", "more rules than there may be".to_owned());
+                policy_rule::broken(Action::Deny, fault, policy, index, trace)
             }
         }
     }

@@ -1,7 +1,6 @@
 //! Rules of NetworkPolicy and GlobalNetworkPolicy (§2.4): every criterion that is given must hold.
 
 use brindle_api::{IcmpFields, PolicyRule};
-use brindle_model::net::Protocol;
 use brindle_model::verdict::PolicyId;
 
 use crate::cidr::Cidr;
@@ -9,7 +8,7 @@ use crate::end::End;
 use crate::peer::Answer;
 use crate::protocol::protocol;
 use crate::trace::{Action, Place, Trace};
-use crate::validity::fault;
+use crate::validity::{fault, icmp_is_v6};
 use crate::walk::Asked;
 
 /// What a rule says of a packet: what happens to it, or nothing.
@@ -130,11 +129,7 @@ fn family(rule: &PolicyRule, v6: bool) -> Option<Answer> {
     let lists = lists.map(|list| {
         list.iter().filter_map(|net| Cidr::parse_net(net)).any(|net| net.is_v6() == v6)
     });
-    let icmp = match rule.protocol.as_ref().and_then(protocol) {
-        Some(Protocol::ICMP) => Some(!v6),
-        Some(Protocol::ICMPV6) => Some(v6),
-        _ => None,
-    };
+    let icmp = icmp_is_v6(rule.protocol.as_ref().and_then(protocol)).map(|icmp| icmp == v6);
     let holds = icmp.into_iter().chain(lists).reduce(|a, b| a && b)?;
     let family = if v6 { "IPv6" } else { "IPv4" };
     let words = if holds { format!("is for {family}") } else { format!("is not for {family}") };

@@ -3,6 +3,8 @@
 use brindle_model::net::Protocol;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use crate::names::is_port_name;
+
 /// C18: a name, or a number from 1 to 255.
 pub(crate) fn protocol(written: &IntOrString) -> Option<Protocol> {
     match written {
@@ -48,19 +50,6 @@ pub(crate) fn port_entry(written: &IntOrString) -> Option<PortEntry<'_>> {
             None => is_port_name(text).then_some(PortEntry::Named(text)),
         },
     }
-}
-
-/// The name of a container port: at most 15 lower-case letters, digits and single `-` between them,
-/// at least one letter (RFC 6335 §5.1).
-fn is_port_name(text: &str) -> bool {
-    let alphanumeric = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let bytes = text.as_bytes();
-    bytes.len() <= 15
-        && bytes.iter().all(|c| alphanumeric(*c) || *c == b'-')
-        && bytes.iter().any(u8::is_ascii_lowercase)
-        && !text.contains("--")
-        && bytes.first().is_some_and(|c| alphanumeric(*c))
-        && bytes.last().is_some_and(|c| alphanumeric(*c))
 }
 
 #[cfg(test)]

@@ -16,8 +16,12 @@ const MAX_CHARACTERS: usize = 1024;
 /// Longest label key, in characters (§2.3).
 const MAX_KEY: usize = 512;
 
-/// A selector's text, as the whole of which a peer's `namespaceSelector` may be written (§2.3).
-pub(crate) const GLOBAL: &str = "global()";
+/// Whether a text is `global()`: a marker that may only be the whole `namespaceSelector` of a rule's
+/// peer (§2.3).
+pub(crate) fn is_global(text: &str) -> bool {
+    let inside = text.trim_matches([' ', '\t']).strip_prefix("global(");
+    inside.and_then(|rest| rest.strip_suffix(')')).is_some_and(|rest| rest.trim().is_empty())
+}
 
 /// Puts a selector to labels. `all` is what `all()` says of the object: C14 rewrites it in the
 /// selectors of namespaces and service accounts.
@@ -108,7 +112,7 @@ impl<'t, 'a> Reader<'t, '_, 'a> {
             }
             // §2.3: global() is a marker, never a term.
             "global" if call => {
-                return Err(format!("{GLOBAL} inside the selector {:?}", self.text));
+                return Err(format!("global() inside the selector {:?}", self.text));
             }
             key => self.comparison(key)?,
         };
@@ -173,9 +177,14 @@ impl<'t, 'a> Reader<'t, '_, 'a> {
         let quote = quote.ok_or_else(|| self.wanted("a quoted string"))?;
         let inside = &self.rest[1..];
         let end = inside.find(quote).ok_or_else(|| self.wanted("a string that ends"))?;
+        let text = &inside[..end];
+        // A newline is an error wherever it stands, and no label value has such a character.
+        if text.contains(|c: char| c.is_control()) {
+            return Err(self.wanted("a string without control characters"));
+        }
         self.rest = &inside[end + 1..];
         self.skip_blanks();
-        Ok(&inside[..end])
+        Ok(text)
     }
 
     fn key(&mut self) -> Result<&'t str, String> {

@@ -7,18 +7,17 @@ use brindle_model::verdict::{Direction, PolicyId};
 
 use crate::label_selector::Reading;
 use crate::member::Member;
+use crate::names::is_dns_label;
 use crate::selector;
 use crate::trace::{Place, Trace};
 use crate::walk::Asked;
 use crate::world::{namespace_of, service_account_of};
 
-/// Most rules of one direction (C8).
-const MAX_RULES: usize = 1024;
-
 /// The part of a spec that tells whom it governs.
 pub(crate) struct Subject<'a> {
     /// Own namespace only: a NetworkPolicy.
     namespace: Option<&'a str>,
+    tier: Option<&'a str>,
     selector: Option<&'a str>,
     namespace_selector: Option<&'a str>,
     service_account_selector: Option<&'a str>,
@@ -34,6 +33,7 @@ impl<'a> Subject<'a> {
     pub(crate) fn namespaced(spec: &'a NetworkPolicySpec, id: &'a PolicyId) -> Self {
         Self {
             namespace: id.namespace.as_deref(),
+            tier: spec.tier.as_deref(),
             selector: spec.selector.as_deref(),
             namespace_selector: None,
             service_account_selector: spec.service_account_selector.as_deref(),
@@ -48,6 +48,7 @@ impl<'a> Subject<'a> {
     pub(crate) fn global(spec: &'a GlobalNetworkPolicySpec) -> Self {
         Self {
             namespace: None,
+            tier: spec.tier.as_deref(),
             selector: spec.selector.as_deref(),
             namespace_selector: spec.namespace_selector.as_deref(),
             service_account_selector: spec.service_account_selector.as_deref(),
@@ -91,7 +92,7 @@ impl<'a> Subject<'a> {
         })
     }
 
-    /// C8, C16, C37: why the policy is not applied at all.
+    /// C3, C16, C37: why the policy is not applied at all.
     fn refused(&self) -> Option<(&'static str, String)> {
         let selectors =
             [self.selector, self.namespace_selector, self.service_account_selector].into_iter();
@@ -102,8 +103,9 @@ impl<'a> Subject<'a> {
         if self.host_only {
             return Some(("C37", "doNotTrack, preDNAT or applyOnForward".into()));
         }
-        let rules = self.ingress.len().max(self.egress.len());
-        (rules > MAX_RULES).then(|| ("C8", format!("more than {MAX_RULES} rules")))
+        // C3: names without dots; there is no tier of such a name for it to stand in.
+        let tier = self.tier.filter(|tier| !is_dns_label(tier));
+        tier.map(|tier| ("C3", format!("{tier:?} is no tier's name")))
     }
 
     /// C1: the types, else those that have rules, else ingress.

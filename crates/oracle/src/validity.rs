@@ -10,8 +10,9 @@ use brindle_model::verdict::Direction;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::cidr::Cidr;
+use crate::names::{is_dns_label, is_dns_subdomain};
 use crate::protocol::{PortEntry, port_entry, protocol};
-use crate::selector;
+use crate::selector::{self, is_global};
 
 /// Rule number and what is wrong.
 pub(crate) type Fault = (&'static str, String);
@@ -104,17 +105,21 @@ fn selectors_fault(end: &EntityRule) -> Option<Fault> {
     // §2.3: global() only as the whole namespaceSelector of a rule's peer.
     let namespaces = end.namespace_selector.as_deref().filter(|text| !is_global(text));
     let accounts = end.service_accounts.as_ref();
-    if accounts.is_some_and(|accounts| accounts.names.len() > MAX_SERVICE_ACCOUNTS) {
-        return Some(("C8", format!("more than {MAX_SERVICE_ACCOUNTS} service accounts")));
+    if let Some(accounts) = accounts {
+        let names = &accounts.names;
+        if names.len() > MAX_SERVICE_ACCOUNTS {
+            return Some(("C8", format!("more than {MAX_SERVICE_ACCOUNTS} service accounts")));
+        }
+        if let Some(name) = names.iter().find(|name| !is_dns_subdomain(name)) {
+            return Some(("C25", format!("{name:?} is no service account's name")));
+        }
+        if names.is_empty() && accounts.selector.is_none() {
+            return Some(("C25", "neither names nor a selector of service accounts".into()));
+        }
     }
     let accounts = accounts.and_then(|accounts| accounts.selector.as_deref());
     let texts = [end.selector.as_deref(), end.not_selector.as_deref(), namespaces, accounts];
     texts.into_iter().flatten().find_map(selector::broken).map(|why| ("C16", why))
-}
-
-/// §2.3: whether a `namespaceSelector` says `global()`.
-pub(crate) fn is_global(text: &str) -> bool {
-    text.trim_matches([' ', '\t']) == selector::GLOBAL
 }
 
 /// C19: ports need TCP, UDP or SCTP, except when all entries are names.
@@ -138,13 +143,32 @@ fn ports_fault(ports: &[IntOrString], wanted: Option<Protocol>) -> Option<Fault>
     None
 }
 
-/// C21: mixed families in one rule.
+/// C21: mixed families in one rule, and families that are not those of its `ipVersion`.
 fn mixed_families(rule: &PolicyRule) -> Option<String> {
+    let version = rule.ip_version.map(|version| version == 6);
+    for written in [&rule.protocol, &rule.not_protocol].into_iter().flatten() {
+        let of_protocol = icmp_is_v6(protocol(written));
+        if of_protocol.is_some_and(|v6| version.is_some_and(|version| version != v6)) {
+            return Some("ipVersion is not of the family of the ICMP kind".into());
+        }
+    }
     let ends = [&rule.source, &rule.destination].into_iter();
     let texts = ends.flat_map(|end| end.nets.iter().chain(&end.not_nets));
-    let mut families = texts.filter_map(|text| Cidr::parse_net(text)).map(Cidr::is_v6);
-    let first = families.next()?;
-    families.any(|v6| v6 != first).then(|| "nets of both families in one rule".into())
+    let nets: Vec<bool> = texts.filter_map(|t| Cidr::parse_net(t)).map(Cidr::is_v6).collect();
+    let first = *nets.first()?;
+    if nets.iter().any(|v6| *v6 != first) {
+        return Some("nets of both families in one rule".into());
+    }
+    version.is_some_and(|v6| v6 != first).then(|| "ipVersion is not of the nets' family".into())
+}
+
+/// C18: ICMP and ICMPv6 fix the family.
+pub(crate) fn icmp_is_v6(protocol: Option<Protocol>) -> Option<bool> {
+    match protocol {
+        Some(Protocol::ICMP) => Some(false),
+        Some(Protocol::ICMPV6) => Some(true),
+        _ => None,
+    }
 }
 
 /// C26: only the source of ingress and the destination of egress, beside nothing that says where.
@@ -156,7 +180,6 @@ fn service_fault(end: &EntityRule, allowed: bool, ports: bool, global: bool) -> 
         || end.service_accounts.is_some()
         || !end.nets.is_empty()
         || !end.not_nets.is_empty();
-    let named = |name: Option<&str>| name.is_some_and(|name| !name.is_empty());
     if !allowed {
         return Some("a Service is only the source of ingress or destination of egress".into());
     }
@@ -167,9 +190,12 @@ fn service_fault(end: &EntityRule, allowed: bool, ports: bool, global: bool) -> 
     if ports && !(end.ports.is_empty() && end.not_ports.is_empty()) {
         return Some("a Service as destination excludes ports".into());
     }
-    if !named(Some(&service.name)) {
-        return Some("the Service has no name".into());
+    if !is_dns_label(&service.name) {
+        return Some(format!("{:?} is no Service's name", service.name));
     }
     // A global policy has no namespace of its own.
-    (global && !named(service.namespace.as_deref())).then(|| "the Service has no namespace".into())
+    match service.namespace.as_deref() {
+        None => global.then(|| "the Service has no namespace".into()),
+        Some(name) => (!is_dns_label(name)).then(|| format!("{name:?} is no namespace's name")),
+    }
 }
