@@ -12,15 +12,20 @@
 
 mod addresses;
 mod choose;
+mod cluster;
 pub mod compare;
 pub mod compiled;
+mod expressions;
 mod generate;
+mod ground;
+mod objects;
 mod policies;
 pub mod random;
 mod selectors;
 pub mod shrink;
+mod tiered;
 pub mod transform;
 pub mod yaml;
 
 pub use choose::choose;
-pub use generate::generate;
+pub use generate::{Kinds, generate, sound};

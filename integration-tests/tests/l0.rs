@@ -100,13 +100,7 @@ impl Evaluator for WithoutExcept {
 
     fn answer(&self, world: &World, flow: &Flow) -> Vec<Answer> {
         let hops = judge(world, flow).hops.into_iter();
-        hops.map(|hop| Answer {
-            pod: hop.pod,
-            direction: hop.direction,
-            verdict: hop.verdict,
-            decision: hop.decision,
-        })
-        .collect()
+        hops.map(Answer::from).collect()
     }
 }
 

@@ -19,13 +19,7 @@ type Judge = fn(&World, &[Flow]) -> Result<Vec<Vec<Answer>>>;
 fn oracle(world: &World, flows: &[Flow]) -> Result<Vec<Vec<Answer>>> {
     let answers = |flow: &Flow| {
         let hops = judge(world, flow).hops.into_iter();
-        hops.map(|hop| Answer {
-            pod: hop.pod,
-            direction: hop.direction,
-            verdict: hop.verdict,
-            decision: hop.decision,
-        })
-        .collect()
+        hops.map(Answer::from).collect()
     };
     Ok(flows.iter().map(|flow| sorted(answers(flow))).collect())
 }

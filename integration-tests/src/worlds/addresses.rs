@@ -47,6 +47,11 @@ pub(super) fn outside(random: &mut Random, v6: bool) -> IpAddr {
 /// A prefix around an address that means something; host bits are not masked.
 pub(super) fn prefix(random: &mut Random) -> IpNet {
     let v6 = random.once_in(3);
+    prefix_of(random, v6)
+}
+
+/// Likewise, of one family.
+pub(super) fn prefix_of(random: &mut Random, v6: bool) -> IpNet {
     let addr = any(random, v6);
     let len = if v6 {
         *random.pick(&[0, 8, 15, 64, 112, 120, 126, 127, 128])

@@ -6,14 +6,11 @@ use std::net::IpAddr;
 use brindle_model::NamespacedName;
 use brindle_model::packet::{ConnState, Flow, Origin, Packet, Transport};
 use brindle_oracle::{World, judge};
-use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::api::networking::v1::{NetworkPolicyPeer, NetworkPolicyPort};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::compiled::GHOST;
 use super::random::Random;
-use super::{addresses, generate};
+use super::{addresses, generate, ground};
 
 /// Up to `count` different flows of a world, half of them delivered as far as possible; first those
 /// whose outcome differs from a neighbour's: the same flow but for the port, or but for one address.
@@ -52,8 +49,10 @@ struct Ground {
     /// Pods with all addresses in their status, whoever owns them.
     pods: Vec<(NamespacedName, Vec<IpAddr>)>,
     nodes: Vec<(String, Vec<IpAddr>)>,
-    /// Edges of every prefix that a policy names.
+    /// Edges of every prefix that a policy or network set names.
     edges: Vec<IpAddr>,
+    /// Addresses of Services' endpoints.
+    services: Vec<IpAddr>,
     /// Boundary ports of every rule and container, ascending.
     ports: Vec<u16>,
 }
@@ -70,20 +69,12 @@ impl Ground {
             let ips = status.flat_map(|s| s.addresses.iter().flatten()).map(|a| a.address.as_str());
             (node.metadata.name.clone().unwrap_or_default(), parsed(ips))
         });
-        let specs = || world.network_policies.iter().filter_map(|p| p.spec.as_ref());
-        let ingress = || specs().flat_map(|s| s.ingress.iter().flatten());
-        let egress = || specs().flat_map(|s| s.egress.iter().flatten());
-        let peers =
-            ingress().filter_map(|r| r.from.as_ref()).chain(egress().filter_map(|r| r.to.as_ref()));
-        let ports = ingress().filter_map(|r| r.ports.as_ref());
-        let ports = ports.chain(egress().filter_map(|r| r.ports.as_ref())).flatten();
-        let common = generate::PORTS.iter().flat_map(|p| around(*p, *p));
-        let ports: BTreeSet<u16> = ports.flat_map(boundary_ports).chain(common).collect();
         Self {
             pods: pods.collect(),
             nodes: nodes.collect(),
-            edges: peers.flatten().flat_map(block_edges).collect(),
-            ports: ports.into_iter().collect(),
+            edges: ground::edges(world),
+            services: ground::of_services(world),
+            ports: ground::ports(world).into_iter().collect(),
         }
     }
 
@@ -134,6 +125,10 @@ impl Ground {
                 return *addr;
             }
         }
+        let services: Vec<_> = self.services.iter().filter(of_family).collect();
+        if !services.is_empty() && random.once_in(6) {
+            return **random.pick(&services);
+        }
         let edges: Vec<_> = self.edges.iter().filter(of_family).collect();
         match random.below(3) {
             0 => addresses::any(random, v6),
@@ -153,15 +148,20 @@ impl Ground {
     fn transport(&self, random: &mut Random, v6: bool) -> Transport {
         let source = 40000 + random.below(1000) as u16;
         let destination = self.port(random);
+        // Rules may speak of source ports too.
+        let source = if random.once_in(6) { self.port(random) } else { source };
         match random.below(20) {
             0..10 => Transport::Tcp { source, destination },
             10..14 => Transport::Udp { source, destination },
             14..17 => Transport::Sctp { source, destination },
-            17 | 18 => Transport::Icmp { icmp_type: if v6 { 128 } else { 8 }, code: 0 },
-            _ if random.once_in(2) => {
-                Transport::Icmp { icmp_type: *random.pick(&[3, 133, 134, 135]), code: 0 }
+            17 | 18 => {
+                let code = random.below(3) as u8 / 2;
+                Transport::Icmp { icmp_type: if v6 { 128 } else { 8 }, code }
             }
-            _ => Transport::Other(47),
+            _ if random.once_in(2) => {
+                Transport::Icmp { icmp_type: *random.pick(&[1, 3, 133, 134, 135]), code: 0 }
+            }
+            _ => Transport::Other(*random.pick(&[47, 136, 255])),
         }
     }
 
@@ -202,21 +202,4 @@ fn id(pod: &Pod) -> NamespacedName {
 
 fn parsed<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<IpAddr> {
     texts.filter_map(|text| text.parse().ok()).collect()
-}
-
-fn around(first: i32, last: i32) -> impl Iterator<Item = u16> {
-    [first - 1, first, last, last + 1].into_iter().filter_map(|p| u16::try_from(p).ok())
-}
-
-fn boundary_ports(port: &NetworkPolicyPort) -> Vec<u16> {
-    match port.port {
-        Some(IntOrString::Int(first)) => around(first, port.end_port.unwrap_or(first)).collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn block_edges(peer: &NetworkPolicyPeer) -> Vec<IpAddr> {
-    let block = peer.ip_block.iter();
-    let nets = block.flat_map(|b| [&b.cidr].into_iter().chain(b.except.iter().flatten()));
-    nets.filter_map(|net| net.parse::<IpNet>().ok()).flat_map(addresses::edges).collect()
 }

@@ -21,6 +21,8 @@ pub enum Kind {
     FalseDeny,
     /// The same verdict by another name.
     OtherDecision,
+    /// The same decision, and another record of Log rules or staged policies on the way.
+    OtherRecord,
 }
 
 /// A difference.
@@ -33,15 +35,25 @@ pub struct Mismatch {
     /// In which direction.
     pub direction: Direction,
     /// What the oracle says, if it has this hop.
-    pub oracle: Option<(Verdict, DecisionId)>,
+    pub oracle: Option<Answer>,
     /// What the other says, if it has this hop.
-    pub other: Option<(Verdict, DecisionId)>,
+    pub other: Option<Answer>,
 }
 
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let said = |answer: &Option<(Verdict, DecisionId)>| match answer {
-            Some((verdict, decision)) => format!("{verdict} by {decision}"),
+        let list = |what: &str, decisions: &[DecisionId]| match decisions {
+            [] => String::new(),
+            some => {
+                let some: Vec<_> = some.iter().map(ToString::to_string).collect();
+                format!(", {what} {}", some.join("; "))
+            }
+        };
+        let said = |answer: &Option<Answer>| match answer {
+            Some(Answer { verdict, decision, logged, staged, .. }) => {
+                let (logged, staged) = (list("logged", logged), list("staged", staged));
+                format!("{verdict} by {decision}{logged}{staged}")
+            }
             None => "no such hop".to_owned(),
         };
         let Self { kind, pod, direction, oracle, other } = self;
@@ -66,7 +78,7 @@ pub fn compare(outcome: &Outcome, answers: &[Answer]) -> Option<Mismatch> {
         pod: answer.pod.clone(),
         direction: answer.direction,
         oracle: None,
-        other: Some((answer.verdict, answer.decision.clone())),
+        other: Some(answer.clone()),
     });
     missing.chain(surplus).min_by_key(|mismatch| mismatch.kind)
 }
@@ -89,14 +101,17 @@ fn difference(hop: &Hop, answer: Option<&Answer>) -> Option<Mismatch> {
         Some((Verdict::Allow, _)) if hop.verdict == Verdict::Deny => Kind::FalseAllow,
         Some((Verdict::Deny, _)) if hop.verdict == Verdict::Allow => Kind::FalseDeny,
         Some((_, decision)) if *decision != hop.decision => Kind::OtherDecision,
+        Some(_) if answer.is_some_and(|a| (&a.logged, &a.staged) != (&hop.logged, &hop.staged)) => {
+            Kind::OtherRecord
+        }
         Some(_) => return None,
     };
     Some(Mismatch {
         kind,
         pod: hop.pod.clone(),
         direction: hop.direction,
-        oracle: Some((hop.verdict, hop.decision.clone())),
-        other: answer.map(|a| (a.verdict, a.decision.clone())),
+        oracle: Some(hop.clone().into()),
+        other: answer.cloned(),
     })
 }
 

@@ -8,10 +8,10 @@ use anyhow::{Result, bail};
 use brindle_compiler::Compiler;
 use brindle_model::cluster::{Attachment, EndpointId, HOST_INTERFACE_PREFIX, Update};
 use brindle_model::packet::{Flow, Origin};
-use brindle_model::ruleset::{Endpoint, evaluate};
+use brindle_model::ruleset::{Endpoint, Judgement, evaluate};
 use brindle_model::verdict::{DecisionId, Direction, Verdict};
 use brindle_model::{Name, NamespacedName};
-use brindle_oracle::World;
+use brindle_oracle::{Hop, World};
 use brindle_sources::convert::{convert, update};
 use brindle_sources::document::{Content, parse};
 use brindle_sources::intern::Interner;
@@ -28,6 +28,18 @@ pub struct Answer {
     pub verdict: Verdict,
     /// Who decided.
     pub decision: DecisionId,
+    /// The Log rules on the way.
+    pub logged: Vec<DecisionId>,
+    /// What staged policies on the way would have decided.
+    pub staged: Vec<DecisionId>,
+}
+
+impl From<Hop> for Answer {
+    /// What the oracle answers.
+    fn from(hop: Hop) -> Self {
+        let Hop { pod, direction, verdict, decision, logged, staged, .. } = hop;
+        Self { pod, direction, verdict, decision, logged, staged }
+    }
 }
 
 /// The inputs of one node's compiler.
@@ -172,7 +184,7 @@ fn ask(
 ) -> Answer {
     let ruleset = compiler.ruleset();
     let program = &ruleset.programs[&endpoint.program(direction)];
-    let judgement = evaluate(ruleset, program, &flow.packet);
-    let (verdict, decision) = (judgement.verdict, judgement.decision);
-    Answer { pod: id.pod.clone(), direction, verdict, decision }
+    let Judgement { verdict, decision, logged, staged, .. } =
+        evaluate(ruleset, program, &flow.packet);
+    Answer { pod: id.pod.clone(), direction, verdict, decision, logged, staged }
 }

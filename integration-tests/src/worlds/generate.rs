@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::random::Random;
 use super::selectors::{Of, labels};
-use super::{addresses, policies};
+use super::{addresses, cluster, objects, policies, tiered};
 
 pub(super) const NAMESPACES: [&str; 3] = ["x", "y", "z"];
 const PODS: [&str; 3] = ["a", "b", "c"];
@@ -21,10 +21,43 @@ pub(super) const PORTS: [i32; 5] = [79, 80, 81, 8080, 65535];
 /// Port names that rules and containers share.
 pub(super) const PORT_NAMES: [&str; 3] = ["web", "dns", "alt"];
 
+/// Which kinds of policy a world has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kinds {
+    /// Kubernetes NetworkPolicies alone.
+    Kubernetes,
+    /// Tiers, NetworkPolicies and GlobalNetworkPolicies, staged ones too.
+    Tiered,
+    /// ClusterNetworkPolicies around Kubernetes NetworkPolicies.
+    Cluster,
+    /// All of them.
+    All,
+}
+
+impl Kinds {
+    /// Those of the world of a seed: half of the worlds have Kubernetes NetworkPolicies alone, a
+    /// quarter tiered policies, an eighth each of the rest (§7.2).
+    pub fn of(seed: u64) -> Self {
+        match seed % 8 {
+            0..4 => Self::Kubernetes,
+            4 | 5 => Self::Tiered,
+            6 => Self::Cluster,
+            _ => Self::All,
+        }
+    }
+}
+
 /// The world of a seed.
 pub fn generate(seed: u64) -> World {
-    let mut random = Random::new(seed);
-    let random = &mut random;
+    world(&mut Random::new(seed), Kinds::of(seed))
+}
+
+/// The world of a seed, without anything that an API server would refuse.
+pub fn sound(seed: u64) -> World {
+    world(&mut Random::without_flaws(seed), Kinds::of(seed))
+}
+
+fn world(random: &mut Random, kinds: Kinds) -> World {
     let mut world = World {
         namespaces: NAMESPACES.iter().map(|name| namespace(random, name)).collect(),
         nodes: (1..=2).map(node).collect(),
@@ -43,7 +76,16 @@ pub fn generate(seed: u64) -> World {
         let gone = random.below(world.namespaces.len());
         world.namespaces.remove(gone);
     }
-    world.network_policies = policies::generate(random);
+    if kinds != Kinds::Tiered || random.once_in(2) {
+        world.network_policies = policies::generate(random);
+    }
+    if matches!(kinds, Kinds::Tiered | Kinds::All) {
+        objects::generate(random, &mut world);
+        tiered::generate(random, &mut world);
+    }
+    if matches!(kinds, Kinds::Cluster | Kinds::All) {
+        cluster::generate(random, &mut world);
+    }
     world
 }
 

@@ -13,6 +13,9 @@ use super::generate::{NAMESPACES, PORT_NAMES, PORTS};
 use super::random::Random;
 use super::selectors::{Of, selector};
 
+/// Names of policies of every kind, so that ties are common.
+pub(super) const NAMES: [&str; 3] = ["p", "q", "r"];
+
 /// None to seven policies; equal names in several namespaces happen.
 pub(super) fn generate(random: &mut Random) -> Vec<NetworkPolicy> {
     let mut policies: Vec<NetworkPolicy> = Vec::new();
@@ -26,6 +29,19 @@ pub(super) fn generate(random: &mut Random) -> Vec<NetworkPolicy> {
 }
 
 fn policy(random: &mut Random) -> NetworkPolicy {
+    let spec = spec(random);
+    NetworkPolicy {
+        metadata: ObjectMeta {
+            name: Some(random.pick(&NAMES).to_string()),
+            namespace: Some(random.pick(&NAMESPACES).to_string()),
+            ..ObjectMeta::default()
+        },
+        spec: (!random.once_in(40)).then_some(spec),
+    }
+}
+
+/// What a Kubernetes NetworkPolicy asks for, enforced or staged.
+pub(super) fn spec(random: &mut Random) -> NetworkPolicySpec {
     let ingress = !random.once_in(4);
     let egress = !random.once_in(4);
     let named = |types: &[&str]| Some(types.iter().map(|t| (*t).to_owned()).collect());
@@ -34,10 +50,10 @@ fn policy(random: &mut Random) -> NetworkPolicy {
         4 => Some(Vec::new()),
         5 | 6 => named(&["Ingress"]),
         7 | 8 => named(&["Egress"]),
-        9 if random.once_in(4) => named(&["Ingress", "egress"]),
+        9 if random.flaw(4) => named(&["Ingress", "egress"]),
         _ => named(&["Ingress", "Egress"]),
     };
-    let spec = NetworkPolicySpec {
+    NetworkPolicySpec {
         pod_selector: (!random.once_in(6)).then(|| selector(random, Of::Pod)),
         policy_types,
         ingress: ingress.then(|| {
@@ -52,14 +68,6 @@ fn policy(random: &mut Random) -> NetworkPolicy {
                 ports: ports(random),
             })
         }),
-    };
-    NetworkPolicy {
-        metadata: ObjectMeta {
-            name: Some(random.pick(&["p", "q", "r"]).to_string()),
-            namespace: Some(random.pick(&NAMESPACES).to_string()),
-            ..ObjectMeta::default()
-        },
-        spec: (!random.once_in(40)).then_some(spec),
     }
 }
 
@@ -82,7 +90,7 @@ fn peer(random: &mut Random) -> NetworkPolicyPeer {
         }
         _ => peer.ip_block = Some(block(random)),
     }
-    if random.once_in(40) {
+    if random.flaw(40) {
         match random.below(3) {
             0 => peer = NetworkPolicyPeer::default(),
             1 => peer.ip_block = Some(block(random)),
@@ -101,7 +109,7 @@ fn block(random: &mut Random) -> IPBlock {
             Some(spelled(random, net))
         })
         .collect();
-    if random.once_in(30) {
+    if random.flaw(30) {
         let broken = match random.below(4) {
             0 => spelled(random, cidr),
             1 => addresses::prefix(random).to_string(),
@@ -110,16 +118,16 @@ fn block(random: &mut Random) -> IPBlock {
         };
         except.push(broken);
     }
-    let cidr = match random.below(60) {
-        0 => cidr.addr().to_string(),
-        1 => format!("{}/129", cidr.addr()),
-        _ => spelled(random, cidr),
+    let cidr = match random.flaw(30) {
+        true if random.once_in(2) => cidr.addr().to_string(),
+        true => format!("{}/129", cidr.addr()),
+        false => spelled(random, cidr),
     };
     IPBlock { cidr, except: (count > 0 || !except.is_empty()).then_some(except) }
 }
 
 /// A CIDR as written: mostly masked, sometimes in one of the legacy spellings of K16.
-fn spelled(random: &mut Random, net: IpNet) -> String {
+pub(super) fn spelled(random: &mut Random, net: IpNet) -> String {
     match (random.below(20), net) {
         (0, _) => net.to_string(),
         (1, IpNet::V4(v4)) => {
@@ -153,7 +161,7 @@ fn port(random: &mut Random) -> NetworkPolicyPort {
         3..6 => port.port = Some(IntOrString::String(random.pick(&PORT_NAMES).to_string())),
         _ => port.port = Some(IntOrString::Int(number)),
     }
-    if random.once_in(30) {
+    if random.flaw(30) {
         match random.below(7) {
             0 => port.protocol = Some(random.pick(&["ICMP", "tcp", "6", ""]).to_string()),
             1 => port.port = Some(IntOrString::Int(*random.pick(&[0, -1, 65536, 70000]))),

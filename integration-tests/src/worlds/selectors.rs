@@ -11,6 +11,8 @@ const VALUES: [&str; 3] = ["a", "b", ""];
 /// namespace labels beside pod labels.
 const POD_KEYS: [&str; 5] = ["app", "role", "env", "pcns.team", "projectcalico.org/namespace"];
 const NAMESPACE_KEYS: [&str; 4] = ["team", "env", "kubernetes.io/metadata.name", "pcns.team"];
+const ACCOUNT_KEYS: [&str; 2] = ["team", "pcns.team"];
+const NODE_KEYS: [&str; 2] = ["zone", "env"];
 const NAMES: [&str; 3] = ["x", "y", "z"];
 
 /// Whose labels are meant.
@@ -18,20 +20,26 @@ const NAMES: [&str; 3] = ["x", "y", "z"];
 pub(super) enum Of {
     Pod,
     Namespace,
+    ServiceAccount,
+    NetworkSet,
+    Node,
 }
 
 impl Of {
-    fn key(self, random: &mut Random) -> &'static str {
+    pub(super) fn key(self, random: &mut Random) -> &'static str {
         let (keys, common) = match self {
             Self::Pod => (&POD_KEYS[..], 3),
             Self::Namespace => (&NAMESPACE_KEYS[..], 3),
+            Self::ServiceAccount => (&ACCOUNT_KEYS[..], 1),
+            Self::NetworkSet => (&POD_KEYS[..], 3),
+            Self::Node => (&NODE_KEYS[..], 2),
         };
         let known = if random.once_in(30) { keys.len() } else { common };
         keys[random.below(known)]
     }
 }
 
-fn value(random: &mut Random, key: &str) -> &'static str {
+pub(super) fn value(random: &mut Random, key: &str) -> &'static str {
     let values = match key {
         "kubernetes.io/metadata.name" | "projectcalico.org/namespace" => &NAMES,
         _ => &VALUES,
@@ -64,7 +72,7 @@ pub(super) fn selector(random: &mut Random, of: Of) -> LabelSelector {
     if random.once_in(2) {
         selector.match_expressions = Some(random.list(1, 2, |random| requirement(random, of)));
     }
-    if random.once_in(50) {
+    if random.flaw(50) {
         let broken = broken_requirement(random, of);
         selector.match_expressions.get_or_insert_default().push(broken);
     }

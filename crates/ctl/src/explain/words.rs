@@ -50,12 +50,14 @@ pub(super) fn walk(trace: &[Step], direction: Direction) -> Vec<Clause> {
     for step in trace {
         let clause = clause(step, direction);
         match step.place {
-            Place::Peers { .. } | Place::Ports { .. } => entries.push(clause),
+            Place::Peers { .. } | Place::Ports { .. } | Place::Criterion { .. } => {
+                entries.push(clause);
+            }
             Place::Rule { .. } => {
                 walk.push(clause);
                 walk.append(&mut entries);
             }
-            Place::Hop | Place::Policy(_) => walk.push(clause),
+            Place::Hop | Place::Tier(_) | Place::Policy(_) => walk.push(clause),
         }
     }
     walk
@@ -63,9 +65,9 @@ pub(super) fn walk(trace: &[Step], direction: Direction) -> Vec<Clause> {
 
 fn clause(step: &Step, direction: Direction) -> Clause {
     let depth = match step.place {
-        Place::Hop | Place::Policy(_) => 0,
+        Place::Hop | Place::Tier(_) | Place::Policy(_) => 0,
         Place::Rule { .. } => 1,
-        Place::Peers { .. } | Place::Ports { .. } => 2,
+        Place::Peers { .. } | Place::Ports { .. } | Place::Criterion { .. } => 2,
     };
     Clause {
         clause: step.rule.into(),
@@ -84,6 +86,7 @@ fn place(place: &Place, direction: Direction) -> String {
     };
     match place {
         Place::Hop => "hop".into(),
+        Place::Tier(tier) => format!("tier {tier}"),
         Place::Policy(policy) => policy.to_string(),
         Place::Rule { rule, .. } => format!("{direction} rule {rule}"),
         Place::Peers { entry: at, .. } => match direction {
@@ -91,6 +94,7 @@ fn place(place: &Place, direction: Direction) -> String {
             Direction::Egress => entry("to", *at),
         },
         Place::Ports { entry: at, .. } => entry("ports", *at),
+        Place::Criterion { criterion, .. } => criterion.clone(),
     }
 }
 
@@ -160,13 +164,18 @@ fn hop_text(text: &mut String, hop: &HopExplanation) -> std::fmt::Result {
 /// The clauses that a person wants to see: policies that apply, their rules, and the entries of
 /// those rather than what follows from them.
 fn walk_text(text: &mut String, walk: &[Clause]) -> std::fmt::Result {
-    let is_policy = |clause: &Clause| clause.depth == 0 && clause.place != "hop";
+    let is_policy = |clause: &Clause| {
+        clause.depth == 0 && clause.place != "hop" && !clause.place.starts_with("tier ")
+    };
     let shown: Vec<_> = walk
         .iter()
         .filter(|clause| match clause.depth {
             0 => is_policy(clause) && clause.matched,
             1 => true,
-            _ => clause.place.ends_with(']') || clause.words.starts_with("any "),
+            _ => {
+                let is_list = matches!(clause.place.as_str(), "from" | "to" | "ports");
+                !is_list || clause.words.starts_with("any ")
+            }
         })
         .collect();
     if !shown.is_empty() {
