@@ -57,8 +57,8 @@ impl Facts {
                 Object::Namespace(namespace) => world.namespaces.push(*namespace),
                 Object::Node(node) => world.nodes.push(*node),
                 Object::Pod(pod) => world.pods.push(*pod),
-                Object::NetworkPolicy(policy) => world.network_policies.push(*policy),
-                Object::IpPool(_) | Object::BgpConfiguration(_) | Object::BgpPeer(_) => {}
+                Object::KubernetesNetworkPolicy(policy) => world.network_policies.push(*policy),
+                _ => {}
             }
         }
         let (mut pods, mut nodes) = (BTreeMap::new(), BTreeMap::new());
