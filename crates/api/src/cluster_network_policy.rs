@@ -65,7 +65,6 @@ pub struct NamespacedPod {
     #[schemars(schema_with = "label_selector_schema")]
     pub namespace_selector: LabelSelector,
     /// The pods; empty is all.
-    #[serde(default)]
     #[schemars(schema_with = "label_selector_schema")]
     pub pod_selector: LabelSelector,
 }

@@ -5,7 +5,9 @@ use k8s_openapi::api::networking::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::policy_rule::PolicyRule;
 use crate::resource::{label_selector_schema, resource};
@@ -114,12 +116,13 @@ pub struct GlobalNetworkPolicySpec {
 
 /// What a [`StagedNetworkPolicy`] asks for.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", try_from = "Map<String, Value>")]
+#[schemars(!try_from)]
 pub struct StagedNetworkPolicySpec {
-    /// What is staged: `Set`, a policy that would be there; `Delete`, one that would be gone;
-    /// `Ignore`, nothing. `Set` unless said.
+    /// What is staged: `Set`, a policy that would be there; `Ignore`, nothing. `Set` unless said.
+    /// `Delete` and `Learn` are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = ["Set", "Delete", "Ignore"]))]
+    #[schemars(extend("enum" = ["Set", "Ignore"]))]
     pub staged_action: Option<String>,
     /// The policy.
     #[serde(flatten)]
@@ -128,11 +131,12 @@ pub struct StagedNetworkPolicySpec {
 
 /// What a [`StagedGlobalNetworkPolicy`] asks for.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", try_from = "Map<String, Value>")]
+#[schemars(!try_from)]
 pub struct StagedGlobalNetworkPolicySpec {
     /// As in [`StagedNetworkPolicySpec`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = ["Set", "Delete", "Ignore"]))]
+    #[schemars(extend("enum" = ["Set", "Ignore"]))]
     pub staged_action: Option<String>,
     /// The policy.
     #[serde(flatten)]
@@ -145,7 +149,7 @@ pub struct StagedGlobalNetworkPolicySpec {
 pub struct StagedKubernetesNetworkPolicySpec {
     /// As in [`StagedNetworkPolicySpec`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = ["Set", "Delete", "Ignore"]))]
+    #[schemars(extend("enum" = ["Set", "Ignore"]))]
     pub staged_action: Option<String>,
     /// As in a Kubernetes NetworkPolicy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -162,6 +166,32 @@ pub struct StagedKubernetesNetworkPolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules_schema")]
     pub egress: Option<Vec<NetworkPolicyEgressRule>>,
+}
+
+impl TryFrom<Map<String, Value>> for StagedNetworkPolicySpec {
+    type Error = serde_json::Error;
+
+    fn try_from(fields: Map<String, Value>) -> Result<Self, Self::Error> {
+        let (staged_action, policy) = staged(fields)?;
+        Ok(Self { staged_action, policy })
+    }
+}
+
+impl TryFrom<Map<String, Value>> for StagedGlobalNetworkPolicySpec {
+    type Error = serde_json::Error;
+
+    fn try_from(fields: Map<String, Value>) -> Result<Self, Self::Error> {
+        let (staged_action, policy) = staged(fields)?;
+        Ok(Self { staged_action, policy })
+    }
+}
+
+/// Splits a staged spec. A derived reader of flattened fields would drop unknown ones silently.
+fn staged<S: DeserializeOwned>(
+    mut fields: Map<String, Value>,
+) -> Result<(Option<String>, S), serde_json::Error> {
+    let action = fields.remove("stagedAction").map(serde_json::from_value).transpose()?;
+    Ok((action.flatten(), serde_json::from_value(Value::Object(fields))?))
 }
 
 impl StagedKubernetesNetworkPolicySpec {

@@ -1,6 +1,8 @@
 //! The API types against objects as users write them.
 
-use brindle_api::{BgpConfiguration, BgpPeer, Duration, IpPool};
+use brindle_api::{
+    BgpConfiguration, BgpPeer, Duration, IpPool, StagedGlobalNetworkPolicy, StagedNetworkPolicy,
+};
 use serde_json::{Value, json};
 
 fn object(kind: &str, spec: &Value) -> Value {
@@ -55,6 +57,28 @@ fn unknown_options_are_refused_by_name() {
             _ => serde_json::from_value::<BgpConfiguration>(value).unwrap_err(),
         };
         assert!(error.to_string().contains(option), "{error}");
+    }
+}
+
+#[test]
+fn a_staged_policy_is_the_policy_and_an_action() {
+    let spec = json!({ "stagedAction": "Set", "order": 5.0, "ingress": [{ "action": "Deny", "source": {}, "destination": {} }] });
+    let policy: StagedNetworkPolicy =
+        serde_json::from_value(object("StagedNetworkPolicy", &spec)).unwrap();
+    assert_eq!(policy.spec.staged_action.as_deref(), Some("Set"));
+    assert_eq!((policy.spec.policy.order, policy.spec.policy.ingress.len()), (Some(5.0), 1));
+    assert_eq!(serde_json::to_value(policy).unwrap()["spec"], spec);
+    let misspelt = json!({ "stagedAction": "Set", "selektor": "all()" });
+    for error in [
+        serde_json::from_value::<StagedNetworkPolicy>(object("StagedNetworkPolicy", &misspelt))
+            .map(|_| ()),
+        serde_json::from_value::<StagedGlobalNetworkPolicy>(object(
+            "StagedGlobalNetworkPolicy",
+            &misspelt,
+        ))
+        .map(|_| ()),
+    ] {
+        assert!(error.unwrap_err().to_string().contains("unknown field `selektor`"));
     }
 }
 

@@ -62,6 +62,9 @@ pub enum Command {
     /// Say what becomes of a packet, at every hop, which rule decides, and for a denial what came
     /// closest.
     Explain(Question),
+    /// Say which flows between pods would be decided otherwise if objects were added, changed or
+    /// gone. Ends with 3 if some would.
+    WhatIf(WhatIf),
     /// The BGP speaker and its neighbours.
     Bgp {
         /// Only this neighbour, in detail.
@@ -79,6 +82,67 @@ pub struct Folder {
     pub dir: Option<PathBuf>,
 }
 
+/// Changes to what a folder says. Nothing is written.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Edits {
+    /// A file of objects that count in place of those of the same name, or beside the others.
+    #[arg(long, value_name = "FILE")]
+    pub with: Vec<PathBuf>,
+    /// A file of objects that count as absent, those of the same name.
+    #[arg(long, value_name = "FILE")]
+    pub without: Vec<PathBuf>,
+}
+
+/// Flows to judge before and after an edit.
+#[derive(Clone, Debug, Args)]
+pub struct WhatIf {
+    /// The edits.
+    #[command(flatten)]
+    pub edits: Edits,
+    /// Only flows from this pod, NAMESPACE/POD, or this namespace.
+    #[arg(long, value_name = "NAMESPACE[/POD]")]
+    pub from: Option<PodPattern>,
+    /// Only flows to this pod, NAMESPACE/POD, or this namespace.
+    #[arg(long, value_name = "NAMESPACE[/POD]")]
+    pub to: Option<PodPattern>,
+    /// Only these ports, such as 80/tcp, or `icmp`. Unless said: those that policies name, those
+    /// that pods name, 80/tcp and an echo request.
+    #[arg(long, short)]
+    pub port: Vec<PortAndProtocol>,
+    /// Where objects are read.
+    #[command(flatten)]
+    pub folder: Folder,
+}
+
+/// A pod, or every pod of a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodPattern {
+    namespace: Name,
+    name: Option<Name>,
+}
+
+impl PodPattern {
+    /// Whether a pod is meant.
+    pub fn matches(&self, pod: &NamespacedName) -> bool {
+        self.namespace == pod.namespace && self.name.as_ref().is_none_or(|name| *name == pod.name)
+    }
+}
+
+impl FromStr for PodPattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (namespace, name) = match text.split_once('/') {
+            Some((namespace, name)) => (namespace, Some(name)),
+            None => (text, None),
+        };
+        if namespace.is_empty() || name.is_some_and(|name| name.is_empty() || name.contains('/')) {
+            return Err("expected NAMESPACE or NAMESPACE/POD".into());
+        }
+        Ok(Self { namespace: namespace.into(), name: name.map(Name::from) })
+    }
+}
+
 /// A packet to judge.
 #[derive(Clone, Debug, Args)]
 pub struct Question {
@@ -89,6 +153,9 @@ pub struct Question {
     /// Destination port and protocol, such as 80/tcp, 53/udp, 9/sctp; tcp unless said. Or `icmp`.
     #[arg(long, short)]
     pub port: PortAndProtocol,
+    /// What is judged instead of what the folder says.
+    #[command(flatten)]
+    pub edits: Edits,
     /// Where objects are read.
     #[command(flatten)]
     pub folder: Folder,
@@ -106,7 +173,7 @@ pub enum End {
 }
 
 /// The upper-layer part of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PortAndProtocol {
     /// TCP to this port.
     Tcp(u16),

@@ -161,7 +161,7 @@ fn explain_hop(hop: &Hop) -> HopExplanation {
     }
 }
 
-fn transport(port: PortAndProtocol, family: Family) -> Transport {
+pub(crate) fn transport(port: PortAndProtocol, family: Family) -> Transport {
     let source = SOURCE_PORT;
     match port {
         PortAndProtocol::Tcp(destination) => Transport::Tcp { source, destination },

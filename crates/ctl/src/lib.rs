@@ -11,15 +11,17 @@ pub mod bgp;
 pub mod cli;
 pub mod client;
 pub mod dumps;
+mod edits;
 pub mod explain;
 pub mod ipam;
 pub mod objects;
 pub mod output;
 pub mod status;
+pub mod what_if;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use cli::{Cli, Command, ResourceKind};
 use client::Client;
@@ -95,12 +97,17 @@ pub fn run(cli: &Cli) -> Result<Answer> {
         },
         Command::Explain(question) => {
             let folder = question.folder.resolve(&client)?;
-            let facts = explain::Facts::read(&folder)
-                .with_context(|| format!("cannot read the folder {}", folder.display()))?;
+            let facts = explain::Facts::read(&folder, &question.edits)?;
             let answers = explain::explain(&facts, question)?;
             let delivered = answers.iter().all(|answer| answer.delivered);
             let exit = if delivered { Exit::Yes } else { Exit::No };
             Ok(Answer { text: explain::render(&answers, format)?, exit })
+        }
+        Command::WhatIf(question) => {
+            let folder = question.folder.resolve(&client)?;
+            let changed = what_if::compare(&folder, question)?;
+            let exit = if changed.is_empty() { Exit::Yes } else { Exit::No };
+            Ok(Answer { text: what_if::render(&changed, format)?, exit })
         }
         Command::Bgp { peer } => {
             let value = client.get("/debug/bgp")?;

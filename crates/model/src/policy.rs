@@ -4,6 +4,7 @@
 //! over effective labels with the namespace folded in, so nothing below knows Kubernetes.
 
 use std::cmp::Ordering;
+use std::fmt;
 
 use ipnet::IpNet;
 
@@ -33,6 +34,12 @@ impl Order {
     pub fn new(order: f64) -> Option<Self> {
         // Adding zero makes -0 and 0 one order.
         order.is_finite().then_some(Self(order + 0.0))
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::LAST { f.write_str("last") } else { write!(f, "{}", self.0) }
     }
 }
 
@@ -128,6 +135,13 @@ impl Rule {
     /// A rule of a Kubernetes NetworkPolicy (K8).
     pub fn allow(index: u32, peers: Option<Vec<Peer>>, ports: Option<Vec<Port>>) -> Self {
         Self { index, action: Action::Allow, criteria: Criteria::Lists { peers, ports } }
+    }
+
+    /// What stands for a rule that might have denied and cannot be read: it denies everything in
+    /// its direction (A13).
+    pub fn deny_all(index: u32) -> Self {
+        let criteria = Criteria::Lists { peers: None, ports: None };
+        Self { index, action: Action::Deny, criteria }
     }
 }
 

@@ -1,10 +1,14 @@
-//! Selectors over effective labels, already parsed and validated.
+//! Selectors over effective labels.
 //!
 //! The tree covers the selector language (§2.3) and what Kubernetes label selectors translate to
 //! (C17). `Display` is the canonical form (C15): equal text means equal set identity.
 
+mod parse;
+
 use std::collections::BTreeSet;
 use std::fmt;
+
+pub use parse::{MAX_DEPTH, MAX_KEY_LENGTH, MAX_LENGTH, ParseError, Scope, is_global};
 
 use crate::Name;
 use crate::labels::LabelLookup;
@@ -122,22 +126,32 @@ impl fmt::Display for Selector {
             Self::None => f.write_str("!all()"),
             Self::Has(key) => write!(f, "has({key})"),
             Self::In(key, values) => match (values.len(), values.first()) {
-                (1, Some(value)) => write!(f, "{key} == \"{value}\""),
+                (1, Some(value)) => write!(f, "{key} == {}", Quoted(value)),
                 _ => {
                     write!(f, "{key} in {{")?;
                     for (i, value) in values.iter().enumerate() {
-                        write!(f, "{}\"{value}\"", if i == 0 { "" } else { ", " })?;
+                        write!(f, "{}{}", if i == 0 { "" } else { ", " }, Quoted(value))?;
                     }
                     f.write_str("}")
                 }
             },
-            Self::Contains(key, text) => write!(f, "{key} contains \"{text}\""),
-            Self::StartsWith(key, text) => write!(f, "{key} starts with \"{text}\""),
-            Self::EndsWith(key, text) => write!(f, "{key} ends with \"{text}\""),
+            Self::Contains(key, text) => write!(f, "{key} contains {}", Quoted(text)),
+            Self::StartsWith(key, text) => write!(f, "{key} starts with {}", Quoted(text)),
+            Self::EndsWith(key, text) => write!(f, "{key} ends with {}", Quoted(text)),
             Self::Not(inner) => write!(f, "!({inner})"),
             Self::And(all) => joined(f, all, " && "),
             Self::Or(any) => joined(f, any, " || "),
         }
+    }
+}
+
+/// A literal in the quotes that it does not contain; the language has no escapes.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quote = if self.0.contains('"') { '\'' } else { '"' };
+        write!(f, "{quote}{}{quote}", self.0)
     }
 }
 

@@ -1,9 +1,12 @@
 //! Values to typed objects.
 //!
-//! Most kinds decode whole or not at all. A NetworkPolicy decodes piece by piece, because a broken
-//! one must go on isolating (see [`network_policy`]).
+//! Most kinds decode whole or not at all. Policies decode piece by piece, because one broken piece
+//! must not open what the others close (see the modules).
 
-mod network_policy;
+mod cluster_network_policy;
+mod kubernetes_policy;
+mod pieces;
+mod tiered_policy;
 
 use std::collections::BTreeSet;
 
@@ -16,8 +19,8 @@ use crate::problem::{Problem, Problems};
 /// What became of an object's value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decoded {
-    /// The object; `None` if it is not of the shape of its kind. Pieces of a NetworkPolicy that
-    /// could not be decoded are replaced by such as match nothing.
+    /// The object; `None` if it is not of the shape of its kind. Pieces of a policy that could not be
+    /// decoded are replaced by such as every reader takes for broken.
     pub object: Option<Object>,
     /// What is wrong with its shape.
     pub problems: Vec<Problem>,
@@ -31,10 +34,26 @@ pub(crate) fn decode(key: &ObjectKey, value: Value) -> Decoded {
         Kind::Namespace => whole(value, Object::Namespace),
         Kind::Node => whole(value, Object::Node),
         Kind::Pod => whole(value, Object::Pod),
-        Kind::NetworkPolicy => network_policy::decode(key, &value),
+        Kind::ServiceAccount => whole(value, Object::ServiceAccount),
+        Kind::EndpointSlice => whole(value, Object::EndpointSlice),
+        Kind::KubernetesNetworkPolicy => kubernetes_policy::decode(key, &value),
+        Kind::ClusterNetworkPolicy => cluster_network_policy::decode(key, &value),
+        Kind::Tier => whole(value, Object::Tier),
+        Kind::NetworkPolicy => tiered_policy::namespaced(key, value),
+        Kind::GlobalNetworkPolicy => tiered_policy::global(key, value),
+        Kind::StagedNetworkPolicy => tiered_policy::staged_namespaced(key, value),
+        Kind::StagedGlobalNetworkPolicy => tiered_policy::staged_global(key, value),
+        Kind::StagedKubernetesNetworkPolicy => tiered_policy::staged_kubernetes(key, value),
+        Kind::NetworkSet => whole(value, Object::NetworkSet),
+        Kind::GlobalNetworkSet => whole(value, Object::GlobalNetworkSet),
         Kind::IpPool => whole(value, Object::IpPool),
         Kind::BgpConfiguration => whole(value, Object::BgpConfiguration),
         Kind::BgpPeer => whole(value, Object::BgpPeer),
+        Kind::HostEndpoint => {
+            let mut problems = Problems::default();
+            problems.error("", "not supported yet: interfaces of nodes are not policed");
+            Decoded { problems: problems.into_vec(), ..Decoded::default() }
+        }
     }
 }
 

@@ -97,7 +97,7 @@ pub fn read_once(root: &Path) -> io::Result<Changes> {
 ///
 /// # Errors
 /// The folder itself cannot be read.
-pub fn read_objects(root: &Path) -> io::Result<Vec<Object>> {
+pub fn read_objects(root: &Path) -> io::Result<BTreeMap<ObjectKey, Object>> {
     fs::read_dir(root)?;
     let mut files = Vec::new();
     scan::walk(root, Path::new(""), &mut |path| files.push(path.to_owned()));
@@ -115,5 +115,5 @@ pub fn read_objects(root: &Path) -> io::Result<Vec<Object>> {
             vacant.insert(decoded.object.filter(|_| !left_out));
         }
     }
-    Ok(counting.into_values().flatten().collect())
+    Ok(counting.into_iter().filter_map(|(key, object)| Some((key, object?))).collect())
 }

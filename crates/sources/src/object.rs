@@ -2,10 +2,20 @@
 
 use std::fmt;
 
-use brindle_api::{BgpConfiguration, BgpPeer, IpPool};
+use brindle_api::{
+    API_VERSION, BgpConfiguration, BgpPeer, ClusterNetworkPolicy, GlobalNetworkPolicy,
+    GlobalNetworkSet, IpPool, NetworkPolicy, NetworkSet, POLICY_API_VERSION,
+    StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy, Tier,
+};
+use brindle_model::verdict::PolicyKind;
 use brindle_model::{Name, NamespacedName};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1 as networking;
+
+const V1: &str = "v1";
+const DISCOVERY: &str = "discovery.k8s.io/v1";
+const NETWORKING: &str = "networking.k8s.io/v1";
 
 /// An API object of a kind that Brindle reads.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,8 +26,30 @@ pub enum Object {
     Node(Box<Node>),
     /// `v1` Pod.
     Pod(Box<Pod>),
+    /// `v1` ServiceAccount.
+    ServiceAccount(Box<ServiceAccount>),
+    /// `discovery.k8s.io/v1` EndpointSlice.
+    EndpointSlice(Box<EndpointSlice>),
     /// `networking.k8s.io/v1` NetworkPolicy.
+    KubernetesNetworkPolicy(Box<networking::NetworkPolicy>),
+    /// `policy.networking.k8s.io/v1alpha2` ClusterNetworkPolicy.
+    ClusterNetworkPolicy(Box<ClusterNetworkPolicy>),
+    /// `brindle.io/v1alpha1` Tier.
+    Tier(Box<Tier>),
+    /// `brindle.io/v1alpha1` NetworkPolicy.
     NetworkPolicy(Box<NetworkPolicy>),
+    /// `brindle.io/v1alpha1` GlobalNetworkPolicy.
+    GlobalNetworkPolicy(Box<GlobalNetworkPolicy>),
+    /// `brindle.io/v1alpha1` StagedNetworkPolicy.
+    StagedNetworkPolicy(Box<StagedNetworkPolicy>),
+    /// `brindle.io/v1alpha1` StagedGlobalNetworkPolicy.
+    StagedGlobalNetworkPolicy(Box<StagedGlobalNetworkPolicy>),
+    /// `brindle.io/v1alpha1` StagedKubernetesNetworkPolicy.
+    StagedKubernetesNetworkPolicy(Box<StagedKubernetesNetworkPolicy>),
+    /// `brindle.io/v1alpha1` NetworkSet.
+    NetworkSet(Box<NetworkSet>),
+    /// `brindle.io/v1alpha1` GlobalNetworkSet.
+    GlobalNetworkSet(Box<GlobalNetworkSet>),
     /// `brindle.io/v1alpha1` IPPool.
     IpPool(Box<IpPool>),
     /// `brindle.io/v1alpha1` BGPConfiguration.
@@ -26,7 +58,7 @@ pub enum Object {
     BgpPeer(Box<BgpPeer>),
 }
 
-/// A kind of object that Brindle reads.
+/// A kind of object that Brindle reads. Those of policies are named as in [`PolicyKind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// `v1` Namespace.
@@ -35,26 +67,62 @@ pub enum Kind {
     Node,
     /// `v1` Pod.
     Pod,
+    /// `v1` ServiceAccount.
+    ServiceAccount,
+    /// `discovery.k8s.io/v1` EndpointSlice.
+    EndpointSlice,
     /// `networking.k8s.io/v1` NetworkPolicy.
+    KubernetesNetworkPolicy,
+    /// `policy.networking.k8s.io/v1alpha2` ClusterNetworkPolicy.
+    ClusterNetworkPolicy,
+    /// `brindle.io/v1alpha1` Tier.
+    Tier,
+    /// `brindle.io/v1alpha1` NetworkPolicy.
     NetworkPolicy,
+    /// `brindle.io/v1alpha1` GlobalNetworkPolicy.
+    GlobalNetworkPolicy,
+    /// `brindle.io/v1alpha1` StagedNetworkPolicy.
+    StagedNetworkPolicy,
+    /// `brindle.io/v1alpha1` StagedGlobalNetworkPolicy.
+    StagedGlobalNetworkPolicy,
+    /// `brindle.io/v1alpha1` StagedKubernetesNetworkPolicy.
+    StagedKubernetesNetworkPolicy,
+    /// `brindle.io/v1alpha1` NetworkSet.
+    NetworkSet,
+    /// `brindle.io/v1alpha1` GlobalNetworkSet.
+    GlobalNetworkSet,
     /// `brindle.io/v1alpha1` IPPool.
     IpPool,
     /// `brindle.io/v1alpha1` BGPConfiguration.
     BgpConfiguration,
     /// `brindle.io/v1alpha1` BGPPeer.
     BgpPeer,
+    /// `brindle.io/v1alpha1` HostEndpoint: known, and refused with a reason.
+    HostEndpoint,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 19] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
+        Self::ServiceAccount,
+        Self::EndpointSlice,
+        Self::KubernetesNetworkPolicy,
+        Self::ClusterNetworkPolicy,
+        Self::Tier,
         Self::NetworkPolicy,
+        Self::GlobalNetworkPolicy,
+        Self::StagedNetworkPolicy,
+        Self::StagedGlobalNetworkPolicy,
+        Self::StagedKubernetesNetworkPolicy,
+        Self::NetworkSet,
+        Self::GlobalNetworkSet,
         Self::IpPool,
         Self::BgpConfiguration,
         Self::BgpPeer,
+        Self::HostEndpoint,
     ];
 
     /// The kind that an object's `apiVersion` and `kind` name, if it is one that Brindle reads.
@@ -65,39 +133,94 @@ impl Kind {
     /// The `apiVersion` that is read.
     pub fn api_version(self) -> &'static str {
         match self {
-            Self::Namespace | Self::Node | Self::Pod => "v1",
-            Self::NetworkPolicy => "networking.k8s.io/v1",
-            Self::IpPool | Self::BgpConfiguration | Self::BgpPeer => brindle_api::API_VERSION,
+            Self::Namespace | Self::Node | Self::Pod | Self::ServiceAccount => V1,
+            Self::EndpointSlice => DISCOVERY,
+            Self::KubernetesNetworkPolicy => NETWORKING,
+            Self::ClusterNetworkPolicy => POLICY_API_VERSION,
+            Self::Tier
+            | Self::NetworkPolicy
+            | Self::GlobalNetworkPolicy
+            | Self::StagedNetworkPolicy
+            | Self::StagedGlobalNetworkPolicy
+            | Self::StagedKubernetesNetworkPolicy
+            | Self::NetworkSet
+            | Self::GlobalNetworkSet
+            | Self::IpPool
+            | Self::BgpConfiguration
+            | Self::BgpPeer
+            | Self::HostEndpoint => API_VERSION,
         }
     }
 
-    /// The `kind` as objects spell it.
+    /// The `kind` as objects spell it. Two kinds have the same; `Display` tells them apart.
     pub fn name(self) -> &'static str {
         match self {
             Self::Namespace => "Namespace",
             Self::Node => "Node",
             Self::Pod => "Pod",
-            Self::NetworkPolicy => "NetworkPolicy",
+            Self::ServiceAccount => "ServiceAccount",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::ClusterNetworkPolicy => "ClusterNetworkPolicy",
+            Self::Tier => "Tier",
+            Self::KubernetesNetworkPolicy | Self::NetworkPolicy => "NetworkPolicy",
+            Self::GlobalNetworkPolicy => "GlobalNetworkPolicy",
+            Self::StagedNetworkPolicy => "StagedNetworkPolicy",
+            Self::StagedGlobalNetworkPolicy => "StagedGlobalNetworkPolicy",
+            Self::StagedKubernetesNetworkPolicy => "StagedKubernetesNetworkPolicy",
+            Self::NetworkSet => "NetworkSet",
+            Self::GlobalNetworkSet => "GlobalNetworkSet",
             Self::IpPool => "IPPool",
             Self::BgpConfiguration => "BGPConfiguration",
             Self::BgpPeer => "BGPPeer",
+            Self::HostEndpoint => "HostEndpoint",
         }
     }
 
     /// Whether objects of the kind live in a namespace.
     pub fn is_namespaced(self) -> bool {
-        matches!(self, Self::Pod | Self::NetworkPolicy)
+        matches!(
+            self,
+            Self::Pod
+                | Self::ServiceAccount
+                | Self::EndpointSlice
+                | Self::KubernetesNetworkPolicy
+                | Self::NetworkPolicy
+                | Self::StagedNetworkPolicy
+                | Self::StagedKubernetesNetworkPolicy
+                | Self::NetworkSet
+        )
     }
 
     /// Whether users write such objects to tell Brindle what to do, so that each has a status.
     pub fn has_status(self) -> bool {
-        matches!(self, Self::NetworkPolicy | Self::IpPool | Self::BgpConfiguration | Self::BgpPeer)
+        !matches!(
+            self,
+            Self::Namespace | Self::Node | Self::Pod | Self::ServiceAccount | Self::EndpointSlice
+        )
+    }
+
+    /// Which policies the kind's objects are, if they are any.
+    pub fn policy(self) -> Option<PolicyKind> {
+        match self {
+            Self::KubernetesNetworkPolicy => Some(PolicyKind::KubernetesNetworkPolicy),
+            Self::ClusterNetworkPolicy => Some(PolicyKind::ClusterNetworkPolicy),
+            Self::NetworkPolicy => Some(PolicyKind::NetworkPolicy),
+            Self::GlobalNetworkPolicy => Some(PolicyKind::GlobalNetworkPolicy),
+            Self::StagedNetworkPolicy => Some(PolicyKind::StagedNetworkPolicy),
+            Self::StagedGlobalNetworkPolicy => Some(PolicyKind::StagedGlobalNetworkPolicy),
+            Self::StagedKubernetesNetworkPolicy => Some(PolicyKind::StagedKubernetesNetworkPolicy),
+            _ => None,
+        }
     }
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        match self.policy() {
+            // Verdicts and objects name a kind alike.
+            Some(policy) => policy.fmt(f),
+            None => f.write_str(self.name()),
+        }
     }
 }
 

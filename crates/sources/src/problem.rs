@@ -59,6 +59,13 @@ impl Problems {
         self.record(Severity::Error, field.into(), message.into());
     }
 
+    /// Records what follows from errors about this piece, even if they were recorded elsewhere and
+    /// the piece is muted.
+    pub fn consequence(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.errors += 1;
+        self.keep(Severity::Error, field.into(), message.into());
+    }
+
     /// Records that a field was read, though not as it was written.
     pub fn warning(&mut self, field: impl Into<String>, message: impl Into<String>) {
         self.record(Severity::Warning, field.into(), message.into());
@@ -84,9 +91,12 @@ impl Problems {
 
     fn record(&mut self, severity: Severity, field: String, message: String) {
         self.errors += usize::from(severity == Severity::Error);
-        if self.is_muted(&field) {
-            return;
+        if !self.is_muted(&field) {
+            self.keep(severity, field, message);
         }
+    }
+
+    fn keep(&mut self, severity: Severity, field: String, message: String) {
         self.found += 1;
         if self.kept.len() < MAX_KEPT {
             self.kept.push(Problem { severity, field, message });

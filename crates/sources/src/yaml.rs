@@ -139,6 +139,15 @@ mod tests {
         }
     }
 
+    /// As JSON has none, they would be read as null: an option that has one would count as absent.
+    #[test]
+    fn numbers_that_are_none_are_errors() {
+        for text in ["a: .inf", "a: -.Inf", "a: .nan", "a: 1e999", "a: [.nan]"] {
+            let error = parse_text(text).unwrap_err();
+            assert!(error.contains("not a finite number at line 10"), "{error}");
+        }
+    }
+
     #[test]
     fn hostile_documents_are_errors() {
         let aliases = |n: usize| (0..n).map(|_| "*a").collect::<Vec<_>>().join(",");

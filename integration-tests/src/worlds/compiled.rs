@@ -85,7 +85,7 @@ fn updates(text: &str) -> Result<Vec<Update>> {
         match document.content {
             Content::Object { key, decoded } => {
                 let conversion = convert(&key, &decoded, &mut names);
-                updates.push(update(&key, conversion.input));
+                updates.extend(update(&key, conversion.input));
             }
             other => bail!("document {} is not an object: {other:?}", document.number),
         }

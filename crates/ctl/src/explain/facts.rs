@@ -1,23 +1,23 @@
 //! What a folder says, for both judges.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::{fmt, io};
 
 use anyhow::{Context, Result, bail};
 use brindle_compiler::Compiler;
 use brindle_model::cluster::{Attachment, EndpointId, Node, Pod, Update};
 use brindle_model::packet::{Origin, Packet};
-use brindle_model::ruleset::evaluate;
-use brindle_model::verdict::DecisionId;
+use brindle_model::ruleset::{Ruleset, evaluate};
+use brindle_model::verdict::{DecisionId, Direction, Verdict};
 use brindle_model::{Name, NamespacedName};
 use brindle_oracle::{Hop, World};
 use brindle_sources::directory::{read_objects, read_once};
-use brindle_sources::object::Object;
+use brindle_sources::object::{Object, ObjectKey};
 
-use crate::cli::End;
+use crate::cli::{Edits, End};
 
 /// The objects of a folder, as both judges take them.
 #[derive(Debug)]
@@ -38,23 +38,27 @@ pub(super) struct Located {
 }
 
 impl Facts {
-    /// Reads a folder.
+    /// Reads a folder, and edits what it says.
     ///
     /// # Errors
-    /// It cannot be read.
-    pub fn read(folder: &Path) -> io::Result<Self> {
-        Ok(Self::new(read_objects(folder)?, read_once(folder)?.updates))
+    /// It cannot be read, or an edit cannot.
+    pub fn read(folder: &Path, edits: &Edits) -> Result<Self> {
+        let unreadable = || format!("cannot read the folder {}", folder.display());
+        let mut objects = read_objects(folder).with_context(unreadable)?;
+        let mut updates = read_once(folder).with_context(unreadable)?.updates;
+        edits.apply(&mut objects, &mut updates)?;
+        Ok(Self::new(objects, updates))
     }
 
-    fn new(objects: Vec<Object>, updates: Vec<Update>) -> Self {
+    fn new(objects: BTreeMap<ObjectKey, Object>, updates: Vec<Update>) -> Self {
         let mut world = World::default();
-        for object in objects {
+        for object in objects.into_values() {
             match object {
                 Object::Namespace(namespace) => world.namespaces.push(*namespace),
                 Object::Node(node) => world.nodes.push(*node),
                 Object::Pod(pod) => world.pods.push(*pod),
-                Object::NetworkPolicy(policy) => world.network_policies.push(*policy),
-                Object::IpPool(_) | Object::BgpConfiguration(_) | Object::BgpPeer(_) => {}
+                Object::KubernetesNetworkPolicy(policy) => world.network_policies.push(*policy),
+                _ => {}
             }
         }
         let (mut pods, mut nodes) = (BTreeMap::new(), BTreeMap::new());
@@ -62,17 +66,17 @@ impl Facts {
         let mut compiler = Compiler::new("explain".into());
         for update in updates {
             match &update {
-                Update::Pod(id, Some(pod)) => {
-                    pods.insert(id.clone(), pod.clone());
-                    let attachment = attachment(pods.len(), pod);
-                    compiler.apply(Update::Endpoint(endpoint_id(id), Some(attachment.into())));
-                }
-                Update::Node(name, Some(node)) => {
-                    nodes.insert(name.clone(), node.clone());
-                }
+                Update::Pod(id, Some(pod)) => drop(pods.insert(id.clone(), pod.clone())),
+                Update::Pod(id, None) => drop(pods.remove(id)),
+                Update::Node(name, Some(node)) => drop(nodes.insert(name.clone(), node.clone())),
+                Update::Node(name, None) => drop(nodes.remove(name)),
                 _ => {}
             }
             compiler.apply(update);
+        }
+        for (number, (id, pod)) in pods.iter().enumerate() {
+            let attachment = attachment(number, pod);
+            compiler.apply(Update::Endpoint(endpoint_id(id), Some(attachment.into())));
         }
         compiler.flush();
         Self { world, compiler, pods, nodes }
@@ -136,6 +140,34 @@ impl Facts {
             );
         }
         Ok(())
+    }
+
+    /// What the compiled rulesets say of the first packet of a flow between two pods: whether it
+    /// is delivered, and what decides on either side.
+    pub(crate) fn between_pods(
+        &self,
+        from: &NamespacedName,
+        to: &NamespacedName,
+        packet: &Packet,
+    ) -> Option<(bool, [DecisionId; 2])> {
+        let ruleset = self.compiler.ruleset();
+        let judge = |pod, direction| {
+            let endpoint = ruleset.endpoints.get(&endpoint_id(pod))?;
+            Some(evaluate(ruleset, ruleset.programs.get(&endpoint.program(direction))?, packet))
+        };
+        let (egress, ingress) = (judge(from, Direction::Egress)?, judge(to, Direction::Ingress)?);
+        let delivered = [egress.verdict, ingress.verdict] == [Verdict::Allow; 2];
+        Some((delivered, [egress.decision, ingress.decision]))
+    }
+
+    /// Every pod that has a network of its own and an address.
+    pub(crate) fn pods(&self) -> impl Iterator<Item = (&NamespacedName, &Pod)> {
+        self.pods.iter().map(|(id, pod)| (id, &**pod)).filter(|(_, pod)| !pod.addresses.is_empty())
+    }
+
+    /// What all pods are judged by.
+    pub(crate) fn ruleset(&self) -> &Ruleset {
+        self.compiler.ruleset()
     }
 
     fn origin_of(&self, address: IpAddr) -> Origin {

@@ -4,12 +4,38 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
+use crate::problem::Problems;
+
+/// Reads a CIDR in any spelling and masks its host bits, with a warning (K16).
+pub(super) fn masked(text: &str, at: &str, problems: &mut Problems) -> Option<IpNet> {
+    match parse(text) {
+        Ok(net) => {
+            if net != net.trunc() {
+                problems.warning(at, format!("{text} has host bits, read as {}", net.trunc()));
+            }
+            Some(net.trunc())
+        }
+        Err(message) => {
+            problems.error(at, message);
+            None
+        }
+    }
+}
+
+/// As [`masked`]; an address without a length stands for itself.
+pub(super) fn masked_or_address(text: &str, at: &str, problems: &mut Problems) -> Option<IpNet> {
+    match text.parse::<IpAddr>() {
+        Ok(address) => Some(address.into()),
+        Err(_) => masked(text, at, problems),
+    }
+}
+
 /// Reads a CIDR as older API servers did: leading zeros are decimal, host bits may be set. The
 /// result may have host bits; [`IpNet::trunc`] masks them.
 ///
 /// # Errors
 /// It is not a CIDR in any spelling.
-pub(super) fn parse(text: &str) -> Result<IpNet, String> {
+fn parse(text: &str) -> Result<IpNet, String> {
     let error = || format!("`{text}` is not a CIDR such as 10.0.0.0/8 or fd00::/8");
     let (address, length) = text.split_once('/').ok_or_else(error)?;
     let address: IpAddr = if address.contains(':') {

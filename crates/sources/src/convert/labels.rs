@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use brindle_model::labels::{Labels, NAMESPACE_LABEL_PREFIX};
+use brindle_model::labels::{Labels, NAMESPACE_LABEL_PREFIX, SERVICE_ACCOUNT_LABEL_PREFIX};
 use brindle_model::selector::Selector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
@@ -10,8 +10,8 @@ use crate::intern::Interner;
 use crate::problem::Problems;
 use crate::validate::{is_label_key, is_label_value};
 
-/// Prefixes of effective labels that a pod may not carry itself (C12).
-const RESERVED_PREFIXES: [&str; 2] = [NAMESPACE_LABEL_PREFIX, "pcsa."];
+/// Prefixes of effective labels that nothing carries itself (C12).
+const RESERVED_PREFIXES: [&str; 2] = [NAMESPACE_LABEL_PREFIX, SERVICE_ACCOUNT_LABEL_PREFIX];
 
 /// Whose labels a selector is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +47,8 @@ pub(super) fn labels(
         .then(|| all.map(|(k, v)| (names.intern(k), names.intern(v))).collect())
 }
 
-/// The labels of a pod, without reserved ones (C12).
-pub(super) fn pod_labels(
+/// The labels of a pod or network set, without reserved ones (C12).
+pub(super) fn unreserved(
     written: Option<&BTreeMap<String, String>>,
     names: &mut Interner,
     problems: &mut Problems,

@@ -1,12 +1,12 @@
-//! Namespaces, nodes and pods.
+//! Namespaces, nodes, pods and service accounts.
 
 use std::net::IpAddr;
 
-use brindle_model::cluster::{NamedPort, Namespace, Node, Pod};
+use brindle_model::cluster::{NamedPort, Namespace, Node, Pod, ServiceAccount};
 use brindle_model::labels::Labels;
 use k8s_openapi::api::core::v1 as core;
 
-use super::labels::{labels, pod_labels};
+use super::labels::{labels, unreserved};
 use super::port;
 use crate::intern::Interner;
 use crate::object::ObjectKey;
@@ -30,6 +30,16 @@ pub(super) fn namespace(
     let written = written.iter().map(|(key, value)| (key.clone(), value.clone()));
     let labels: Labels = written.chain([own_name]).collect();
     Some(Namespace { labels })
+}
+
+/// Converts a service account.
+pub(super) fn service_account(
+    object: &core::ServiceAccount,
+    names: &mut Interner,
+    problems: &mut Problems,
+) -> Option<ServiceAccount> {
+    let labels = labels(object.metadata.labels.as_ref(), names, problems)?;
+    Some(ServiceAccount { labels })
 }
 
 /// Converts a node: its labels and IP addresses, in the order of its status.
@@ -58,7 +68,7 @@ pub(super) fn pod(
     names: &mut Interner,
     problems: &mut Problems,
 ) -> Option<Pod> {
-    let labels = pod_labels(object.metadata.labels.as_ref(), names, problems)?;
+    let labels = unreserved(object.metadata.labels.as_ref(), names, problems)?;
     let spec = object.spec.as_ref();
     if spec.is_some_and(|s| s.host_network == Some(true)) {
         return None;
@@ -131,7 +141,8 @@ fn named_port(
     Some(NamedPort { name: names.intern(name), protocol: protocol?, port: number? })
 }
 
-fn address(text: &str, at: &str, problems: &mut Problems) -> Option<IpAddr> {
+/// Reads an address.
+pub(super) fn address(text: &str, at: &str, problems: &mut Problems) -> Option<IpAddr> {
     let address = text.parse();
     if address.is_err() {
         problems.error(at, format!("`{text}` is not an IP address"));

@@ -10,14 +10,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use brindle_model::Name;
+use brindle_model::policy::{Order, Policy, Tier};
 
 use super::Changes;
 use crate::convert::{Conversion, Input, convert, update};
 use crate::document::{Content, Document, Revision, parse};
 use crate::intern::Interner;
 use crate::object::{Kind, ObjectKey};
-use crate::pools::overlaps;
 use crate::problem::{Problem, Severity, accepted};
+use crate::relations::{overlaps, ties};
 use crate::report::{DocumentReport, FileReport, ObjectReport, Outcome, Place};
 
 /// The objects of a folder. See the module's essay.
@@ -65,6 +66,25 @@ struct Claim {
     revision: Revision,
     conversion: Conversion,
 }
+
+/// What objects are to others of their kind, by name.
+#[derive(Debug, Default)]
+struct Neighbours {
+    /// Pools that are rejected, each with the one that it overlaps.
+    rejected_pools: BTreeMap<Name, Name>,
+    /// Tiers that share a place, each with the others.
+    tiers: BTreeMap<Name, String>,
+    /// ClusterNetworkPolicies that share a place, likewise.
+    policies: BTreeMap<Name, String>,
+}
+
+/// Kinds whose objects name a tier.
+const TIERED: [Kind; 4] = [
+    Kind::NetworkPolicy,
+    Kind::GlobalNetworkPolicy,
+    Kind::StagedNetworkPolicy,
+    Kind::StagedGlobalNetworkPolicy,
+];
 
 impl Store {
     /// The file `path` now has these contents.
@@ -147,15 +167,10 @@ impl Store {
     /// Takes what has changed since the last time.
     pub fn flush(&mut self) -> Changes {
         let mut touched = std::mem::take(&mut self.touched_objects);
-        let mut rejected_pools = BTreeMap::new();
-        if touched.iter().any(|key| key.kind == Kind::IpPool) {
-            rejected_pools = overlaps(&self.pools());
-            let pools = self.objects.keys().filter(|key| key.kind == Kind::IpPool);
-            touched.extend(pools.cloned());
-        }
+        let neighbours = self.neighbours(&mut touched);
         let mut changes = Changes::default();
         for key in touched {
-            self.settle(key, &rejected_pools, &mut changes);
+            self.settle(key, &neighbours, &mut changes);
         }
         for path in std::mem::take(&mut self.touched_files) {
             self.report_file(path, &mut changes);
@@ -202,37 +217,129 @@ impl Store {
         self.touched_objects.insert(key);
     }
 
+    /// What touched objects are to others of their kind. Adds those of whom that may have changed.
+    fn neighbours(&self, touched: &mut BTreeSet<ObjectKey>) -> Neighbours {
+        let mut neighbours = Neighbours::default();
+        if self.touch_all(Kind::IpPool, touched) {
+            neighbours.rejected_pools = overlaps(&self.pools());
+        }
+        if self.touch_all(Kind::ClusterNetworkPolicy, touched) {
+            neighbours.policies = ties(self.cluster_policies());
+        }
+        let tiers: BTreeSet<Name> =
+            touched.iter().filter(|k| k.kind == Kind::Tier).map(|k| k.name.clone()).collect();
+        if self.touch_all(Kind::Tier, touched) {
+            neighbours.tiers = ties(self.tiers());
+            // Whoever stands in a tier that has come or gone.
+            let policies = TIERED.into_iter().flat_map(|kind| self.of_kind(kind));
+            let theirs = policies.filter(|(_, entry)| {
+                entry.policy().is_some_and(|policy| tiers.contains(&policy.tier))
+            });
+            touched.extend(theirs.map(|(key, _)| key.clone()));
+        }
+        neighbours
+    }
+
+    /// Adds all objects of a kind to `touched` if one is there; whether it is.
+    fn touch_all(&self, kind: Kind, touched: &mut BTreeSet<ObjectKey>) -> bool {
+        let any = touched.iter().any(|key| key.kind == kind);
+        if any {
+            touched.extend(self.of_kind(kind).map(|(key, _)| key.clone()));
+        }
+        any
+    }
+
+    fn of_kind(&self, kind: Kind) -> impl Iterator<Item = (&ObjectKey, &Entry)> {
+        // The least of its kind: no namespace, and a name that nothing has.
+        let from = ObjectKey { kind, namespace: None, name: "".into() };
+        self.objects.range(from..).take_while(move |(key, _)| key.kind == kind)
+    }
+
     /// The pools that are valid by themselves.
     fn pools(&self) -> BTreeMap<Name, ipnet::IpNet> {
-        let pools = self.objects.iter().filter_map(|(key, entry)| match entry.claims.first() {
-            Some(Claim {
-                conversion: Conversion { input: Some(Input::IpPool(pool)), .. }, ..
-            }) => Some((key.name.clone(), pool.cidr)),
+        let pools = self.of_kind(Kind::IpPool).filter_map(|(key, entry)| match entry.input() {
+            Some(Input::IpPool(pool)) => Some((key.name.clone(), pool.cidr)),
             _ => None,
         });
         pools.collect()
     }
 
+    /// The tiers by name, the built-in ones among them.
+    fn tiers(&self) -> BTreeMap<Name, Order> {
+        let built_in = Tier::BUILT_IN.map(|(name, tier)| (Name::from(name), tier.order));
+        let own = self.of_kind(Kind::Tier).filter_map(|(key, entry)| match entry.input() {
+            Some(Input::Tier(tier)) => Some((key.name.clone(), tier.order)),
+            _ => None,
+        });
+        built_in.into_iter().chain(own).collect()
+    }
+
+    /// ClusterNetworkPolicies by name, each with its place.
+    fn cluster_policies(&self) -> Vec<(Name, (Name, Order))> {
+        let policies = self.of_kind(Kind::ClusterNetworkPolicy).filter_map(|(key, entry)| {
+            let policy = entry.policy()?;
+            Some((key.name.clone(), (policy.tier.clone(), policy.order)))
+        });
+        policies.collect()
+    }
+
+    fn has_tier(&self, name: &Name) -> bool {
+        let key = ObjectKey { kind: Kind::Tier, namespace: None, name: name.clone() };
+        Tier::BUILT_IN.iter().any(|(built_in, _)| **built_in == **name)
+            || self.objects.get(&key).is_some_and(|entry| entry.input().is_some())
+    }
+
+    /// What is to say of an object because of others, as problems of severity warning.
+    fn remarks(&self, key: &ObjectKey, neighbours: &Neighbours) -> Vec<Problem> {
+        let warning = |field: &str, message| Problem {
+            severity: Severity::Warning,
+            field: field.to_owned(),
+            message,
+        };
+        let place = |what, kind, others: &String| {
+            warning(what, format!("is also that of {kind} {others}; names decide which is first"))
+        };
+        let mut remarks = Vec::new();
+        match key.kind {
+            Kind::Tier => {
+                let others = neighbours.tiers.get(&key.name);
+                remarks.extend(others.map(|others| place("spec.order", key.kind, others)));
+            }
+            Kind::ClusterNetworkPolicy => {
+                let others = neighbours.policies.get(&key.name);
+                remarks.extend(others.map(|others| place("spec.priority", key.kind, others)));
+            }
+            kind if TIERED.contains(&kind) => {
+                let policy = self.objects.get(key).and_then(Entry::policy);
+                if let Some(policy) = policy.filter(|policy| !self.has_tier(&policy.tier)) {
+                    let message = format!(
+                        "there is no tier `{}`: the policy stands behind all tiers, with Deny as \
+                         the end",
+                        policy.tier
+                    );
+                    remarks.push(warning("spec.tier", message));
+                }
+            }
+            _ => {}
+        }
+        remarks
+    }
+
     /// Decides what an object is now, and tells if that is new.
-    fn settle(
-        &mut self,
-        key: ObjectKey,
-        rejected_pools: &BTreeMap<Name, Name>,
-        changes: &mut Changes,
-    ) {
+    fn settle(&mut self, key: ObjectKey, neighbours: &Neighbours, changes: &mut Changes) {
+        let remarks = self.remarks(&key, neighbours);
         let Some(entry) = self.objects.get_mut(&key) else { return };
         self.touched_files.extend(entry.claims.iter().map(|c| c.place.file.clone()));
-        let overlapped = rejected_pools.get(&key.name).filter(|_| key.kind == Kind::IpPool);
-        let input = match entry.claims.first() {
-            Some(claim) if overlapped.is_none() => claim.conversion.input.clone(),
-            _ => None,
-        };
+        let overlapped = neighbours.rejected_pools.get(&key.name);
+        let overlapped = overlapped.filter(|_| key.kind == Kind::IpPool);
+        let input = entry.input().filter(|_| overlapped.is_none()).cloned();
         if input != entry.published {
             entry.published.clone_from(&input);
-            changes.updates.push(update(&key, input));
+            changes.updates.extend(update(&key, input));
         }
         let has_effect = entry.published.is_some();
-        let report = key.kind.has_status().then(|| entry.report(has_effect, overlapped)).flatten();
+        let report = || entry.report(has_effect, overlapped, remarks);
+        let report = key.kind.has_status().then(report).flatten();
         if report.as_ref() != entry.report.as_deref() {
             entry.report = report.map(Arc::new);
             changes.objects.push((key.clone(), entry.report.clone()));
@@ -272,9 +379,28 @@ impl Store {
 }
 
 impl Entry {
-    fn report(&self, has_effect: bool, overlapped: Option<&Name>) -> Option<ObjectReport> {
+    /// The value by the document that counts.
+    fn input(&self) -> Option<&Input> {
+        self.claims.first()?.conversion.input.as_ref()
+    }
+
+    /// The same, of a policy.
+    fn policy(&self) -> Option<&Policy> {
+        match self.input()? {
+            Input::Policy(policy) => Some(policy),
+            _ => None,
+        }
+    }
+
+    fn report(
+        &self,
+        has_effect: bool,
+        overlapped: Option<&Name>,
+        remarks: Vec<Problem>,
+    ) -> Option<ObjectReport> {
         let (claim, others) = self.claims.split_first()?;
         let mut problems = claim.conversion.problems.clone();
+        problems.extend(remarks);
         let mut error = |field: &str, message| {
             let field = field.to_owned();
             problems.push(Problem { severity: Severity::Error, field, message });

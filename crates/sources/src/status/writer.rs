@@ -210,9 +210,9 @@ impl Writer {
         let objects = self.objects.keys().map(object_path);
         let files = self.files.keys().map(|file| Path::new(FILES).join(file));
         let wanted: BTreeSet<PathBuf> = objects.chain(files).collect();
-        let kinds = Kind::ALL.into_iter().filter(|kind| kind.has_status()).map(Kind::name);
-        for top in kinds.chain([FILES]) {
-            for path in files_below(&self.root, Path::new(top)) {
+        let kinds = Kind::ALL.into_iter().filter(|kind| kind.has_status());
+        for top in kinds.map(|kind| kind.to_string()).chain([FILES.to_owned()]) {
+            for path in files_below(&self.root, Path::new(&top)) {
                 if !wanted.contains(&path) {
                     self.attempt(&path, Self::remove);
                 }
@@ -229,7 +229,7 @@ fn object_path(key: &ObjectKey) -> PathBuf {
         }
         _ => key.name.to_string(),
     };
-    let mut path = PathBuf::from(key.kind.name());
+    let mut path = PathBuf::from(key.kind.to_string());
     path.extend(key.namespace.as_deref());
     path.join(format!("{name}.yaml"))
 }

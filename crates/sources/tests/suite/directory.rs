@@ -206,7 +206,7 @@ fn a_folder_read_once_is_what_following_it_would_tell() {
     assert_eq!(told(&changes), ["a=first", "b=x"], "the first pool counts, and is broken");
     assert_eq!(changes.files.len(), 2);
     let objects = brindle_sources::directory::read_objects(folder.path()).unwrap();
-    let labels = objects.into_iter().map(|object| match object {
+    let labels = objects.into_values().map(|object| match object {
         brindle_sources::object::Object::Pod(pod) => pod.metadata.labels.unwrap()["role"].clone(),
         other => panic!("{other:?}"),
     });

@@ -1,12 +1,17 @@
 //! The sources, from YAML text to inputs, and from a real folder to events and status.
 
 mod bad_input;
+mod cluster_network_policy;
 mod directory;
 mod follow;
+mod kubernetes_policy;
 mod mutations;
-mod network_policy;
 mod objects;
+mod policy_rule;
+mod relations;
+mod rendered;
 mod status;
+mod tiered_policy;
 
 use brindle_sources::convert::Input;
 use brindle_sources::problem::{Problem, Severity};

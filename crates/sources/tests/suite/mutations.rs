@@ -38,6 +38,57 @@ apiVersion: brindle.io/v1alpha1
 kind: BGPConfiguration
 metadata: {name: default}
 spec: {asNumber: 64512, restartTime: 120s, holdTime: 90s}
+---
+apiVersion: brindle.io/v1alpha1
+kind: NetworkPolicy
+metadata: {name: web, namespace: shop}
+spec:
+  tier: security
+  order: 10.5
+  selector: "role == 'web' && !(has(x) || y in {'a', \"b\"})"
+  types: [Ingress, Egress]
+  ingress:
+  - {action: Allow, protocol: TCP, source: {selector: has(a), namespaceSelector: global()}, destination: {ports: [80, "90:99", http]}}
+  - {action: Log, protocol: ICMP, icmp: {type: 8, code: 0}, source: {notNets: [10.0.0.0/8]}}
+  egress:
+  - {action: Pass, destination: {services: {name: db}}}
+  - {action: Deny, destination: {serviceAccounts: {names: [a], selector: all()}, notSelector: "x contains 's'"}}
+---
+apiVersion: brindle.io/v1alpha1
+kind: StagedGlobalNetworkPolicy
+metadata: {name: all}
+spec: {stagedAction: Set, namespaceSelector: all(), ingress: [{action: Deny}]}
+---
+apiVersion: brindle.io/v1alpha1
+kind: Tier
+metadata: {name: security}
+spec: {order: 100, defaultAction: Pass}
+---
+apiVersion: brindle.io/v1alpha1
+kind: GlobalNetworkSet
+metadata: {name: bad, labels: {list: bad}}
+spec: {nets: [192.0.2.0/24, "fd00::1"]}
+---
+apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: {name: admin}
+spec:
+  tier: Admin
+  priority: 10
+  subject: {pods: {namespaceSelector: {}, podSelector: {matchLabels: {a: b}}}}
+  ingress: [{action: Accept, from: [{namespaces: {}}], protocols: [{tcp: {destinationPort: {range: {start: 1, end: 9}}}}, {destinationNamedPort: http}]}]
+  egress: [{action: Deny, to: [{networks: [10.0.0.0/8]}, {nodes: {}}]}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: db-1, labels: {kubernetes.io/service-name: db}}
+addressType: IPv4
+endpoints: [{addresses: [10.1.0.1], conditions: {ready: false}}]
+ports: [{port: 5432, protocol: TCP}]
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: robot, labels: {team: a}}
 "#;
 
 /// What is put into the text: YAML's own marks, and values at the edge of a type.
@@ -146,9 +197,9 @@ proptest! {
 }
 
 #[test]
-fn the_text_without_edits_is_five_objects() {
+fn the_text_without_edits_is_objects_without_fault() {
     let decoded = brindle_sources::decode_stream(OBJECTS.as_bytes());
-    assert_eq!(decoded.len(), 5);
+    assert_eq!(decoded.len(), 12);
     for (key, conversion) in decoded {
         assert!(
             conversion.input.is_some() && conversion.problems.is_empty(),
@@ -164,6 +215,11 @@ fn large_hostile_texts() {
             "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p}}\nspec: {{ingress: [{ingress}]}}\n"
         )
     };
+    let tiered = |spec: &str| {
+        format!(
+            "apiVersion: brindle.io/v1alpha1\nkind: GlobalNetworkPolicy\nmetadata: {{name: p}}\nspec: {spec}\n"
+        )
+    };
     let bad_ports = "{port: 0}, ".repeat(50_000);
     for text in [
         "---\n".repeat(500_000),
@@ -171,6 +227,10 @@ fn large_hostile_texts() {
         policy(&"{x: {}}, ".repeat(50_000)),
         policy(&format!("{{ports: [{bad_ports}]}}")),
         policy(&"[".repeat(1_000_000)),
+        tiered(&format!("{{selector: '{}'}}", "(".repeat(1_000_000))),
+        tiered(&format!("{{selector: '{}'}}", "!(a && ".repeat(100_000))),
+        tiered(&format!("{{ingress: [{}]}}", "{action: Deny, x: y}, ".repeat(50_000))),
+        tiered(&format!("{{ingress: [{}]}}", "{action: Deny, http: {}}, ".repeat(1_000))),
         format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {}}}", "a".repeat(10_000_000)),
         "\"".repeat(1_000_001),
         "? ".repeat(1_000_000),

@@ -1,7 +1,8 @@
 //! Namespaces, nodes, pods, pools and BGP objects.
 
-use brindle_model::cluster::{NamedPort, Node, Pod};
+use brindle_model::cluster::{EndpointSlice, NamedPort, Node, Pod};
 use brindle_model::net::Protocol;
+use brindle_model::policy::{Order, Tier, TierEnd};
 use brindle_model::routing::{BgpConfiguration, BgpPeer, NodeScope};
 use brindle_model::selector::Selector;
 use brindle_sources::convert::Input;
@@ -150,4 +151,158 @@ fn bgp_peers() {
             BgpPeer { nodes: expected, address, port: 179, as_number: 64600, passive: false };
         assert_eq!(*found, expected, "{scope}");
     }
+}
+
+#[test]
+fn a_service_account_has_labels() {
+    let yaml = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: a, namespace: x, labels: {team: a, pcns.b: c}}";
+    let Input::ServiceAccount(account) = accepted(yaml) else { panic!() };
+    let labels: Vec<_> = account.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    assert_eq!(labels, ["pcns.b=c", "team=a"], "they are prefixed whole");
+}
+
+fn slice(rest: &str) -> (Option<EndpointSlice>, Vec<String>) {
+    match convert(&format!("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n{rest}")) {
+        (Some(Input::EndpointSlice(slice)), problems) => (Some((*slice).clone()), problems),
+        (None, problems) => (None, problems),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_slice_is_all_endpoints_of_a_service() {
+    const META: &str =
+        "metadata: {name: db-1, namespace: x, labels: {kubernetes.io/service-name: db}}";
+    let (found, problems) = slice(&format!(
+        "{META}\naddressType: IPv4\nendpoints: [{{addresses: [10.0.0.1]}}, {{addresses: [10.0.0.2], conditions: {{ready: false}}}}]\nports: [{{name: a, port: 5432}}, {{port: 53, protocol: UDP}}, {{name: any}}]"
+    ));
+    let expected = EndpointSlice {
+        service: "db".into(),
+        addresses: vec!["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()],
+        ports: vec![(Protocol::TCP, 5432), (Protocol::UDP, 53)],
+    };
+    assert_eq!((found, problems), (Some(expected), vec![]), "C26");
+
+    let (found, problems) = slice(&format!(
+        "{META}\naddressType: IPv6\nendpoints: [{{addresses: [10.0.0.1, here, 'fd00::1']}}]\nports: [{{port: 0}}, {{port: 1, protocol: ICMP}}]"
+    ));
+    let expected = EndpointSlice {
+        service: "db".into(),
+        addresses: vec!["fd00::1".parse().unwrap()],
+        ports: vec![],
+    };
+    assert_eq!(found, Some(expected));
+    assert_eq!(
+        problems,
+        [
+            "endpoints[0].addresses[0]: 10.0.0.1 is not of IPv6",
+            "endpoints[0].addresses[1]: `here` is not an IP address",
+            "ports[0].port: 0 is not a port: 1 to 65535 are",
+            "ports[1].protocol: `ICMP` is not one of TCP, UDP, SCTP",
+        ]
+    );
+    for (rest, problem) in [
+        ("metadata: {name: a}\naddressType: IPv4\nendpoints: []".to_owned(), None),
+        (
+            format!("{META}\naddressType: FQDN\nendpoints: [{{addresses: [a.b]}}]"),
+            Some("warning: addressType: names of hosts are not resolved: ignored"),
+        ),
+        (
+            format!("{META}\naddressType: IPX\nendpoints: []"),
+            Some("addressType: `IPX` is not one of IPv4, IPv6, FQDN"),
+        ),
+        (
+            "metadata: {name: a, labels: {kubernetes.io/service-name: A}}\naddressType: IPv4\nendpoints: []".into(),
+            Some("metadata.labels.kubernetes.io/service-name: `A` is not a Service's name"),
+        ),
+    ] {
+        let problems = problem.into_iter().map(ToOwned::to_owned).collect();
+        assert_eq!(slice(&rest), (None, problems), "{rest}");
+    }
+}
+
+#[test]
+fn tiers() {
+    let tier = |name: &str, spec: &str| {
+        let head = "apiVersion: brindle.io/v1alpha1\nkind: Tier\n";
+        convert(&format!("{head}metadata: {{name: {name}}}\nspec: {spec}"))
+    };
+    let order = |order| Order::new(order).unwrap();
+    for (name, spec, expected) in [
+        ("a", "{}", Tier { order: Order::LAST, end: TierEnd::Drop }),
+        (
+            "a",
+            "{order: 7, defaultAction: Pass}",
+            Tier { order: order(7.0), end: TierEnd::NextTier },
+        ),
+        ("default", "{}", Tier { order: order(1e6), end: TierEnd::Drop }),
+        (
+            "default",
+            "{order: 1000000.0, defaultAction: Deny}",
+            Tier { order: order(1e6), end: TierEnd::Drop },
+        ),
+        ("kube-admin", "{defaultAction: Pass}", Tier { order: order(1e3), end: TierEnd::NextTier }),
+        ("kube-baseline", "{order: 1e7}", Tier { order: order(1e7), end: TierEnd::NextTier }),
+    ] {
+        assert_eq!(
+            tier(name, spec),
+            (Some(Input::Tier(expected.into())), vec![]),
+            "C3: {name} {spec}"
+        );
+    }
+    for (name, spec, problem) in [
+        ("a.b", "{}", "metadata.name: `a.b` is not a tier's name: it may have no dots"),
+        ("a", "{defaultAction: Allow}", "spec.defaultAction: `Allow` is not one of Deny, Pass"),
+        (
+            "a",
+            "{orders: 1}",
+            "spec.orders: unknown field `orders`, expected `order` or `defaultAction`",
+        ),
+        ("default", "{order: 5}", "spec.order: tier default is built in with order 1000000"),
+        (
+            "default",
+            "{defaultAction: Pass}",
+            "spec.defaultAction: tier default is built in with Deny",
+        ),
+        (
+            "kube-admin",
+            "{defaultAction: Deny}",
+            "spec.defaultAction: tier kube-admin is built in with Pass",
+        ),
+    ] {
+        assert_eq!(tier(name, spec), (None, vec![problem.into()]), "C3: {name} {spec}");
+    }
+}
+
+#[test]
+fn network_sets() {
+    for kind in ["NetworkSet", "GlobalNetworkSet"] {
+        let head = format!("apiVersion: brindle.io/v1alpha1\nkind: {kind}\n");
+        let yaml = format!(
+            "{head}metadata: {{name: a, labels: {{list: bad, pcns.team: a, pcsa.x: y}}}}\nspec: {{nets: [10.1.2.3/8, 'fd00::1', 10.0.0.0/8, nowhere, 10.1.0.0/16]}}"
+        );
+        let (Some(Input::NetworkSet(set)), problems) = convert(&yaml) else { panic!() };
+        let labels: Vec<_> = set.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        assert_eq!(labels, ["list=bad"], "C12");
+        let nets: Vec<_> = set.nets.iter().map(ToString::to_string).collect();
+        assert_eq!(nets, ["10.0.0.0/8", "10.1.0.0/16", "fd00::1/128"], "C27");
+        assert_eq!(
+            problems,
+            [
+                "warning: spec.nets[0]: 10.1.2.3/8 has host bits, read as 10.0.0.0/8",
+                "spec.nets[3]: `nowhere` is not a CIDR such as 10.0.0.0/8 or fd00::/8",
+            ]
+        );
+        let broken = format!(
+            "{head}metadata: {{name: a, labels: {{a: '-'}}}}\nspec: {{nets: [10.0.0.0/8]}}"
+        );
+        assert_eq!(convert(&broken).0, None, "nobody knows who picks it");
+    }
+}
+
+#[test]
+fn host_endpoints_are_refused() {
+    let yaml = "apiVersion: brindle.io/v1alpha1\nkind: HostEndpoint\nmetadata: {name: n1-eth0}\nspec: {node: n1, interfaceName: eth0}";
+    let expected = "not supported yet: interfaces of nodes are not policed".to_owned();
+    assert_eq!(convert(yaml), (None, vec![expected]));
 }

@@ -204,3 +204,20 @@ fn the_status_folder_stands_outside_the_source() {
     let error = StatusWriter::open(&folder.path().join("status"), folder.path(), &"n1".into());
     assert!(matches!(error, Err(OpenError::InsideSource { .. })));
 }
+
+#[test]
+fn kinds_of_one_name_have_folders_of_their_own() {
+    let mut lab = Lab::new();
+    let ours = POLICY.replace("networking.k8s.io/v1", "brindle.io/v1alpha1") + "spec: {}\n";
+    let host = "---\napiVersion: brindle.io/v1alpha1\nkind: HostEndpoint\nmetadata: {name: h}\n";
+    lab.agent("n1", &[("a.yaml", POLICY), ("b.yaml", &(ours + host))], 5, 5);
+    let theirs: ObjectStatus = lab.read(PATH);
+    let ours: ObjectStatus = lab.read("NetworkPolicy.brindle.io/shop/p.yaml");
+    assert_eq!(theirs.kind, ours.kind);
+    assert_eq!(ours.api_version, "brindle.io/v1alpha1");
+    assert_eq!(generations(&ours), BTreeMap::from([("n1", (5, true))]));
+    let refused: ObjectStatus = lab.read("HostEndpoint/h.yaml");
+    assert!(!refused.accepted && refused.nodes.is_empty(), "{refused:?}");
+    lab.writer("n1").in_sync();
+    assert_eq!(lab.files(), [PathBuf::new(); 0], "all are swept");
+}

@@ -1,11 +1,9 @@
-//! NetworkPolicy, rule by rule of K1–K24, and how broken ones close.
+//! Kubernetes NetworkPolicy, rule by rule of K1–K24, and how broken ones close.
 
-use std::fmt::Write;
-
-use brindle_model::policy::{Criteria, NETWORK_POLICY_ORDER, Peer, Policy, Port, PortSpec, Rule};
+use brindle_model::policy::{NETWORK_POLICY_ORDER, Policy};
 use brindle_sources::convert::Input;
 
-use super::convert;
+use super::{convert, rendered};
 
 const SHOP: &str = "projectcalico.org/namespace == \"shop\"";
 
@@ -22,43 +20,7 @@ fn policy(spec: &str) -> (String, Vec<String>) {
 
 fn render(policy: &Policy) -> String {
     assert_eq!((&*policy.tier, policy.order), ("default", NETWORK_POLICY_ORDER), "C30");
-    let mut text = format!("subject {}", policy.subject);
-    for (name, rules) in [("ingress", &policy.ingress), ("egress", &policy.egress)] {
-        let Some(rules) = rules else { continue };
-        write!(text, "; {name}").unwrap();
-        for Rule { index, criteria, .. } in rules {
-            let Criteria::Lists { peers, ports } = criteria else { panic!("K8: {criteria:?}") };
-            write!(text, " {index}:").unwrap();
-            list(&mut text, "peers", peers.as_deref(), peer);
-            list(&mut text, "ports", ports.as_deref(), port);
-        }
-    }
-    text
-}
-
-fn list<T>(text: &mut String, name: &str, items: Option<&[T]>, show: fn(&T) -> String) {
-    if let Some(items) = items {
-        let items: Vec<_> = items.iter().map(show).collect();
-        write!(text, " {name} [{}]", items.join(", ")).unwrap();
-    }
-}
-
-fn peer(peer: &Peer) -> String {
-    match peer {
-        Peer::Pods(selector) | Peer::Nodes(selector) => selector.to_string(),
-        Peer::IpBlock { cidr, except } => {
-            except.iter().fold(cidr.to_string(), |text, hole| format!("{text} - {hole}"))
-        }
-    }
-}
-
-fn port(Port { protocol, port }: &Port) -> String {
-    let protocol = protocol.expect("K17: TCP unless said");
-    match port {
-        PortSpec::Any => protocol.to_string(),
-        PortSpec::Range(range) => format!("{range}/{protocol}"),
-        PortSpec::Named(name) => format!("{name}/{protocol}"),
-    }
+    rendered::policy(policy)
 }
 
 /// Runs cases of (what, spec, expected policy after the subject's namespace, expected problems).

@@ -1,4 +1,4 @@
-//! `networking.k8s.io/v1` NetworkPolicy (K1–K24).
+//! `networking.k8s.io/v1` NetworkPolicy (K1–K24, C30, C31), enforced and staged.
 //!
 //! There is a policy for every object, however broken: what cannot be read admits nobody, and what
 //! surrounds it stays. So each list here keeps its good entries and drops the others, and a list
@@ -10,7 +10,7 @@ use brindle_model::selector::Selector;
 use brindle_model::verdict::Direction;
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{
-    IPBlock, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
+    IPBlock, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
@@ -23,12 +23,10 @@ use crate::problem::Problems;
 /// Converts a NetworkPolicy.
 pub(super) fn policy(
     key: &ObjectKey,
-    object: &NetworkPolicy,
+    spec: &NetworkPolicySpec,
     names: &mut Interner,
     problems: &mut Problems,
 ) -> Policy {
-    let absent = NetworkPolicySpec::default();
-    let spec = object.spec.as_ref().unwrap_or(&absent);
     let namespace = Selector::equals(
         names.intern(NAMESPACE_NAME_LABEL),
         names.intern(key.namespace.as_deref().unwrap_or_default()),
@@ -171,21 +169,8 @@ impl Reader<'_> {
         (self.problems.errors() == before).then_some(Peer::IpBlock { cidr, except })
     }
 
-    /// A block with its host bits masked (K16).
     fn cidr(&mut self, text: &str, at: &str) -> Option<IpNet> {
-        match cidr::parse(text) {
-            Ok(net) => {
-                if net != net.trunc() {
-                    self.problems
-                        .warning(at, format!("{text} has host bits, read as {}", net.trunc()));
-                }
-                Some(net.trunc())
-            }
-            Err(message) => {
-                self.problems.error(at, message);
-                None
-            }
-        }
+        cidr::masked(text, at, self.problems)
     }
 
     fn port(&mut self, written: &NetworkPolicyPort, at: &str) -> Option<Port> {

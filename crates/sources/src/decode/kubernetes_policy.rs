@@ -1,4 +1,4 @@
-//! A NetworkPolicy from a value of any shape.
+//! A Kubernetes NetworkPolicy from a value of any shape.
 //!
 //! The API server would refuse a policy that is not of the right shape; here there may be none. If
 //! such a policy were left out, the pods that it was to isolate would stand open, so it is read as
@@ -14,51 +14,27 @@
 //! An unknown field breaks the piece that has it, because it may narrow that piece: a misspelt
 //! `form:` must not turn a rule into one that admits everybody.
 
-use std::collections::BTreeSet;
-
 use k8s_openapi::api::networking::v1::{
     NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
     NetworkPolicyPort, NetworkPolicySpec,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
-    LabelSelector, LabelSelectorRequirement, ObjectMeta,
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{Decoded, typed};
+use super::Decoded;
+use super::pieces::Pieces;
 use crate::object::{Object, ObjectKey};
-use crate::problem::Problems;
 
 /// Decodes a NetworkPolicy; there always is one.
 pub(super) fn decode(key: &ObjectKey, value: &Value) -> Decoded {
     let mut pieces = Pieces::default();
-    let metadata = value
-        .get("metadata")
-        .and_then(|m| typed(m, "metadata", &mut pieces.problems))
-        .unwrap_or_default();
-    let policy = NetworkPolicy {
-        metadata: ObjectMeta {
-            name: Some(key.name.to_string()),
-            namespace: key.namespace.as_ref().map(ToString::to_string),
-            ..metadata
-        },
-        spec: Some(pieces.spec(value.get("spec").unwrap_or(&Value::Null))),
-    };
-    Decoded {
-        object: Some(Object::NetworkPolicy(Box::new(policy))),
-        problems: pieces.problems.into_vec(),
-        replaced: pieces.replaced,
-    }
-}
-
-/// The shape problems found so far, and the paths of what was replaced for them.
-#[derive(Default)]
-struct Pieces {
-    problems: Problems,
-    replaced: BTreeSet<String>,
+    let metadata = pieces.metadata(key, value);
+    let spec = Some(pieces.kubernetes_spec(value.get("spec").unwrap_or(&Value::Null)));
+    pieces.into_decoded(Some(Object::KubernetesNetworkPolicy(Box::new(NetworkPolicy {
+        metadata,
+        spec,
+    }))))
 }
 
 /// A rule of either direction.
@@ -69,7 +45,8 @@ struct Rule {
 }
 
 impl Pieces {
-    fn spec(&mut self, value: &Value) -> NetworkPolicySpec {
+    /// Reads a spec of any shape.
+    pub(super) fn kubernetes_spec(&mut self, value: &Value) -> NetworkPolicySpec {
         let empty = Map::new();
         let fields = match value {
             Value::Object(fields) => fields,
@@ -87,17 +64,17 @@ impl Pieces {
         let mut unknown = false;
         for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
             match name.as_str() {
-                "podSelector" => spec.pod_selector = Some(self.subject(value)),
+                "podSelector" => spec.pod_selector = Some(self.kubernetes_subject(value)),
                 "policyTypes" => spec.policy_types = Some(self.policy_types(value)),
                 "ingress" => {
                     spec.ingress = Some(self.list(value, "spec.ingress", |pieces, rule, at| {
-                        let Rule { peers: from, ports } = pieces.rule(rule, at, "from");
+                        let Rule { peers: from, ports } = pieces.kubernetes_rule(rule, at, "from");
                         NetworkPolicyIngressRule { from, ports }
                     }));
                 }
                 "egress" => {
                     spec.egress = Some(self.list(value, "spec.egress", |pieces, rule, at| {
-                        let Rule { peers: to, ports } = pieces.rule(rule, at, "to");
+                        let Rule { peers: to, ports } = pieces.kubernetes_rule(rule, at, "to");
                         NetworkPolicyEgressRule { ports, to }
                     }));
                 }
@@ -114,7 +91,7 @@ impl Pieces {
         spec
     }
 
-    fn subject(&mut self, value: &Value) -> LabelSelector {
+    fn kubernetes_subject(&mut self, value: &Value) -> LabelSelector {
         self.piece(value, "spec.podSelector").unwrap_or_else(unreadable_selector)
     }
 
@@ -122,7 +99,7 @@ impl Pieces {
         self.piece(value, "spec.policyTypes").unwrap_or_else(both_directions)
     }
 
-    fn rule(&mut self, value: &Value, at: &str, peers_field: &str) -> Rule {
+    fn kubernetes_rule(&mut self, value: &Value, at: &str, peers_field: &str) -> Rule {
         let nothing = || Rule { peers: Some(vec![NetworkPolicyPeer::default()]), ports: None };
         let Value::Object(fields) = value else {
             self.broken(at, "this is not a mapping");
@@ -132,9 +109,9 @@ impl Pieces {
         for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
             let at_field = format!("{at}.{name}");
             if name == peers_field {
-                rule.peers = Some(self.list(value, &at_field, Self::peer));
+                rule.peers = Some(self.list(value, &at_field, Self::kubernetes_peer));
             } else if name == "ports" {
-                rule.ports = Some(self.list(value, &at_field, Self::port));
+                rule.ports = Some(self.list(value, &at_field, Self::kubernetes_port));
             } else {
                 self.problems.error(at_field, "unknown field");
                 self.replaced.insert(at.to_owned());
@@ -144,82 +121,15 @@ impl Pieces {
         rule
     }
 
-    fn peer(&mut self, value: &Value, at: &str) -> NetworkPolicyPeer {
+    fn kubernetes_peer(&mut self, value: &Value, at: &str) -> NetworkPolicyPeer {
         self.piece(value, at).unwrap_or_default()
     }
 
-    fn port(&mut self, value: &Value, at: &str) -> NetworkPolicyPort {
+    fn kubernetes_port(&mut self, value: &Value, at: &str) -> NetworkPolicyPort {
         self.piece(value, at).unwrap_or_else(|| NetworkPolicyPort {
             port: Some(IntOrString::Int(0)),
             ..NetworkPolicyPort::default()
         })
-    }
-
-    /// The entries of a list. What is not a list is taken for a list of one broken entry, because
-    /// an empty list means "any" in most places.
-    fn list<T>(
-        &mut self,
-        value: &Value,
-        at: &str,
-        mut read: impl FnMut(&mut Self, &Value, &str) -> T,
-    ) -> Vec<T> {
-        match value {
-            Value::Array(entries) => entries
-                .iter()
-                .enumerate()
-                .map(|(i, entry)| read(self, entry, &format!("{at}[{i}]")))
-                .collect(),
-            _ => {
-                self.broken(at, "this is not a list");
-                vec![read(&mut Self::default(), &Value::Null, at)]
-            }
-        }
-    }
-
-    /// Decodes a piece; `None` if it is of another shape or has an unknown field.
-    fn piece<T: DeserializeOwned + Serialize>(&mut self, value: &Value, at: &str) -> Option<T> {
-        let before = self.problems.errors();
-        let piece = if value.is_null() {
-            self.problems.error(at, "this is empty");
-            None
-        } else {
-            typed(value, at, &mut self.problems)
-        };
-        if let Some(known) = piece.as_ref().and_then(|p: &T| serde_json::to_value(p).ok()) {
-            unknown_fields(value, &known, at, &mut self.problems);
-        }
-        if self.problems.errors() == before {
-            return piece;
-        }
-        self.replaced.insert(at.to_owned());
-        None
-    }
-
-    fn broken(&mut self, at: &str, message: &str) {
-        self.problems.error(at, message);
-        self.replaced.insert(at.to_owned());
-    }
-}
-
-/// Reports the fields of `written` that are not in `known`, which is what a typed reader made of
-/// it: the reader drops unknown fields silently.
-fn unknown_fields(written: &Value, known: &Value, at: &str, problems: &mut Problems) {
-    match (written, known) {
-        (Value::Object(written), Value::Object(known)) => {
-            for (name, value) in written.iter().filter(|(_, value)| !value.is_null()) {
-                let at = format!("{at}.{name}");
-                match known.get(name) {
-                    Some(known) => unknown_fields(value, known, &at, problems),
-                    None => problems.error(at, "unknown field"),
-                }
-            }
-        }
-        (Value::Array(written), Value::Array(known)) => {
-            for (i, (value, known)) in written.iter().zip(known).enumerate() {
-                unknown_fields(value, known, &format!("{at}[{i}]"), problems);
-            }
-        }
-        _ => {}
     }
 }
 
@@ -230,6 +140,7 @@ fn unreadable_selector() -> LabelSelector {
     }
 }
 
-fn both_directions() -> Vec<String> {
+/// What `types` stands for that cannot be read.
+pub(super) fn both_directions() -> Vec<String> {
     vec!["Ingress".into(), "Egress".into()]
 }
