@@ -17,6 +17,9 @@
 //! (C41), connection state (C9), is the endpoint known (K37), then policy (K1 to K24). A hop behind
 //! a denial is still judged, so that an explanation names everything that stands in the way.
 //!
+//! [`judge_packet`] answers the same question for a packet of a connection that began while the
+//! objects were others (K33); what becomes of such connections is an option that each call names.
+//!
 //! # Broken objects
 //! What the API server would refuse may still be met in a folder or in old stored data. It is read
 //! fail closed: a broken peer, port or rule matches nothing while its policy keeps isolating; a
@@ -30,8 +33,10 @@ mod policy;
 mod port;
 mod selector;
 pub mod trace;
+mod tracked;
 mod world;
 
 pub use judge::{Hop, Outcome, judge};
 pub use trace::{Miss, Place, Step, nearest_miss};
+pub use tracked::{ExistingConnections, judge_packet};
 pub use world::World;

@@ -55,6 +55,27 @@ impl Entry {
         Packet { source: self.original.source, destination: self.reply.source, transport }
     }
 
+    /// The entry of a connection that began with this packet, and that nothing rewrites.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn begun_by(packet: Packet) -> Self {
+        let back = match packet.transport {
+            Transport::Tcp { source: destination, destination: source } => {
+                Transport::Tcp { source, destination }
+            }
+            Transport::Udp { source: destination, destination: source } => {
+                Transport::Udp { source, destination }
+            }
+            Transport::Sctp { source: destination, destination: source } => {
+                Transport::Sctp { source, destination }
+            }
+            other => other,
+        };
+        let reply =
+            Packet { source: packet.destination, destination: packet.source, transport: back };
+        let key = Key { family: packet.family(), tuple: Vec::new(), zone: None };
+        Self { key, original: packet, reply, master: None, mark: 0 }
+    }
+
     /// Whether our bit says that it is revoked.
     pub fn is_revoked(&self) -> bool {
         self.mark & REVOKED_MARK != 0
