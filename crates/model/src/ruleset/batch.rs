@@ -180,6 +180,7 @@ fn narrows(rule: &Rule, id: SetId) -> bool {
     let Match { source, destination, .. } = &rule.matches;
     match rule.action {
         Action::Deny | Action::Pass => rule.matches.sets().any(|set| set == id),
+        Action::Log => false,
         Action::Allow => [source, destination].into_iter().any(|side| {
             side.not_sets.contains(&id) || side.not_ports.contains(&PortMatch::Named(id))
         }),
