@@ -136,8 +136,8 @@ fn fill(pod: Ipv4Addr, numbers: std::ops::Range<u32>) -> Result<()> {
         w.message(NEW, CREATE, seq, libc::AF_INET as u8, 0, |w| {
             tuple(w, 1, (peer, 4000), (pod, 53));
             tuple(w, 2, (pod, 53), (peer, 4000));
-            // CTA_STATUS: seen in both directions; CTA_TIMEOUT, seconds.
-            w.u32(3, 2);
+            // CTA_STATUS: confirmed, seen in both directions; CTA_TIMEOUT, seconds.
+            w.u32(3, 0xa);
             w.u32(7, 3600);
         });
         socket.send(&w.buffer)?;

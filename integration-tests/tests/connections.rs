@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use brindle_dataplane_core::REVOKED_MARK;
+use brindle_lab::agent::binary;
 use brindle_lab::conversation::{Call, Conversation, Ping, Way};
 use brindle_lab::fabric::Fabric;
 use brindle_lab::netns::Netns;
@@ -276,6 +277,27 @@ fn what_was_revoked_while_no_agent_ran_stops_and_stays_stopped() -> Result<()> {
     wait_until(LIMIT, "the rules to go", || Ok(!lab.stops_revoked()?))?;
     drop((v4, v6));
     lab.end()
+}
+
+#[test]
+fn uninstalling_leaves_no_mark() -> Result<()> {
+    let mut lab = Lab::build("brd-conn-h")?;
+    lab.apply("server", FROM_BOTH)?;
+    let call = lab.call(&lab.client, &lab.server, false)?;
+    let source = call.source;
+    let conversation = Conversation::udp(&call)?;
+    lab.apply("server", FROM_OTHER)?;
+    wait_until(LIMIT, "the mark", || Ok(lab.marks(source)? == [REVOKED_MARK]))?;
+    lab.kill(Signal::SIGTERM)?;
+    let run = lab.fabric.dir.join("n1");
+    let agent = binary("brindle-agent");
+    let mut command = lab.node().command(agent.to_str().context("a path in UTF-8")?);
+    command.arg("uninstall").arg("--run-dir").arg(&run).arg("--state-dir").arg(run.join("state"));
+    let output = command.output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(lab.marks(source)? == [0], "the mark stayed");
+    drop(conversation);
+    Ok(())
 }
 
 #[test]

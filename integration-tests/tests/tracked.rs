@@ -62,7 +62,7 @@ fn tracked(world: &World, compiled: &Compiled, flow: &Flow) -> bool {
 fn revoked(world: &World, compiler: &Compiler, node: &str, flow: &Flow) -> bool {
     let locals = Locals::new(compiler.ruleset(), addresses_of_node(world, node));
     let entry = Entry::begun_by(flow.packet);
-    locals.touches(&entry) && refusal(compiler.ruleset(), &locals, &entry).is_some()
+    locals.touches(&entry) && refusal(compiler.ruleset(), &locals, &entry.first_packet()).is_some()
 }
 
 #[test]

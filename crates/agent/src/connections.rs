@@ -13,8 +13,8 @@
 //! no entry yet: a second pass, [`CONFIRM`] later, finds it. The slow timer finds the rest: marks
 //! that somebody else changed, and entries that have ended.
 //!
-//! Judging borrows the compiler's ruleset for a moment at a time; a copy of its own would cost ten
-//! megabytes on a large cluster.
+//! Judging borrows the compiler's ruleset for a moment at a time; a copy would hold every member of
+//! every set once more.
 
 mod pass;
 
@@ -22,7 +22,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use brindle_dataplane_core::conntrack::Marker;
+use brindle_dataplane_core::conntrack;
 use brindle_dataplane_core::{Applied, DriverSender, WaitError};
 use brindle_model::admin::ConnectionsStatus;
 use brindle_model::ruleset::{Generation, Ruleset, RulesetDelta};
@@ -35,10 +35,10 @@ use pass::{Pass, PassError, Worker};
 
 /// When a pass that found something, or that a change asked for, is repeated.
 const CONFIRM: Duration = Duration::from_millis(250);
-/// The pause after a pass is twice what it took, within these bounds: a change just after the
-/// beginning of a pass over a hundred thousand connections is still carried out within a second.
+/// The pause after a pass is as long as it was, within these bounds: a change that is enforced just
+/// after the beginning of a long pass is still carried out within a second.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
-const PAUSE_MAX: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_millis(300);
 /// Longest pause after failures.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// How long the thread waits for the dataplane before it looks whether it is to end.
@@ -138,7 +138,7 @@ pub struct Connections {
 pub enum SpawnError {
     /// The kernel does not offer it.
     #[error("`--existing-connections keep` does without")]
-    Conntrack(#[from] brindle_dataplane_core::conntrack::ConntrackError),
+    Conntrack(#[from] conntrack::ConntrackError),
     /// The thread could not be made.
     #[error("could not start the thread")]
     Thread(#[from] std::io::Error),
@@ -159,7 +159,7 @@ impl Connections {
     ) -> Result<Self, SpawnError> {
         let existing = changes.0.existing;
         if existing == ExistingConnections::Reevaluate {
-            Marker::open()?;
+            conntrack::probe()?;
         }
         let worker = Worker::new(existing, changes.clone(), pipeline, backend);
         let clock = Clock { changes: changes.clone(), applied, interval, backoff: CONFIRM };
@@ -213,7 +213,7 @@ impl Clock {
                 None => return,
             };
             timer = Some(Instant::now() + again);
-            earliest = Instant::now() + (took * 2).clamp(PAUSE_MIN, PAUSE_MAX);
+            earliest = Instant::now() + took.clamp(PAUSE_MIN, PAUSE_MAX);
         }
     }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use brindle_dataplane_core::Backend;
-use brindle_dataplane_core::conntrack::Marker;
+use brindle_dataplane_core::conntrack;
 use brindle_dataplane_core::netlink::Connection;
 use brindle_dataplane_core::netns::Namespace;
 use brindle_dataplane_core::sysctl;
@@ -68,7 +68,7 @@ fn backend() -> anyhow::Result<String> {
 
 fn marks() -> anyhow::Result<String> {
     Namespace::create()?.run(|| {
-        Marker::open()?;
+        conntrack::probe()?;
         Ok("can be set".to_owned())
     })?
 }

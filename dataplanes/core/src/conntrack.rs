@@ -82,6 +82,14 @@ impl Entry {
     }
 }
 
+/// Asks whether the kernel has connection tracking with marks, and offers it over netlink.
+///
+/// # Errors
+/// It does not.
+pub fn probe() -> Result<(), ConntrackError> {
+    Dump::start(Which::Revoked)?.next_entries().map(drop)
+}
+
 /// Clears our bit from every entry of the thread's network namespace. Returns how many had it.
 ///
 /// # Errors

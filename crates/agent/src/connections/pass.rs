@@ -127,15 +127,15 @@ impl Worker {
         }
         pass.judged += entries.len();
         // What a connection announced was admitted with it, and goes with it.
-        let master = |entry: &Entry| match &entry.master {
-            Some(key) => marker.get(key).map(|master| master.unwrap_or_else(|| entry.clone())),
-            None => Ok(entry.clone()),
+        let first_packet = |entry: &Entry| {
+            let master = entry.master.as_ref().map(|key| marker.get(key)).transpose()?.flatten();
+            Ok::<_, ConntrackError>(master.as_ref().unwrap_or(entry).first_packet())
         };
-        let judged = entries.iter().map(master).collect::<Result<Vec<_>, _>>()?;
+        let packets = entries.iter().map(first_packet).collect::<Result<Vec<_>, _>>()?;
         let locals = locals.clone();
         let refusals = self.pipeline.inspect(move |compiler| {
-            let ruleset = compiler.ruleset();
-            judged.iter().map(|entry| refusal(ruleset, &locals, entry)).collect::<Vec<_>>()
+            let judge = |packet| refusal(compiler.ruleset(), &locals, packet);
+            packets.iter().map(judge).collect::<Vec<_>>()
         })?;
         let mut changes = Vec::new();
         for (entry, refusal) in entries.into_iter().zip(refusals) {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use brindle_model::cluster::EndpointId;
+use brindle_model::packet::Packet;
 use brindle_model::ruleset::{Ruleset, evaluate};
 use brindle_model::verdict::{DecisionId, Direction, Verdict};
 
@@ -47,12 +48,11 @@ impl Locals {
     }
 }
 
-/// Who denies the first packet of a connection, if anybody does: the egress program of the endpoint
+/// Who denies the first packet of a connection (see [`Entry::first_packet`]), if anybody does: the egress program of the endpoint
 /// that it begins at, or the ingress program of the one that it ends at. What the node itself began
 /// is not judged where it ends (K30); an entry does not tell its origin, so a source address of the
 /// node stands for it.
-pub fn refusal(ruleset: &Ruleset, locals: &Locals, entry: &Entry) -> Option<DecisionId> {
-    let packet = entry.first_packet();
+pub fn refusal(ruleset: &Ruleset, locals: &Locals, packet: &Packet) -> Option<DecisionId> {
     let sender = locals.at(packet.source).iter().map(|id| (id, Direction::Egress));
     let receivers =
         if locals.node.contains(&packet.source) { &[] } else { locals.at(packet.destination) };
@@ -63,7 +63,7 @@ pub fn refusal(ruleset: &Ruleset, locals: &Locals, entry: &Entry) -> Option<Deci
         let program = ruleset.programs.get(&endpoint.program(direction));
         // Rulesets name no program that they lack; one that did would run nothing (C29).
         let Some(program) = program else { return Some(DecisionId::UnknownEndpoint) };
-        let judgement = evaluate(ruleset, program, &packet);
+        let judgement = evaluate(ruleset, program, packet);
         (judgement.verdict == Verdict::Deny).then_some(judgement.decision)
     })
 }

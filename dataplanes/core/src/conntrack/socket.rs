@@ -84,7 +84,8 @@ impl Dump {
     /// The next entries; `None` at the end.
     ///
     /// # Errors
-    /// The kernel broke the dump off.
+    /// [`ConntrackError::Unsupported`] if the kernel knows no connections or no marks, another if it
+    /// broke the dump off.
     pub fn next_entries(&mut self) -> Result<Option<Vec<Entry>>, ConntrackError> {
         if self.done {
             return Ok(None);
@@ -96,7 +97,14 @@ impl Dump {
             }
             if message.kind == DONE || message.kind == ERROR {
                 self.done = true;
-                check(&message, "list connections")?;
+                check(&message, "list connections").map_err(|error| match error {
+                    // No such subsystem; no marks to choose by.
+                    ConntrackError::Refused {
+                        errno: errno @ (Errno::EINVAL | Errno::EOPNOTSUPP),
+                        ..
+                    } => ConntrackError::Unsupported(errno),
+                    other => other,
+                })?;
             }
             entries.extend(entry(&message));
         }
@@ -108,18 +116,11 @@ impl Dump {
 pub struct Marker(Socket);
 
 impl Marker {
-    /// Opens it, and asks whether the kernel knows marks.
+    /// Opens it.
     ///
     /// # Errors
-    /// [`ConntrackError::Unsupported`] if not.
+    /// The kernel has no netfilter netlink.
     pub fn open() -> Result<Self, ConntrackError> {
-        let asked = Dump::start(Which::Revoked)?.next_entries();
-        asked.map_err(|error| match error {
-            ConntrackError::Refused { errno: e @ (Errno::EINVAL | Errno::EOPNOTSUPP), .. } => {
-                ConntrackError::Unsupported(e)
-            }
-            other => other,
-        })?;
         Ok(Self(Socket::open()?))
     }
 
