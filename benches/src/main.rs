@@ -6,6 +6,7 @@
 
 mod cni;
 mod compile;
+mod connections;
 mod memory;
 mod nft_delta;
 mod packet_path;
@@ -31,6 +32,7 @@ const BENCHES: &[Bench] = &[
     ("bgp-rib", rib::bgp_rib),
     ("cni", cni::cni),
     ("compile", compile::run),
+    ("connections", connections::connections),
     ("memory", memory::memory),
     ("nft-delta", nft_delta::nft_delta),
     ("packet-path", packet_path::packet_path),

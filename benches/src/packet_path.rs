@@ -51,11 +51,13 @@ enum Path {
     OneRule,
     /// A policy of 10,000 prefixes.
     Prefixes,
+    /// The same while some connection is revoked.
+    Revoked,
     /// A policy of 10,000 rules, each of one peer and one port.
     Rules,
 }
 
-const PATHS: [Path; 4] = [Path::Bare, Path::OneRule, Path::Prefixes, Path::Rules];
+const PATHS: [Path; 5] = [Path::Bare, Path::OneRule, Path::Prefixes, Path::Revoked, Path::Rules];
 const OURS: [(Path, &str); 2] = [(Path::Prefixes, "10k prefixes"), (Path::Rules, "10k rules")];
 const TRAFFIC: [&str; 3] = ["udp rtt", "tcp rtt", "tcp connect"];
 
@@ -68,21 +70,28 @@ pub fn packet_path() -> Result<Vec<Row>> {
     let rounds = measured.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     let mut rows = Vec::new();
     for (family, name) in ["ipv4", "ipv6"].into_iter().enumerate() {
-        for (path, policy) in OURS {
-            for (base, against) in [(Path::OneRule, "one rule"), (Path::Bare, "bare")] {
-                for (kind, traffic) in TRAFFIC.into_iter().enumerate() {
-                    let of =
-                        |p: Path| rounds.iter().map(move |round| round[family][p as usize][kind]);
-                    let ratio = median(of(path).zip(of(base)).map(|(a, b)| a / b).collect());
-                    let (value, baseline) =
-                        (median(of(path).collect()), median(of(base).collect()));
-                    let case = format!("{name} {policy} {traffic} against {against}");
-                    rows.push(Row::paired(case, value, "us", baseline, ratio));
-                }
+        for (path, policy, base, against) in pairs() {
+            for (kind, traffic) in TRAFFIC.into_iter().enumerate() {
+                let of = |p: Path| rounds.iter().map(move |round| round[family][p as usize][kind]);
+                let ratio = median(of(path).zip(of(base)).map(|(a, b)| a / b).collect());
+                let (value, baseline) = (median(of(path).collect()), median(of(base).collect()));
+                let case = format!("{name} {policy} {traffic} against {against}");
+                rows.push(Row::paired(case, value, "us", baseline, ratio));
             }
         }
     }
     Ok(rows)
+}
+
+/// What is compared with what.
+fn pairs() -> Vec<(Path, &'static str, Path, &'static str)> {
+    let mut pairs = Vec::new();
+    for (path, policy) in OURS {
+        pairs.push((path, policy, Path::OneRule, "one rule"));
+        pairs.push((path, policy, Path::Bare, "bare"));
+    }
+    pairs.push((Path::Revoked, "with a revoked connection", Path::Prefixes, "without"));
+    pairs
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -125,9 +134,10 @@ fn load(path: Path) -> Result<()> {
                 ct state established accept
             }
         }"),
-        Path::Prefixes | Path::Rules => {
+        Path::Prefixes | Path::Revoked | Path::Rules => {
             let mut backend = Nftables::open()?;
             backend.resync()?;
+            backend.stop_revoked(path == Path::Revoked);
             backend.stage(&RulesetDelta::between(&Ruleset::default(), &ruleset(path)));
             backend.commit()?;
             Ok(())

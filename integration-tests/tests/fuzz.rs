@@ -14,6 +14,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
 };
 
+use brindle_dataplane_core::conntrack;
 use brindle_dataplane_core::netlink::count_messages;
 use brindle_dataplane_nftables::{Snapshot, decode, lower};
 use brindle_integration_tests::fuzz::fuzz;
@@ -131,6 +132,33 @@ fn rtnetlink_replies() -> Result<()> {
     ensure!(seeds.iter().all(|seed| count_messages(seed) > 0), "the seeds are not understood");
     fuzz("rtnetlink replies", &seeds, as_is, |bytes| {
         count_messages(bytes);
+    });
+    Ok(())
+}
+
+#[test]
+fn ctnetlink_replies() -> Result<()> {
+    let netns = Netns::create("brd-fuzz-ct")?;
+    let connections = [
+        "-p tcp -s 10.0.0.1 -d 10.0.0.2 --sport 4000 --dport 80 --state ESTABLISHED",
+        "-p udp -s fd00::1 -d fd00::2 --sport 4000 --dport 53",
+        "-p udp -s 10.0.0.1 -d 10.96.0.1 --sport 4001 --dport 53 --dst-nat 10.0.0.3:5353",
+        "-p icmp -s 10.0.0.1 -d 10.0.0.2 --icmp-type 8 --icmp-code 0 --icmp-id 7",
+        "-p 47 -s 10.0.0.1 -d 10.0.0.2 --mark 8192 -w 7",
+    ];
+    for connection in connections {
+        let words = format!("-I -t 600 -u SEEN_REPLY {connection}");
+        let output = netns.command("conntrack").args(words.split(' ')).output()?;
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "conntrack {words}: {error}");
+    }
+    // IPCTNL_MSG_CT_GET, of all families.
+    let get = (libc::NFNL_SUBSYS_CTNETLINK << 8) as u16 | 1;
+    let seeds = dump(&netns, SockProtocol::NetlinkNetFilter, get, &[0; 4])?;
+    let entries: Vec<_> = seeds.iter().flat_map(|seed| conntrack::decode(seed)).collect();
+    ensure!(entries.len() == connections.len(), "the seeds are not understood: {entries:?}");
+    fuzz("ctnetlink replies", &seeds, as_is, |bytes| {
+        conntrack::decode(bytes).for_each(|entry| drop(entry.first_packet()));
     });
     Ok(())
 }

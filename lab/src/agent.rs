@@ -36,11 +36,11 @@ const EXIT_ALLOWED: i32 = 0;
 const EXIT_DENIED: i32 = 3;
 
 impl Agent {
-    /// Starts an agent and waits until it is in sync.
+    /// Starts an agent with further options, and waits until it is in sync.
     ///
     /// # Errors
     /// It ends or is not ready in time; the message names its log.
-    pub fn start(node: &Node, lab: &Path) -> Result<Self> {
+    pub fn start(node: &Node, lab: &Path, options: &[&str]) -> Result<Self> {
         let run = lab.join(&node.name);
         std::fs::create_dir_all(&run)?;
         let log = run.join("agent.log");
@@ -59,7 +59,8 @@ impl Agent {
             .arg("--state-dir")
             .arg(run.join("state"))
             .arg("--run-dir")
-            .arg(&run);
+            .arg(&run)
+            .args(options);
         let mut agent = Self { daemon: Daemon::start("brindle-agent", command, &log)?, run };
         let ready = wait_until(Duration::from_secs(20), "the agent to be in sync", || {
             if let Some(status) = agent.daemon.exited()? {

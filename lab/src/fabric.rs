@@ -104,7 +104,15 @@ impl Fabric {
     /// # Errors
     /// The agent ends or does not get ready; the message names its log.
     pub fn start_agent(&mut self, node: usize) -> Result<()> {
-        let agent = Agent::start(&self.nodes[node], &self.dir)?;
+        self.start_agent_with(node, &[])
+    }
+
+    /// The same with further options of the agent.
+    ///
+    /// # Errors
+    /// As [`Fabric::start_agent`].
+    pub fn start_agent_with(&mut self, node: usize, options: &[&str]) -> Result<()> {
+        let agent = Agent::start(&self.nodes[node], &self.dir, options)?;
         self.nodes[node].agent = Some(agent);
         Ok(())
     }

@@ -13,6 +13,7 @@
 
 pub mod agent;
 pub mod bird;
+pub mod conversation;
 pub mod fabric;
 pub mod latency;
 pub mod netns;

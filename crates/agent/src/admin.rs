@@ -27,6 +27,7 @@ use brindle_model::admin::{Failure, Health, Synced};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::backend::AnyBackend;
+use crate::connections::Changes;
 use crate::northbound::Barriers;
 use crate::pipeline::Pipeline;
 
@@ -52,6 +53,8 @@ pub struct Sources {
     pub backend: DriverSender<AnyBackend>,
     /// The speaker.
     pub bgp: Commands,
+    /// The judge of connections that were admitted before.
+    pub connections: Changes,
     /// The address manager.
     pub ipam: Arc<Ipam<FileStore>>,
 }
@@ -122,11 +125,11 @@ async fn status(State(sources): Shared) -> Result<Response, Refused> {
 }
 
 async fn healthz(State(sources): Shared) -> Response {
-    health(status::problems(&sources.dataplane, &sources.routes))
+    health(status::problems(&sources))
 }
 
 async fn readyz(State(sources): Shared) -> Response {
-    let mut problems = status::problems(&sources.dataplane, &sources.routes);
+    let mut problems = status::problems(&sources);
     if sources.pipeline.applied().is_none() {
         problems.push("the first complete ruleset is not enforced yet".to_owned());
     }
@@ -170,7 +173,7 @@ async fn sync(State(sources): Shared, Query(query): Query<SyncQuery>) -> Result<
     };
     blocking(move || {
         sources.barriers.sync(Instant::now() + timeout).map_err(|error| {
-            let problems = status::problems(&sources.dataplane, &sources.routes).join("; ");
+            let problems = status::problems(&sources).join("; ");
             let text = if problems.is_empty() { error.to_string() } else { problems };
             Refused(StatusCode::GATEWAY_TIMEOUT, text)
         })?;

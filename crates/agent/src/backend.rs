@@ -48,6 +48,12 @@ impl Backend for AnyBackend {
         }
     }
 
+    fn stop_revoked(&mut self, stop: bool) {
+        match self {
+            Self::Nftables(backend) => backend.stop_revoked(stop),
+        }
+    }
+
     fn resync(&mut self) -> Result<Drift, AnyBackendError> {
         match self {
             Self::Nftables(backend) => Ok(backend.resync()?),

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use brindle_model::Name;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// The node daemon of Brindle: enforces network policy and routes pods on one node.
 #[derive(Debug, Parser)]
@@ -59,6 +59,9 @@ pub struct RunOptions {
     /// Seconds between read-backs that look for changes behind the agent's back.
     #[arg(long, default_value = "60", value_parser = seconds)]
     pub resync_interval: Duration,
+    /// What becomes of connections that policy admitted and, after a change, does not any more.
+    #[arg(long, value_enum, default_value_t)]
+    pub existing_connections: ExistingConnections,
     /// Log as JSON lines.
     #[arg(long)]
     pub log_json: bool,
@@ -90,6 +93,25 @@ pub struct UninstallOptions {
     /// Where sockets and the lock lie; removed. An agent that holds the lock is left alone.
     #[arg(long, default_value = "/run/brindle")]
     pub run_dir: PathBuf,
+}
+
+/// What becomes of connections that policy does not admit any more (K33).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ExistingConnections {
+    /// They are judged again and stop within a second.
+    #[default]
+    Reevaluate,
+    /// They go on until they end.
+    Keep,
+}
+
+impl std::fmt::Display for ExistingConnections {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Reevaluate => "reevaluate",
+            Self::Keep => "keep",
+        })
+    }
 }
 
 /// Where objects come from.
@@ -140,6 +162,21 @@ mod tests {
         for wrong in ["", "dir:", "/etc/brindle", "kubernetes"] {
             assert!(wrong.parse::<Source>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn existing_connections_are_judged_again_unless_said() {
+        let parse = |rest: &[&str]| {
+            let start = ["brindle-agent", "--node", "n1", "--source", "dir:/o"];
+            Cli::try_parse_from(start.iter().chain(rest))
+                .map(|cli| cli.run.unwrap().existing_connections)
+        };
+        assert_eq!(parse(&[]).unwrap(), ExistingConnections::Reevaluate);
+        for value in [ExistingConnections::Reevaluate, ExistingConnections::Keep] {
+            let text = value.to_string();
+            assert_eq!(parse(&["--existing-connections", &text]).unwrap(), value);
+        }
+        assert!(parse(&["--existing-connections", "drop"]).is_err());
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! The node daemon: composition and tasks, no business logic.
 //!
 //! [`tasks`] has the picture. The rest is one file a joint: [`northbound`] (the folder),
-//! [`pipeline`] (the compile thread and the barrier), [`backend`] (which dataplane), [`bgp`] (the
-//! bridge to the speaker), [`links`] and [`cni_server`] (pods), [`admin`] (HTTP), and what a start
-//! must know: [`config`], [`lock`], [`restart`].
+//! [`pipeline`] (the compile thread and the barrier), [`backend`] (which dataplane), [`connections`]
+//! (those that were admitted before), [`bgp`] (the bridge to the speaker), [`links`] and
+//! [`cni_server`] (pods), [`admin`] (HTTP), and what a start must know: [`config`], [`lock`],
+//! [`restart`].
 
 pub mod admin;
 pub mod backend;
 pub mod bgp;
 pub mod cni_server;
 pub mod config;
+pub mod connections;
 pub mod heap;
 pub mod links;
 pub mod lock;

@@ -4,8 +4,8 @@
 //! ```text
 //!  submit ─┐                       ┌──> dataplane driver ──┐
 //!  submit ─┼──bounded──> compile ──┼──> route table driver ┼──> Applied ──> wait_enforced
-//!  submit ─┘              thread   └──> bgp bridge         │
-//!                           │                              │
+//!  submit ─┘              thread   ├──> bgp bridge         │
+//!                           │      └──> connections        │
 //!                           └── Progress { ticket, generation }
 //! ```
 //! The thread takes everything that is queued, applies it, and flushes once. What arrives while the
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use brindle_compiler::Compiler;
 use brindle_dataplane_core::{
-    Applied, DriverSender, RouteInput, RouteTable, WaitError as DriverWaitError,
+    Applied, DataplaneInput, DriverSender, RouteInput, RouteTable, WaitError as DriverWaitError,
 };
 use brindle_model::cluster::Update;
 use brindle_model::ruleset::{Batch, Generation};
@@ -30,6 +30,7 @@ use tracing::{debug, info};
 
 use crate::backend::AnyBackend;
 use crate::cni_server::ports::{self, Stopped, Ticket, WaitError};
+use crate::connections::Changes;
 
 /// Submissions that may wait.
 const QUEUE: usize = 256;
@@ -67,6 +68,8 @@ pub struct Outputs {
     pub routes: DriverSender<RouteTable>,
     /// The bridge to the BGP speaker.
     pub bgp: mpsc::Sender<Arc<Batch>>,
+    /// The judge of connections that were admitted before.
+    pub connections: Changes,
 }
 
 /// How far the compile thread is.
@@ -281,12 +284,15 @@ impl Worker {
             if first {
                 info!(generation = batch.generation.0, "every source is in sync");
             }
-            let sent = self.outputs.dataplane.send(batch.clone()).is_ok()
-                && self.outputs.routes.send(RouteInput::Batch(batch.clone())).is_ok()
-                && self.outputs.bgp.blocking_send(batch).is_ok();
+            let outputs = &self.outputs;
+            let sent = outputs.dataplane.send(DataplaneInput::Batch(batch.clone())).is_ok()
+                && outputs.routes.send(RouteInput::Batch(batch.clone())).is_ok()
+                && outputs.bgp.blocking_send(batch.clone()).is_ok();
             if !sent {
                 return false;
             }
+            let ruleset = self.compiler.ruleset();
+            self.outputs.connections.flushed(batch.generation, ruleset, &batch.ruleset);
         }
         let generation = self.compiler.generation();
         self.thens.drain(..).for_each(|then| then(generation));

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use brindle_dataplane_core::Backend;
+use brindle_dataplane_core::conntrack;
 use brindle_dataplane_core::netlink::Connection;
 use brindle_dataplane_core::netns::Namespace;
 use brindle_dataplane_core::sysctl;
@@ -35,6 +36,7 @@ pub fn probe() -> Vec<Finding> {
         finding("network namespaces", Namespace::create().map(|_| "can be made".to_owned())),
         finding("route netlink", Connection::open().map(|_| "answers".to_owned())),
         finding("dataplane", backend()),
+        finding("marks of connections", marks()),
         finding("IPv4 forwarding", forwarding("ipv4/ip_forward")),
         finding("IPv6 forwarding", forwarding("ipv6/conf/all/forwarding")),
     ]
@@ -58,8 +60,16 @@ fn backend() -> anyhow::Result<String> {
     Namespace::create()?.run(|| {
         let mut backend = AnyBackend::open()?;
         backend.resync()?;
+        backend.stop_revoked(true);
         let writes = backend.commit()?.writes;
         Ok(format!("{}, {writes} objects written and thrown away", backend.name()))
+    })?
+}
+
+fn marks() -> anyhow::Result<String> {
+    Namespace::create()?.run(|| {
+        conntrack::probe()?;
+        Ok("can be set".to_owned())
     })?
 }
 

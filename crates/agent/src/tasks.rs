@@ -13,16 +13,17 @@
 //!      │                         │         │         ┌─────┴──────┐  commands  ┌─────┴──────┐
 //!      v                         │         └────────>│ bgp-bridge ├───────────>│ bgp        │──> TCP
 //!  ┌────────┐                    │ inspect           └────────────┘   events   │ (runtime)  │
-//!  │ links  │               ┌────┴────┐                                        └────────────┘
-//!  └────────┘               │ admin   │  main thread: HTTP, signals, progress -> status folder
-//!                           └─────────┘
+//!  │ links  │         ┌──────────┴──┬───────────────┐                          └────────────┘
+//!  └────────┘         │ admin       │ connections   ├──> marks of tracked connections
+//!                     └─────────────┴───────────────┘
+//!                       main thread: HTTP, signals, progress -> status folder
 //! ```
 //! Every box is a thread, every arrow a bounded channel. The speaker has a runtime of its own, so
 //! that no compile delays a KEEPALIVE.
 //!
 //! **Start**: lock, tables read back, attachments restored, folder read; only when all of that is
 //! compiled is the first object written, and only then is the node told to forward and the restart
-//! noted. **End**: CNI server, source, then the compile thread and behind it drivers and speaker,
+//! noted. **End**: CNI server, source, connections, then the compile thread and behind it drivers and speaker,
 //! each after what is queued; the kernel keeps everything.
 
 use std::fs;
@@ -52,6 +53,7 @@ use crate::backend::AnyBackend;
 use crate::bgp;
 use crate::cni_server::{CniConfig, CniServer, Listener};
 use crate::config::{RunOptions, Source};
+use crate::connections::{Changes, Connections};
 use crate::heap;
 use crate::links::Links;
 use crate::lock::NodeLock;
@@ -100,6 +102,7 @@ pub fn run(options: &RunOptions) -> Result<()> {
         route_table: south.routes.clone(),
         backend: south.backend.clone(),
         bgp: south.bgp.clone(),
+        connections: south.changes.clone(),
         ipam: north.server.ipam().clone(),
     });
     let tables = [south.dataplane.applied().clone(), south.route_driver.applied().clone()];
@@ -127,6 +130,8 @@ struct South {
     monitor: LinkMonitor,
     bgp: Commands,
     bridge: JoinHandle<()>,
+    changes: Changes,
+    connections: Connections,
 }
 
 impl South {
@@ -160,11 +165,25 @@ impl South {
         let (bgp, bridge) =
             bgp::spawn(speaker, forwarded, routes.clone()).context("start the BGP speaker")?;
 
-        let outputs = Outputs { dataplane: backend.clone(), routes: routes.clone(), bgp: batches };
+        let changes = Changes::new(options.existing_connections);
+        let outputs = Outputs {
+            dataplane: backend.clone(),
+            routes: routes.clone(),
+            bgp: batches,
+            connections: changes.clone(),
+        };
         let tables = [dataplane.applied().clone(), route_driver.applied().clone()];
         let (pipeline, compile) =
             Pipeline::spawn(Compiler::new(options.node.clone()), outputs, tables)
                 .context("start the compile thread")?;
+        let connections = Connections::spawn(
+            changes.clone(),
+            pipeline.clone(),
+            backend.clone(),
+            dataplane.applied().clone(),
+            options.resync_interval,
+        );
+        let connections = connections.context("judge existing connections again")?;
         Ok(Self {
             pipeline,
             compile,
@@ -175,11 +194,16 @@ impl South {
             monitor,
             bgp,
             bridge,
+            changes,
+            connections,
         })
     }
 
     /// Lets everything that is queued through. Returns whether that was done by the deadline.
     fn stop(self, deadline: Instant) -> bool {
+        if !self.connections.stop() {
+            error!(thread = "connections", "a thread panicked");
+        }
         // Each drop ends what it feeds, once the queue is empty.
         drop((self.pipeline, self.backend, self.routes, self.monitor, self.bgp));
         let (done, wait) = sync_channel(1);

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use brindle_dataplane_core::conntrack::{self, ConntrackError};
 use brindle_dataplane_core::{Backend, PodNetwork, RouteTable};
 use tracing::info;
 
@@ -12,7 +13,7 @@ use crate::backend::AnyBackend;
 use crate::config::UninstallOptions;
 use crate::lock::NodeLock;
 
-/// Removes rules, routes, links of pods, and state, in the order in which each may go without
+/// Removes rules, marks of connections, routes, links of pods, and state, in the order in which each may go without
 /// opening anything: pods lose their links before the rules that guard them go.
 ///
 /// # Errors
@@ -25,6 +26,11 @@ pub fn uninstall(options: &UninstallOptions) -> Result<()> {
     }
     let routes = RouteTable::open()?.uninstall().context("remove routes")?;
     AnyBackend::open()?.uninstall().context("remove rules")?;
+    match conntrack::clear_revoked() {
+        // No marks, nothing to clear.
+        Ok(_) | Err(ConntrackError::Unsupported(_)) => {}
+        Err(error) => return Err(error).context("clear marks of connections"),
+    }
     remove(&options.state_dir)?;
     drop(lock);
     remove(&options.run_dir)?;

@@ -1,7 +1,7 @@
 //! `brindlectl status`.
 
 use anyhow::Result;
-use brindle_model::admin::{NodeStatus, TableStatus};
+use brindle_model::admin::{ConnectionsStatus, NodeStatus, TableStatus};
 use brindle_model::ruleset::Generation;
 
 use crate::client::Client;
@@ -59,6 +59,7 @@ fn table(status: &NodeStatus) -> String {
                 compiled.endpoints, compiled.policies, compiled.sets, compiled.members
             ),
         ),
+        ("connections", connections(&status.connections)),
         ("addresses", format!("{} in {} blocks", status.addresses, status.blocks)),
         ("bgp", speaker),
         (
@@ -80,6 +81,17 @@ fn table(status: &NodeStatus) -> String {
         text += "\n";
     }
     text
+}
+
+fn connections(connections: &ConnectionsStatus) -> String {
+    format!(
+        "{}; {} judged {} times, {} stopped, last in {:.0} ms",
+        connections.existing,
+        connections.judged,
+        connections.passes,
+        connections.revoked,
+        connections.seconds * 1000.0
+    )
 }
 
 fn table_row(table: &TableStatus) -> Vec<String> {

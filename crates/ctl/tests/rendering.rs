@@ -144,6 +144,10 @@ fn a_node_at_a_glance() {
         "generation": 7, "applied": null,
         "compiled": { "endpoints": 2, "programs": 3, "policies": 4, "sets": 5, "members": 6 },
         "dataplane": table, "routes": table,
+        "connections": {
+            "existing": "reevaluate", "passes": 9, "judged": 120, "revoked": 3, "seconds": 0.004,
+            "failures": 0, "lastError": null
+        },
         "bgp": {
             "identity": null, "peers": 2, "established": 1, "originated": 1, "learned": 3,
             "restarting": false
@@ -152,9 +156,10 @@ fn a_node_at_a_glance() {
     });
     let text = status::render(&serde_json::from_value(answer).unwrap(), Format::Table).unwrap();
     for line in [
-        "enforced   generation none of 7\n",
-        "memory     10.0 MiB\n",
-        "bgp        no identity yet\n",
+        "enforced     generation none of 7\n",
+        "memory       10.0 MiB\n",
+        "connections  reevaluate; 120 judged 9 times, 3 stopped, last in 4 ms\n",
+        "bgp          no identity yet\n",
         "nftables  failing  6           6        40      1          0        2\n",
         "problem: nftables: the kernel refused\n",
     ] {

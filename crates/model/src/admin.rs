@@ -55,6 +55,8 @@ pub struct NodeStatus {
     pub dataplane: TableStatus,
     /// The route table.
     pub routes: TableStatus,
+    /// Connections that were admitted before.
+    pub connections: ConnectionsStatus,
     /// The BGP speaker.
     pub bgp: BgpSummary,
     /// Address blocks of this node.
@@ -100,6 +102,26 @@ pub struct TableStatus {
     /// Kernel objects that somebody else had changed.
     pub drifted: u64,
     /// Commits and read-backs that failed.
+    pub failures: u64,
+    /// Why the last one failed; nothing once one went through.
+    pub last_error: Option<String>,
+}
+
+/// What becomes of connections that were admitted before policy changed (K33).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConnectionsStatus {
+    /// `reevaluate` or `keep`, as `--existing-connections` says.
+    pub existing: String,
+    /// How often they were judged since the agent started.
+    pub passes: u64,
+    /// How many were judged the last time: those that touch a pod of this node.
+    pub judged: usize,
+    /// How many of these are stopped.
+    pub revoked: usize,
+    /// Seconds that the last pass took.
+    pub seconds: f64,
+    /// Passes that failed.
     pub failures: u64,
     /// Why the last one failed; nothing once one went through.
     pub last_error: Option<String>,

@@ -160,6 +160,8 @@ pub enum DecisionId {
     },
     /// The flow was accepted before (K31, K32).
     Established,
+    /// The flow was accepted before, and policy does not admit it any more (K33).
+    Revoked,
     /// Connection tracking cannot place the packet (C9).
     Invalid,
     /// Sent by the pod's own node (K30).
@@ -181,6 +183,7 @@ impl fmt::Display for DecisionId {
             Self::TierEnd { tier } => write!(f, "end of tier {tier}"),
             Self::Profile { name } => write!(f, "profile {name}"),
             Self::Established => f.write_str("established"),
+            Self::Revoked => f.write_str("revoked connection"),
             Self::Invalid => f.write_str("invalid connection state"),
             Self::OwnNode => f.write_str("own node"),
             Self::NeighbourDiscovery => f.write_str("neighbour discovery"),

@@ -18,6 +18,9 @@
 //! walk: tier by tier, and the profile at its end (§2.1). A hop behind
 //! a denial is still judged, so that an explanation names everything that stands in the way.
 //!
+//! [`judge_packet`] answers the same question for a packet of a connection that began while the
+//! objects were others (K33); what becomes of such connections is an option that each call names.
+//!
 //! # Broken objects
 //! What the API server would refuse may still be met in a folder or in old stored data. It is read
 //! fail closed: what is broken in an Allow or Log matches nothing, what is broken in a Deny or Pass
@@ -42,10 +45,12 @@ mod selector;
 mod subject;
 mod tier;
 pub mod trace;
+mod tracked;
 mod validity;
 mod walk;
 mod world;
 
 pub use judge::{Hop, Outcome, judge};
 pub use trace::{Action, Miss, Place, Step, nearest_miss};
+pub use tracked::{ExistingConnections, judge_packet};
 pub use world::World;

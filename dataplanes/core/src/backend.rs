@@ -1,6 +1,8 @@
 //! The contract between the driver and a backend.
 
-use brindle_model::ruleset::RulesetDelta;
+use std::sync::Arc;
+
+use brindle_model::ruleset::{Batch, RulesetDelta};
 
 /// One way to enforce a ruleset in the kernel: nftables, iptables, eBPF.
 ///
@@ -25,6 +27,11 @@ pub trait Backend: Send {
     /// Takes changes into the desired state. Cheap, and without kernel I/O.
     fn stage(&mut self, delta: &RulesetDelta);
 
+    /// Whether packets of connections that carry [`REVOKED_MARK`](crate::REVOKED_MARK) are to be
+    /// dropped where they come from a pod or go to one. Part of the desired state, like a delta;
+    /// until it is said for the first time, what an earlier agent left stays.
+    fn stop_revoked(&mut self, stop: bool);
+
     /// Reads back what the kernel holds of ours; whatever differs from the desired state becomes
     /// pending, so that the next commit repairs it.
     ///
@@ -43,6 +50,15 @@ pub trait Backend: Send {
     /// # Errors
     /// The kernel refused.
     fn uninstall(&mut self) -> Result<(), Self::Error>;
+}
+
+/// What the driver of a backend takes in.
+#[derive(Clone, Debug)]
+pub enum DataplaneInput {
+    /// A flush of the compiler.
+    Batch(Arc<Batch>),
+    /// See [`Backend::stop_revoked`].
+    StopRevoked(bool),
 }
 
 /// What a resync found.

@@ -38,6 +38,7 @@ pub fn conformance<B: Backend>(
     suite.restart_sweeps();
     suite.damage_is_found_and_repaired();
     suite.commit_over_damage_recovers();
+    suite.stopping_revoked_connections_is_desired_state();
     suite.uninstall_leaves_nothing();
 }
 
@@ -145,6 +146,27 @@ impl<B: Backend, M: Fn() -> B, O: Fn() -> String, D: Fn()> Suite<M, O, D> {
         backend.resync().expect("resync after a failure");
         backend.commit().expect("commit after a resync");
         assert_eq!((self.observe)(), expected, "an error leaves nothing undone behind");
+    }
+
+    fn stopping_revoked_connections_is_desired_state(&self) {
+        let state = &states()[2];
+        let without = self.shows(state);
+        self.clear();
+        let (mut backend, _) = self.start(state);
+        backend.stop_revoked(true);
+        assert!(backend.commit().expect("commit").writes > 0, "stopping is written");
+        let with = (self.observe)();
+        assert_ne!(with, without, "stopping shows");
+        assert_eq!(backend.resync().expect("resync").differing, 0, "and is no drift");
+        let (mut backend, writes) = self.start(state);
+        assert_eq!((writes, (self.observe)()), (0, with.clone()), "a restart keeps it untold");
+        (self.damage)();
+        backend.resync().expect("resync after damage");
+        backend.commit().expect("repair");
+        assert_eq!((self.observe)(), with, "a repair restores it");
+        backend.stop_revoked(false);
+        backend.commit().expect("commit");
+        assert_eq!((self.observe)(), without, "its end leaves nothing of it");
     }
 
     fn uninstall_leaves_nothing(&self) {

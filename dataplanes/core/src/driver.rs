@@ -14,16 +14,15 @@
 
 use std::error::Error;
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use brindle_model::ruleset::{Batch, Generation};
+use brindle_model::ruleset::Generation;
 use tracing::{debug, info, warn};
 
 use crate::applied::{Applied, DriverState};
-use crate::backend::{Backend, Commit, Drift};
+use crate::backend::{Backend, Commit, DataplaneInput, Drift};
 
 /// One owner of one kernel table: what the driver drives. Every [`Backend`] is one.
 pub trait Table: Send {
@@ -58,16 +57,24 @@ pub trait Table: Send {
 }
 
 impl<B: Backend> Table for B {
-    type Input = Arc<Batch>;
+    type Input = DataplaneInput;
     type Error = B::Error;
 
     fn name(&self) -> &'static str {
         Backend::name(self)
     }
 
-    fn stage(&mut self, batch: &Arc<Batch>) -> Option<Generation> {
-        Backend::stage(self, &batch.ruleset);
-        Some(batch.generation)
+    fn stage(&mut self, input: &DataplaneInput) -> Option<Generation> {
+        match input {
+            DataplaneInput::Batch(batch) => {
+                Backend::stage(self, &batch.ruleset);
+                Some(batch.generation)
+            }
+            DataplaneInput::StopRevoked(stop) => {
+                self.stop_revoked(*stop);
+                None
+            }
+        }
     }
 
     fn resync(&mut self) -> Result<Drift, B::Error> {

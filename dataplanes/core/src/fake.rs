@@ -163,6 +163,7 @@ pub struct FakeKernel(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     ruleset: Ruleset,
+    stops_revoked: bool,
     writes: usize,
     fail_in: Option<usize>,
 }
@@ -171,6 +172,11 @@ impl FakeKernel {
     /// What it enforces.
     pub fn ruleset(&self) -> Ruleset {
         self.lock().ruleset.clone()
+    }
+
+    /// Whether it drops packets of revoked connections.
+    pub fn stops_revoked(&self) -> bool {
+        self.lock().stops_revoked
     }
 
     /// How many objects were ever written.
@@ -185,7 +191,9 @@ impl FakeKernel {
 
     /// What an administrator who flushes everything does.
     pub fn flush(&self) {
-        self.lock().ruleset = Ruleset::default();
+        let mut kernel = self.lock();
+        kernel.ruleset = Ruleset::default();
+        kernel.stops_revoked = false;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -211,13 +219,21 @@ pub struct FakeBackend {
     desired: Ruleset,
     /// What the kernel is known to hold; `None` until a resync.
     known: Option<Ruleset>,
+    /// `None` until it was said, or taken over from the kernel.
+    stop_revoked: Option<bool>,
     violation: Option<Violation>,
 }
 
 impl FakeBackend {
     /// A backend that knows nothing of what `kernel` holds.
     pub fn new(kernel: FakeKernel) -> Self {
-        Self { kernel, desired: Ruleset::default(), known: None, violation: None }
+        Self {
+            kernel,
+            desired: Ruleset::default(),
+            known: None,
+            stop_revoked: None,
+            violation: None,
+        }
     }
 }
 
@@ -235,9 +251,15 @@ impl Backend for FakeBackend {
         }
     }
 
+    fn stop_revoked(&mut self, stop: bool) {
+        self.stop_revoked = Some(stop);
+    }
+
     fn resync(&mut self) -> Result<Drift, FakeError> {
         let held = self.kernel.ruleset();
-        let differing = writes(&RulesetDelta::between(&held, &self.desired)).len();
+        let stops = self.kernel.stops_revoked();
+        let differing = writes(&RulesetDelta::between(&held, &self.desired)).len()
+            + usize::from(*self.stop_revoked.get_or_insert(stops) != stops);
         self.known = Some(held);
         Ok(Drift { differing })
     }
@@ -261,9 +283,11 @@ impl Backend for FakeBackend {
             kernel.ruleset.apply(step);
             kernel.writes += 1;
         }
+        let stop = self.stop_revoked.unwrap_or_default();
+        let switched = std::mem::replace(&mut kernel.stops_revoked, stop) != stop;
         drop(kernel);
         self.known = Some(self.desired.clone());
-        Ok(Commit { writes: steps.len() })
+        Ok(Commit { writes: steps.len() + usize::from(switched) })
     }
 
     fn uninstall(&mut self) -> Result<(), FakeError> {

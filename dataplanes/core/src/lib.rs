@@ -10,6 +10,7 @@
 //! | host side of a pod's veth pair | name begins with [`HOST_INTERFACE_PREFIX`] |
 //! | route | protocol number [`ROUTE_PROTOCOL`] in the main table |
 //! | neighbour, per-interface setting | belongs to a link of ours, and goes with it |
+//! | mark of a connection | the one bit [`REVOKED_MARK`], in entries that touch a pod of this node |
 //! | a backend's tables, sets, chains | the backend says |
 //!
 //! [`HOST_INTERFACE_PREFIX`]: brindle_model::cluster::HOST_INTERFACE_PREFIX
@@ -18,19 +19,21 @@ mod applied;
 mod backend;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+pub mod conntrack;
 mod delta;
 mod driver;
 #[cfg(any(test, feature = "testing"))]
 pub mod fake;
 pub mod netlink;
 pub mod netns;
+pub mod nfnetlink;
 mod pod_network;
 mod route_table;
 pub mod sysctl;
 mod uplink;
 
 pub use applied::{Applied, DriverState, DriverStatus, Progress, WaitError};
-pub use backend::{Backend, Commit, Drift};
+pub use backend::{Backend, Commit, DataplaneInput, Drift};
 pub use delta::{DeltaTracker, Pending};
 pub use driver::{Driver, DriverConfig, DriverSender, Stopped, Table};
 pub use pod_network::{Attached, Attachment, PodNetwork, PodNetworkError, PodRoute};
@@ -38,3 +41,8 @@ pub use route_table::{
     ROUTE_METRIC, ROUTE_PROTOCOL, RouteInput, RouteTable, RouteTableError, RouteTableStatus,
 };
 pub use uplink::{Uplink, UplinkError};
+
+/// The bit of a connection's mark (`ct mark`) that says that policy does not admit the connection
+/// any more (K33). The rest of the mark belongs to others: kube-proxy takes 0x4000 and 0x8000,
+/// Calico 0xffff0000, the AWS VPC plugin 0x80.
+pub const REVOKED_MARK: u32 = 0x2000;

@@ -86,6 +86,7 @@ impl Nftables {
     fn read(&mut self) -> Result<(), NftablesError> {
         self.kernel = Kernel::Unknown;
         let (generation, snapshot) = self.socket.snapshot().map_err(NftablesError::Read)?;
+        self.desired.adopt(&snapshot);
         self.kernel = Kernel::Read(generation, snapshot);
         Ok(())
     }
@@ -162,6 +163,10 @@ impl Backend for Nftables {
 
     fn stage(&mut self, delta: &RulesetDelta) {
         self.desired.stage(delta);
+    }
+
+    fn stop_revoked(&mut self, stop: bool) {
+        self.desired.stop_revoked(stop);
     }
 
     fn resync(&mut self) -> Result<Drift, NftablesError> {

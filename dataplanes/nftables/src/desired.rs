@@ -37,13 +37,15 @@ pub struct Desired {
     /// Members that came (true) or went.
     members: BTreeMap<SetId, BTreeMap<Member, bool>>,
     staged: bool,
+    /// `None` until it was said.
+    stop_revoked: Option<bool>,
 }
 
 impl Default for Desired {
     fn default() -> Self {
         let mut layout = Layout::default();
         let mut touched = Touched::default();
-        layout.replace(Owner::Skeleton, lower::skeleton(), &mut touched);
+        layout.replace(Owner::Skeleton, lower::skeleton(false), &mut touched);
         Self {
             ruleset: Ruleset::default(),
             layout,
@@ -53,6 +55,7 @@ impl Default for Desired {
             endpoints: false,
             members: BTreeMap::new(),
             staged: false,
+            stop_revoked: None,
         }
     }
 }
@@ -61,6 +64,19 @@ impl Desired {
     /// Whether anything was ever staged: before that nothing is desired.
     pub fn staged(&self) -> bool {
         self.staged
+    }
+
+    /// Whether packets of revoked connections are dropped.
+    pub fn stop_revoked(&mut self, stop: bool) {
+        self.stop_revoked = Some(stop);
+        self.layout.replace(Owner::Skeleton, lower::skeleton(stop), &mut self.touched);
+    }
+
+    /// Takes over from what was read whether they are, unless it was said.
+    pub fn adopt(&mut self, kernel: &Snapshot) {
+        if self.stop_revoked.is_none() {
+            self.stop_revoked(lower::stops_revoked(kernel));
+        }
     }
 
     /// Takes a delta. Costs what the delta is long.

@@ -4,6 +4,7 @@
 //! [`Expr`] keeps only what has a meaning, so that what the kernel dumps compares equal to what
 //! was written: packet counts, and attributes that the kernel adds, are left out.
 
+use brindle_dataplane_core::REVOKED_MARK;
 use brindle_model::Name;
 use brindle_model::cluster::HOST_INTERFACE_PREFIX;
 use brindle_model::net::{Family, Protocol};
@@ -32,6 +33,16 @@ pub enum MetaKey {
     Nfproto = 15,
     /// Upper-layer protocol, 1 byte.
     L4proto = 16,
+}
+
+/// What `ct` loads, 4 bytes in host order (`enum nft_ct_keys`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum CtKey {
+    /// The connection state bits.
+    State = 0,
+    /// The connection's mark; a packet without a connection matches nothing.
+    Mark = 3,
 }
 
 /// Which header a payload offset counts from.
@@ -65,8 +76,8 @@ pub enum Expr {
     Meta { key: MetaKey, dreg: Register },
     /// Loads header bytes.
     Payload { base: Base, offset: u32, len: u32, dreg: Register },
-    /// Loads the connection state bits.
-    CtState { dreg: Register },
+    /// Loads what connection tracking knows of the packet.
+    Ct { key: CtKey, dreg: Register },
     /// Compares a register with a constant.
     Cmp { op: CmpOp, sreg: Register, data: Vec<u8> },
     /// Compares a register with a range.
@@ -248,6 +259,7 @@ fn criterion_exprs(criterion: &Criterion) -> Vec<Expr> {
     match criterion {
         Criterion::Family(_) => Vec::new(),
         Criterion::CtState(state) => ct_state(*state),
+        Criterion::Revoked => any_bit(CtKey::Mark, REVOKED_MARK),
         Criterion::PodInterface { input, equal } => {
             let key = if *input { MetaKey::Iifname } else { MetaKey::Oifname };
             Key::new().meta(key).compare(*equal, HOST_INTERFACE_PREFIX.as_bytes().to_vec())
@@ -290,7 +302,6 @@ fn icmp_byte(offset: u32) -> Key {
     key
 }
 
-/// `ct state` is a bit field in host order.
 fn ct_state(state: CtState) -> Vec<Expr> {
     const INVALID: u32 = 1;
     const ESTABLISHED: u32 = 2;
@@ -299,8 +310,13 @@ fn ct_state(state: CtState) -> Vec<Expr> {
         CtState::Accepted => ESTABLISHED | RELATED,
         CtState::Invalid => INVALID,
     };
+    any_bit(CtKey::State, bits)
+}
+
+/// One of these bits is set.
+fn any_bit(key: CtKey, bits: u32) -> Vec<Expr> {
     vec![
-        Expr::CtState { dreg: FIRST },
+        Expr::Ct { key, dreg: FIRST },
         Expr::Mask { sreg: FIRST, dreg: FIRST, mask: bits.to_ne_bytes().to_vec() },
         Expr::Cmp { op: CmpOp::Neq, sreg: FIRST, data: vec![0; 4] },
     ]

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! forward (hook forward, priority 0)
+//!   from or to a pod, revoked            drop, while there is such a connection
 //!   from a pod, own source, established  accept
 //!   not from a pod, established          accept
 //!   from a pod      jump from-pods ──> own source? goto judge-egress ──> iifname vmap @egress
@@ -11,6 +12,7 @@
 //!   to a pod        goto to-pods ────> oifname vmap @ingress, goto program-<id>
 //! input (hook input, priority 0)
 //!   not from a pod                       accept
+//!   from a pod, revoked                  drop, likewise
 //!   from a pod, own source, established  accept
 //!   neighbour discovery                  accept (K34)
 //!   from a pod      jump from-pods, as above
@@ -32,6 +34,9 @@
 //! - *A forged source* is dropped (C41), for packets of known flows too: a pod cannot speak in a
 //!   flow of another. Connection tracking has seen the packet by then, but keeps no entry for what
 //!   is dropped. A chain before it would cost every packet one more hook.
+//! - *A revoked connection* (K33) is one that policy admitted and does not any more. Its entry of
+//!   connection tracking bears a mark that the agent sets. The rules that look at it are there only
+//!   while an entry bears it: packets do not pay for what does not happen.
 //! - *Own node* (K30): packets that the node itself sends pass no hook of ours, so nothing can stop
 //!   them, whatever source address they bear. Packets of a pod to its node are judged by its egress
 //!   program and then accepted, as Kubernetes users expect.
@@ -57,7 +62,7 @@ use brindle_model::Name;
 
 pub use policy::{lower_policy, lower_program};
 pub use sets::{Source, dispatch_elements, element, members};
-pub use skeleton::skeleton;
+pub use skeleton::{skeleton, stops_revoked};
 
 use crate::table::{Chain, SetSpec};
 

@@ -63,6 +63,8 @@ pub enum CtState {
 pub enum Criterion {
     /// Connection tracking's opinion.
     CtState(CtState),
+    /// The connection's mark has the bit that says that it is revoked.
+    Revoked,
     /// The family.
     Family(Family),
     /// The interface's name begins with the pod prefix.

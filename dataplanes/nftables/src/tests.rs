@@ -31,6 +31,11 @@ fn goldens() {
     fewer.endpoints.pop_first();
     golden("pod-removed.nft", &lower_change(&one_set(), &fewer));
     golden("all-removed.nft", &lower_change(&one_set(), &empty));
+    let mut one_revoked = desired(&one_set());
+    one_revoked.fresh();
+    let known = one_revoked.settle(None);
+    one_revoked.stop_revoked(true);
+    golden("one-revoked.nft", &one_revoked.update(&known));
 }
 
 fn desired(ruleset: &Ruleset) -> Desired {
@@ -58,10 +63,15 @@ fn a_kernel_without_nf_tables_is_named() {
 proptest! {
     /// A dump has the same messages as a batch, so what is encoded must be read as no difference.
     #[test]
-    fn what_is_encoded_is_decoded(ruleset in ruleset()) {
+    fn what_is_encoded_is_decoded(ruleset in ruleset(), stop in any::<bool>()) {
+        let mut written = desired(&ruleset);
+        written.stop_revoked(stop);
         let mut snapshot = Snapshot::default();
-        decode(&mut snapshot, &batch(&ruleset));
-        let difference = desired(&ruleset).repair(&snapshot).to_string();
+        decode(&mut snapshot, &encode(&written.fresh(), 1, 1).bytes);
+        // Untold, what is read is taken over.
+        let mut restarted = desired(&ruleset);
+        restarted.adopt(&snapshot);
+        let difference = restarted.repair(&snapshot).to_string();
         prop_assert_eq!(difference, String::new());
     }
 

@@ -4,6 +4,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
 
+use brindle_dataplane_core::REVOKED_MARK;
 use brindle_model::cluster::HOST_INTERFACE_PREFIX;
 use brindle_model::net::{Family, PortRange};
 
@@ -160,6 +161,7 @@ impl Display for Criterion {
         match self {
             Self::CtState(CtState::Accepted) => f.write_str("ct state established,related"),
             Self::CtState(CtState::Invalid) => f.write_str("ct state invalid"),
+            Self::Revoked => write!(f, "ct mark & {REVOKED_MARK:#010x} != 0x00000000"),
             Self::Family(Family::V4) => f.write_str("meta nfproto ipv4"),
             Self::Family(Family::V6) => f.write_str("meta nfproto ipv6"),
             Self::PodInterface { input, equal } => {

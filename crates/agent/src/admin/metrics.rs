@@ -44,12 +44,27 @@ impl Collector for Snapshot {
             ("bgp_peers_established", "Established sessions", status.bgp.established as u64),
             ("bgp_prefixes_originated", "Announced prefixes", status.bgp.originated as u64),
             ("bgp_prefixes_learned", "Prefixes with a best path", status.bgp.learned as u64),
+            ("connections_judged", "Connections of pods", status.connections.judged as u64),
+            ("connections_revoked", "Those that are stopped", status.connections.revoked as u64),
             ("ipam_blocks", "Address blocks of this node", status.blocks as u64),
             ("ipam_addresses", "Addresses held by pods", status.addresses as u64),
         ];
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        let counters = [
+            ("connections_passes", "Times that they were judged", status.connections.passes),
+            ("connections_failures", "Times that it failed", status.connections.failures),
+        ];
+        for (name, help, value) in counters {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(
+                name,
+                help,
+                None,
+                counter.metric_type(),
+            )?)?;
         }
         type Read = fn(&TableStatus) -> u64;
         let counters: [(&str, &str, Read); 5] = [
@@ -88,7 +103,7 @@ impl Snapshot {
 
 #[cfg(test)]
 mod tests {
-    use brindle_model::admin::{BgpSummary, CompiledStatus};
+    use brindle_model::admin::{BgpSummary, CompiledStatus, ConnectionsStatus};
 
     use super::*;
 
@@ -113,6 +128,7 @@ mod tests {
             compiled: CompiledStatus { endpoints: 7, ..CompiledStatus::default() },
             dataplane: table("nftables", 12),
             routes: table("routes", 3),
+            connections: ConnectionsStatus { revoked: 4, ..ConnectionsStatus::default() },
             bgp: BgpSummary::default(),
             blocks: 0,
             addresses: 0,
@@ -122,6 +138,7 @@ mod tests {
         for line in [
             "brindle_ready 1",
             "brindle_endpoints 7",
+            "brindle_connections_revoked 4",
             "brindle_table_writes_total{table=\"nftables\"} 12",
             "brindle_table_writes_total{table=\"routes\"} 3",
             "brindle_table_running{table=\"routes\"} 1",

@@ -2,7 +2,7 @@
 
 use brindle_bgp_speaker::Status;
 use brindle_compiler::Compiler;
-use brindle_dataplane_core::{Applied, DriverState, DriverStatus};
+use brindle_dataplane_core::{DriverState, DriverStatus};
 use brindle_model::admin::{BgpSummary, CompiledStatus, NodeStatus, TableStatus};
 
 use super::Sources;
@@ -13,7 +13,7 @@ pub fn node(sources: &Sources, bgp: &Status) -> Result<NodeStatus, Stopped> {
     let compiled = sources.pipeline.inspect(compiled)?;
     let leases = sources.ipam.leases();
     let applied = sources.pipeline.applied();
-    let mut problems = problems(&sources.dataplane, &sources.routes);
+    let mut problems = problems(sources);
     if applied.is_none() {
         problems.push("the first complete ruleset is not enforced yet".to_owned());
     }
@@ -33,6 +33,7 @@ pub fn node(sources: &Sources, bgp: &Status) -> Result<NodeStatus, Stopped> {
         compiled,
         dataplane: table(sources.dataplane.status()),
         routes: table(sources.routes.status()),
+        connections: sources.connections.status(),
         bgp: summary(bgp),
         blocks: sources.ipam.blocks().len(),
         addresses: leases.values().map(Vec::len).sum(),
@@ -40,9 +41,9 @@ pub fn node(sources: &Sources, bgp: &Status) -> Result<NodeStatus, Stopped> {
     })
 }
 
-/// What is wrong with the kernel tables.
-pub fn problems(dataplane: &Applied, routes: &Applied) -> Vec<String> {
-    let tables = [dataplane.status(), routes.status()];
+/// What is wrong with the kernel tables, and with connections that are to be judged again.
+pub fn problems(sources: &Sources) -> Vec<String> {
+    let tables = [sources.dataplane.status(), sources.routes.status()];
     let problem = |table: DriverStatus| {
         let error = table.last_error.unwrap_or_default();
         match table.state {
@@ -51,7 +52,9 @@ pub fn problems(dataplane: &Applied, routes: &Applied) -> Vec<String> {
             DriverState::WaitingForSync | DriverState::Running => None,
         }
     };
-    tables.into_iter().filter_map(problem).collect()
+    let connections = sources.connections.status().last_error;
+    let connections = connections.map(|error| format!("existing connections: {error}"));
+    tables.into_iter().filter_map(problem).chain(connections).collect()
 }
 
 fn compiled(compiler: &Compiler) -> CompiledStatus {

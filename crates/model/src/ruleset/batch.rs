@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Endpoint, Member, PolicyRules, Program, ProgramId, Ruleset, Set, SetId};
+use super::{
+    Action, Endpoint, Match, Member, PolicyRules, PortMatch, Program, ProgramId, Rule, Ruleset,
+    Set, SetId,
+};
 use crate::cluster::EndpointId;
 use crate::routing;
 use crate::verdict::PolicyId;
@@ -150,6 +153,37 @@ impl Ruleset {
         remove(&delta.programs_removed, |id| self.programs.remove(id));
         remove(&delta.policies_removed, |id| self.policies.remove(id));
         remove(&delta.sets_removed, |id| self.sets.remove(id));
+    }
+}
+
+impl Ruleset {
+    /// Whether a flow that was admitted before `delta` may be denied after it; `self` is what the
+    /// delta led to. Errs towards yes. An endpoint that comes counts: its address may have been
+    /// another's, with flows that are still tracked (K39).
+    pub fn may_revoke(&self, delta: &RulesetDelta) -> bool {
+        let narrows = |id: &SetId| {
+            let mut policies = self.policies.values();
+            policies.any(|p| p.ingress.iter().chain(&p.egress).any(|rule| narrows(rule, *id)))
+        };
+        !delta.endpoints.is_empty()
+            || !delta.policies.is_empty()
+            || delta
+                .sets_changed
+                .iter()
+                .any(|(id, change)| !change.removed.is_empty() || narrows(id))
+    }
+}
+
+/// Whether a new member of the set may turn an allow of this rule, or of one behind it, into a
+/// denial.
+fn narrows(rule: &Rule, id: SetId) -> bool {
+    let Match { source, destination, .. } = &rule.matches;
+    match rule.action {
+        Action::Deny | Action::Pass => rule.matches.sets().any(|set| set == id),
+        Action::Log => false,
+        Action::Allow => [source, destination].into_iter().any(|side| {
+            side.not_sets.contains(&id) || side.not_ports.contains(&PortMatch::Named(id))
+        }),
     }
 }
 

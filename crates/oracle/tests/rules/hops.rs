@@ -1,7 +1,7 @@
 //! §1.4: where packets are judged.
 
 use brindle_model::verdict::Direction::{Egress, Ingress};
-use brindle_oracle::judge;
+use brindle_oracle::{ExistingConnections, World, judge, judge_packet};
 
 use crate::table::{check, flow, policy, world};
 
@@ -97,6 +97,121 @@ fn k31_k32_c9_connection_state_comes_first() {
 fn k33_a_new_flow_follows_the_new_policy() {
     check(&world(""), Ingress, &[("y/a > x/a tcp/80", "open")]);
     check(&world(&policy(CLOSED)), Ingress, &[("y/a > x/a tcp/80", "end")]);
+}
+
+#[test]
+fn k33_a_connection_that_was_admitted() {
+    use ExistingConnections::{Keep, Reevaluate};
+    let open = world("");
+    let closed = world(&policy("{ingress: [{from: [{ipBlock: {cidr: 10.0.1.2/32}}]}]}"));
+    let shut = world(&policy("{policyTypes: [Egress]}"));
+    let isolated = "deny end of tier default";
+    // Objects before and after; the connection's first packet; a packet of it; the option; whether
+    // it passes, and who decides at x/a.
+    let rows: [(&World, &World, &str, &str, ExistingConnections, bool, &str); 15] = [
+        (&open, &closed, "y/a > x/a tcp/80", "y/a > x/a tcp/80 est", Reevaluate, false, isolated),
+        (&open, &closed, "y/a > x/a tcp/80", "x/a > y/a tcp/9 est", Reevaluate, false, isolated),
+        (&open, &closed, "y/a > x/a tcp/80", "x/a > y/a icmp/3 rel", Reevaluate, false, isolated),
+        (
+            &open,
+            &closed,
+            "y/a > x/a tcp/80",
+            "y/a > x/a tcp/80 est",
+            Keep,
+            true,
+            "allow established",
+        ),
+        (
+            &open,
+            &closed,
+            "y/a > x/a tcp/80",
+            "x/a > y/a tcp/9 est",
+            Keep,
+            true,
+            "allow established",
+        ),
+        // One that stays allowed, and one in the direction that no policy governs.
+        (
+            &open,
+            &closed,
+            "y/b > x/a tcp/80",
+            "y/b > x/a tcp/80 est",
+            Reevaluate,
+            true,
+            "allow established",
+        ),
+        (
+            &open,
+            &closed,
+            "x/a > y/a tcp/80",
+            "x/a > y/a tcp/80 est",
+            Reevaluate,
+            true,
+            "allow established",
+        ),
+        (
+            &open,
+            &closed,
+            "x/a > y/a tcp/80",
+            "y/a > x/a tcp/9 est",
+            Reevaluate,
+            true,
+            "allow established",
+        ),
+        (&open, &shut, "x/a > y/a udp/53", "x/a > y/a udp/53 est", Reevaluate, false, isolated),
+        (&open, &shut, "x/a > y/a udp/53", "y/a > x/a udp/9 est", Reevaluate, false, isolated),
+        // Admitted again.
+        (
+            &closed,
+            &open,
+            "y/b > x/a tcp/80",
+            "x/a > y/b tcp/9 est",
+            Reevaluate,
+            true,
+            "allow established",
+        ),
+        // It never was: what looks like a packet of it is a first one.
+        (&closed, &closed, "y/a > x/a tcp/80", "y/a > x/a tcp/80 est", Keep, false, isolated),
+        // K30, C41 and C9 come before.
+        (
+            &open,
+            &shut,
+            "x/a > node n1 tcp/80",
+            "node n1 > x/a tcp/9 est",
+            Reevaluate,
+            true,
+            "allow own node",
+        ),
+        (
+            &open,
+            &shut,
+            "y/a > x/a tcp/80",
+            "x/a as 192.0.2.1 > y/a tcp/9 est",
+            Reevaluate,
+            false,
+            "deny spoofed source address",
+        ),
+        (
+            &open,
+            &closed,
+            "y/a > x/a tcp/80",
+            "y/a > x/a tcp/80 inv",
+            Keep,
+            false,
+            "deny invalid connection state",
+        ),
+    ];
+    for (before, now, tracked, packet, option, delivered, decision) in rows {
+        let [first, next] = [tracked, packet].map(|text| flow(now, text));
+        let outcome = judge_packet(before, now, &first, &next, option);
+        let hop = outcome.hops.iter().find(|hop| *hop.pod.to_string() == *"x/a").expect("a hop");
+        let said = format!("{} {}", hop.verdict, hop.decision);
+        assert_eq!(
+            (outcome.delivered, said.as_str()),
+            (delivered, decision),
+            "{packet} {option:?}"
+        );
+    }
 }
 
 #[test]

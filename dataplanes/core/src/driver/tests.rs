@@ -5,6 +5,7 @@ use brindle_model::ruleset::{Batch, Generation, Ruleset, RulesetDelta};
 
 use super::{Driver, DriverConfig};
 use crate::applied::{DriverState, WaitError};
+use crate::backend::DataplaneInput;
 use crate::conformance::{conformance, states};
 use crate::fake::{FakeBackend, FakeKernel};
 
@@ -19,9 +20,10 @@ fn quick() -> DriverConfig {
     }
 }
 
-fn batch(generation: u64, from: &Ruleset, to: &Ruleset) -> Arc<Batch> {
+fn batch(generation: u64, from: &Ruleset, to: &Ruleset) -> DataplaneInput {
     let ruleset = RulesetDelta::between(from, to);
-    Arc::new(Batch { generation: Generation(generation), ruleset, routing: Vec::new() })
+    let generation = Generation(generation);
+    DataplaneInput::Batch(Arc::new(Batch { generation, ruleset, routing: Vec::new() }))
 }
 
 #[test]
@@ -29,7 +31,7 @@ fn the_fake_conforms() {
     let kernel = FakeKernel::default();
     conformance(
         || FakeBackend::new(kernel.clone()),
-        || format!("{:?}", kernel.ruleset()),
+        || format!("{:?} {}", kernel.ruleset(), kernel.stops_revoked()),
         || kernel.flush(),
     );
 }

@@ -38,16 +38,31 @@ impl Connection {
     /// # Errors
     /// The kernel could not be asked.
     pub fn global_addresses(&mut self) -> Result<Vec<(u32, IpNet)>, NetlinkError> {
+        self.addresses(|message| message.header.scope == AddressScope::Universe)
+    }
+
+    /// Every address that this node sends from, link-local and loopback ones included.
+    ///
+    /// # Errors
+    /// The kernel could not be asked.
+    pub fn own_addresses(&mut self) -> Result<Vec<IpAddr>, NetlinkError> {
+        let all = self.addresses(|_| true)?;
+        Ok(all.into_iter().map(|(_, net)| net.addr()).collect())
+    }
+
+    fn addresses(
+        &mut self,
+        wanted: impl Fn(&AddressMessage) -> bool,
+    ) -> Result<Vec<(u32, IpNet)>, NetlinkError> {
         let message = RouteNetlinkMessage::GetAddress(AddressMessage::default());
-        self.dump(&message, "list addresses", read)
+        self.dump(&message, "list addresses", |message| match message {
+            RouteNetlinkMessage::NewAddress(message) if wanted(&message) => read(&message),
+            _ => None,
+        })
     }
 }
 
-fn read(message: RouteNetlinkMessage) -> Option<(u32, IpNet)> {
-    let RouteNetlinkMessage::NewAddress(message) = message else { return None };
-    if message.header.scope != AddressScope::Universe {
-        return None;
-    }
+fn read(message: &AddressMessage) -> Option<(u32, IpNet)> {
     // On a point-to-point link `Address` is the other side; `Local`, where present, is ours.
     let local = message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Local(addr) => Some(*addr),

@@ -8,6 +8,7 @@ use brindle_model::net::{Family, Protocol};
 use brindle_model::verdict::DecisionId;
 
 use super::{Lowered, SetUse, Source};
+use crate::netlink::Snapshot;
 use crate::rule::{Criterion, CtState, MapKey, Rule, Target};
 use crate::table::{Chain, Field, Hook, HookPoint, SetSpec, Verdict};
 
@@ -24,15 +25,17 @@ const MAX_OWN_SOURCES: u32 = 4096;
 /// The priority of both base chains: `filter`.
 const FILTER: i32 = 0;
 /// Chains of the skeleton.
+const FORWARD: &str = "forward";
 const FROM_PODS: &str = "from-pods";
 const TO_PODS: &str = "to-pods";
 const JUDGE_EGRESS: &str = "judge-egress";
 
-/// The fixed chains and sets.
-pub fn skeleton() -> Lowered {
+/// The fixed chains and sets. `stop_revoked` adds the rules that drop packets of connections whose
+/// mark says that they are revoked, which is before all others that could accept them.
+pub fn skeleton(stop_revoked: bool) -> Lowered {
     let chains = [
-        ("forward", base(HookPoint::Forward, "from and to pods", forward())),
-        ("input", base(HookPoint::Input, "from pods to their node", input())),
+        (FORWARD, base(HookPoint::Forward, "from and to pods", forward(stop_revoked))),
+        ("input", base(HookPoint::Input, "from pods to their node", input(stop_revoked))),
         (FROM_PODS, regular("what a pod sends", from_pods())),
         (JUDGE_EGRESS, regular("what a pod sends from its own address", judge(EGRESS))),
         (TO_PODS, regular("what a pod is sent", judge(INGRESS))),
@@ -99,17 +102,34 @@ fn established_from_pods() -> [Rule; 2] {
     })
 }
 
-fn forward() -> Vec<Rule> {
+/// Only what a pod sends or is sent: on other packets the bit may mean something else.
+fn drop_revoked(input: bool) -> Rule {
+    drop_as(vec![pod(input, true), Criterion::Revoked], &DecisionId::Revoked)
+}
+
+/// Whether a read-back shows that revoked connections are stopped.
+pub fn stops_revoked(kernel: &Snapshot) -> bool {
+    let comment = DecisionId::Revoked.to_string();
+    let forward = kernel.chains.get(FORWARD);
+    forward.is_some_and(|chain| chain.rules.iter().any(|rule| rule.comment == comment))
+}
+
+fn forward(stop_revoked: bool) -> Vec<Rule> {
     let from_elsewhere = vec![pod(true, false), Criterion::CtState(CtState::Accepted)];
-    let mut rules = established_from_pods().to_vec();
+    let mut rules = Vec::new();
+    if stop_revoked {
+        rules.extend([true, false].map(drop_revoked));
+    }
+    rules.extend(established_from_pods());
     rules.push(rule(from_elsewhere, Verdict::Accept));
     rules.push(rule(vec![pod(true, true)], Verdict::Jump(FROM_PODS.into())));
     rules.push(rule(vec![pod(false, true)], Verdict::Goto(TO_PODS.into())));
     rules
 }
 
-fn input() -> Vec<Rule> {
+fn input(stop_revoked: bool) -> Vec<Rule> {
     let mut rules = vec![rule(vec![pod(true, false)], Verdict::Accept)];
+    rules.extend(stop_revoked.then(|| drop_revoked(true)));
     rules.extend(established_from_pods());
     rules.extend(neighbour_discovery());
     rules.push(rule(Vec::new(), Verdict::Jump(FROM_PODS.into())));

@@ -8,7 +8,7 @@ use brindle_model::Name;
 use super::attr::{self, NFGENMSG, attrs, be32, find, tlv};
 use super::numbers::{NFNL_SUBSYS_NFTABLES, attr as a, msg, set, userdata, verdict};
 use super::raw::{RawKey, SetNumbers};
-use crate::expr::{Base, CmpOp, Expr, MetaKey, VERDICT};
+use crate::expr::{Base, CmpOp, CtKey, Expr, MetaKey, VERDICT};
 use crate::table::{TABLE, Verdict};
 
 /// Our table as the kernel holds it.
@@ -189,7 +189,7 @@ fn expression(data: &[u8]) -> Option<Expr> {
         "meta" => {
             Some(Expr::Meta { key: meta_key(number(a::META_KEY)?)?, dreg: number(a::META_DREG)? })
         }
-        "ct" if number(a::CT_KEY)? == 0 => Some(Expr::CtState { dreg: number(a::CT_DREG)? }),
+        "ct" => Some(Expr::Ct { key: ct_key(number(a::CT_KEY)?)?, dreg: number(a::CT_DREG)? }),
         "payload" => Some(Expr::Payload {
             base: base(number(a::PAYLOAD_BASE)?)?,
             offset: number(a::PAYLOAD_OFFSET)?,
@@ -248,6 +248,10 @@ fn mask(data: &[u8]) -> Option<Expr> {
 fn meta_key(number: u32) -> Option<MetaKey> {
     let keys = [MetaKey::Iifname, MetaKey::Oifname, MetaKey::Nfproto, MetaKey::L4proto];
     keys.into_iter().find(|key| *key as u32 == number)
+}
+
+fn ct_key(number: u32) -> Option<CtKey> {
+    [CtKey::State, CtKey::Mark].into_iter().find(|key| *key as u32 == number)
 }
 
 fn base(number: u32) -> Option<Base> {

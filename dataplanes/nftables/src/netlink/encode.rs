@@ -2,7 +2,7 @@
 
 use brindle_model::Name;
 
-use super::attr::{Writer, comment_tlv};
+use super::attr::{self as frame, Writer, comment_tlv};
 use super::numbers::{
     NFNL_BATCH_GENID, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES, attr, hook,
     msg, set, userdata, verdict,
@@ -77,7 +77,7 @@ impl Encoder {
     fn message(&mut self, kind: u16, flags: u16, body: impl FnOnce(&mut Writer)) {
         self.seq += 1;
         self.last_flags_at = self.writer.buffer.len() + 6;
-        self.writer.nft(kind, REQUEST | flags, self.seq, body);
+        frame::message(&mut self.writer, kind, REQUEST | flags, self.seq, body);
     }
 
     fn command(&mut self, command: &Command) {
@@ -270,8 +270,8 @@ fn expression(w: &mut Writer, expr: &Expr) {
             w.u32(attr::META_KEY, *key as u32);
             w.u32(attr::META_DREG, *dreg);
         }
-        Expr::CtState { dreg } => {
-            w.u32(attr::CT_KEY, 0);
+        Expr::Ct { key, dreg } => {
+            w.u32(attr::CT_KEY, *key as u32);
             w.u32(attr::CT_DREG, *dreg);
         }
         Expr::Payload { base, offset, len, dreg } => {
@@ -323,7 +323,7 @@ impl Expr {
         match self {
             Self::Meta { .. } => "meta",
             Self::Payload { .. } => "payload",
-            Self::CtState { .. } => "ct",
+            Self::Ct { .. } => "ct",
             Self::Cmp { .. } => "cmp",
             Self::Range { .. } => "range",
             Self::Mask { .. } => "bitwise",

@@ -1,14 +1,10 @@
 //! The socket: transactions, dumps, and what can go wrong with them.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
-use std::time::Duration;
 
+use brindle_dataplane_core::nfnetlink::{self, Failed, error_number};
 use brindle_model::Name;
-use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv, send, setsockopt, sockopt};
-use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::attr::{self, NFGENMSG, Writer, be32, find};
 use super::decode::{Snapshot, decode};
@@ -16,12 +12,6 @@ use super::encode::Encoded;
 use super::numbers::{NFNL_SUBSYS_NFTABLES, attr as a, msg};
 use crate::table::TABLE;
 
-/// Room for the acknowledgements of a batch in which everything fails.
-const RECEIVE_BUFFER: usize = 4 << 20;
-/// The kernel fills dumps in pieces of at most 32 KiB.
-const DATAGRAM: usize = 64 << 10;
-/// A reply is there when the request returns; this bounds a kernel that does not reply at all.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a dump that somebody else's change interrupts is begun anew.
 const DUMP_ATTEMPTS: usize = 16;
 const NLM_F_DUMP_INTR: u16 = libc::NLM_F_DUMP_INTR as u16;
@@ -29,12 +19,7 @@ const NLM_F_ACK_TLVS: u16 = 0x200;
 const NLMSGERR_ATTR_MSG: u16 = 1;
 
 /// A netlink socket of one network namespace: that of the thread that opened it.
-pub struct Socket {
-    socket: netlink_sys::Socket,
-    seq: u32,
-    send_buffer: usize,
-    buffer: Vec<u8>,
-}
+pub struct Socket(nfnetlink::Socket);
 
 /// Why an exchange with the kernel failed.
 #[derive(Debug, thiserror::Error)]
@@ -79,8 +64,10 @@ pub struct Refusal {
     pub message: String,
 }
 
-fn failed(operation: &'static str) -> impl Fn(Errno) -> SocketError {
-    move |errno| classify(operation, errno.into())
+impl From<Failed> for SocketError {
+    fn from(Failed { operation, source }: Failed) -> Self {
+        classify(operation, source)
+    }
 }
 
 /// Tells a kernel without nf_tables from other failures: it knows no such protocol, subsystem or
@@ -100,33 +87,14 @@ impl Socket {
     /// # Errors
     /// [`SocketError::Unsupported`] if the kernel lacks nf_tables.
     pub fn open() -> Result<Self, SocketError> {
-        let io = |operation| move |e| classify(operation, e);
-        let mut socket = netlink_sys::Socket::new(NETLINK_NETFILTER).map_err(io("socket"))?;
-        socket.bind_auto().map_err(io("bind"))?;
-        // Since Linux 4.2 and 4.12; without them errors are longer and say less.
-        socket.set_cap_ack(true).map_err(io("NETLINK_CAP_ACK"))?;
-        socket.set_ext_ack(true).map_err(io("NETLINK_EXT_ACK"))?;
-        let timeout = TimeVal::seconds(REPLY_TIMEOUT.as_secs().cast_signed());
-        setsockopt(&socket.as_fd(), sockopt::ReceiveTimeout, &timeout)
-            .map_err(failed("SO_RCVTIMEO"))?;
-        let forced = setsockopt(&socket.as_fd(), sockopt::RcvBufForce, &RECEIVE_BUFFER);
-        forced
-            .or_else(|_| setsockopt(&socket.as_fd(), sockopt::RcvBuf, &RECEIVE_BUFFER))
-            .map_err(failed("SO_RCVBUF"))?;
-        let mut socket = Self { socket, seq: 1, send_buffer: 0, buffer: vec![0; DATAGRAM] };
+        let mut socket = Self(nfnetlink::Socket::open()?);
         socket.generation().map_err(no_subsystem)?;
         Ok(socket)
     }
 
     /// The first sequence number of the next batch of so many messages at most.
     pub fn reserve(&mut self, messages: usize) -> u32 {
-        let messages = u32::try_from(messages).expect("a batch has less than 4G messages");
-        if self.seq.checked_add(messages).is_none() {
-            self.seq = 1;
-        }
-        let seq = self.seq;
-        self.seq += messages;
-        seq
+        self.0.reserve(messages)
     }
 
     /// The generation: it grows with every change of any table of the namespace.
@@ -137,8 +105,7 @@ impl Socket {
         let seq = self.request(msg::GETGEN, 0, |_| {})?;
         let mut generation = None;
         while generation.is_none() {
-            let len = self.receive(MsgFlags::empty())?;
-            for message in attr::messages(&self.buffer[..len]) {
+            for message in attr::messages(self.receive()?) {
                 if message.seq != seq {
                     continue;
                 }
@@ -158,19 +125,13 @@ impl Socket {
     /// [`SocketError::Stale`] and [`SocketError::Refused`] mean that nothing happened. After any
     /// other error it is not known.
     pub fn transact(&mut self, batch: &Encoded) -> Result<(), SocketError> {
-        self.grow_send_buffer(batch.bytes.len())?;
-        self.send(&batch.bytes)?;
+        self.0.send(&batch.bytes)?;
         // The kernel has answered when `send` returns. Errors come in the order of their messages;
         // the last message asks for an answer in any case; an error of the frame is the only one.
         let mut refusals = Vec::new();
         let mut answered = false;
-        loop {
-            let len = match self.receive(MsgFlags::MSG_DONTWAIT) {
-                Ok(len) => len,
-                Err(SocketError::Io { source, .. }) if would_block(&source) => break,
-                Err(other) => return Err(other),
-            };
-            for message in attr::messages(&self.buffer[..len]) {
+        while let Some(datagram) = self.0.receive(false)? {
+            for message in attr::messages(datagram) {
                 if message.kind != libc::NLMSG_ERROR as u16
                     || !(batch.begin..=batch.last).contains(&message.seq)
                 {
@@ -243,8 +204,8 @@ impl Socket {
         let seq = self.request(kind, libc::NLM_F_DUMP as u16, body)?;
         let mut consistent = true;
         loop {
-            let len = match self.receive(MsgFlags::empty()) {
-                Ok(len) => len,
+            let datagram = match self.receive() {
+                Ok(datagram) => datagram,
                 Err(SocketError::Io { source, .. })
                     if source.raw_os_error() == Some(libc::ENOBUFS) =>
                 {
@@ -255,7 +216,7 @@ impl Socket {
                 Err(other) => return Err(other),
             };
             let mut done = false;
-            for message in attr::messages(&self.buffer[..len]) {
+            for message in attr::messages(datagram) {
                 if message.seq != seq {
                     continue;
                 }
@@ -278,8 +239,8 @@ impl Socket {
                     }
                 }
             }
-            if own_dump(&self.buffer[..len], seq) {
-                decode(snapshot, &self.buffer[..len]);
+            if own_dump(datagram, seq) {
+                decode(snapshot, datagram);
             }
             if done {
                 return Ok(consistent);
@@ -295,45 +256,14 @@ impl Socket {
     ) -> Result<u32, SocketError> {
         let seq = self.reserve(1);
         let mut writer = Writer::default();
-        writer.nft(kind, libc::NLM_F_REQUEST as u16 | flags, seq, body);
-        self.send(&writer.buffer)?;
+        attr::message(&mut writer, kind, libc::NLM_F_REQUEST as u16 | flags, seq, body);
+        self.0.send(&writer.buffer)?;
         Ok(seq)
     }
 
-    fn grow_send_buffer(&mut self, len: usize) -> Result<(), SocketError> {
-        if len <= self.send_buffer {
-            return Ok(());
-        }
-        // The whole batch must go in one datagram. The kernel doubles the number and keeps some.
-        let wanted = len.max(128 << 10);
-        setsockopt(&self.socket.as_fd(), sockopt::SndBufForce, &wanted)
-            .or_else(|_| setsockopt(&self.socket.as_fd(), sockopt::SndBuf, &wanted))
-            .map_err(failed("SO_SNDBUF"))?;
-        self.send_buffer = wanted;
-        Ok(())
+    fn receive(&mut self) -> Result<&[u8], SocketError> {
+        Ok(self.0.receive(true)?.unwrap_or_default())
     }
-
-    fn send(&self, bytes: &[u8]) -> Result<(), SocketError> {
-        loop {
-            match send(self.socket.as_raw_fd(), bytes, MsgFlags::empty()) {
-                Err(Errno::EINTR) => {}
-                other => return other.map(drop).map_err(failed("send")),
-            }
-        }
-    }
-
-    fn receive(&mut self, flags: MsgFlags) -> Result<usize, SocketError> {
-        loop {
-            match recv(self.socket.as_raw_fd(), &mut self.buffer, flags) {
-                Err(Errno::EINTR) => {}
-                other => return other.map_err(failed("receive")),
-            }
-        }
-    }
-}
-
-fn would_block(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::WouldBlock
 }
 
 fn own_dump(datagram: &[u8], seq: u32) -> bool {
@@ -356,12 +286,6 @@ fn check(payload: &[u8], operation: &'static str) -> Result<(), SocketError> {
         None | Some(0) => Ok(()),
         Some(number) => Err(classify(operation, io::Error::from_raw_os_error(number))),
     }
-}
-
-/// The positive error number.
-fn error_number(payload: &[u8]) -> Option<i32> {
-    let number = i32::from_ne_bytes(payload.get(..4)?.try_into().ok()?);
-    number.checked_neg()
 }
 
 fn refusal(message: &attr::Message<'_>) -> Option<Refusal> {

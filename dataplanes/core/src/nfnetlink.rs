@@ -1,0 +1,8 @@
+//! nfnetlink: what the netlink protocols of netfilter share. Connection tracking
+//! ([`crate::conntrack`]) and the nftables backend speak through it.
+
+mod frame;
+mod socket;
+
+pub use frame::{Message, NFGENMSG, NLMSG_HEADER, Writer, attrs, be32, find, messages, text};
+pub use socket::{Failed, Socket, error_number};
