@@ -158,7 +158,7 @@ fn ctnetlink_replies() -> Result<()> {
     let entries: Vec<_> = seeds.iter().flat_map(|seed| conntrack::decode(seed)).collect();
     ensure!(entries.len() == connections.len(), "the seeds are not understood: {entries:?}");
     fuzz("ctnetlink replies", &seeds, as_is, |bytes| {
-        conntrack::decode(bytes).for_each(|entry| drop(entry.first_packet()));
+        conntrack::decode(bytes).for_each(|entry| _ = entry.first_packet());
     });
     Ok(())
 }
