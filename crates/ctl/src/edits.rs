@@ -29,7 +29,7 @@ impl Edits {
                 if objects.remove(&key).is_none() {
                     bail!("{}: there is no {key} that could be gone", path.display());
                 }
-                updates.push(update(&key, None));
+                updates.extend(update(&key, None));
             }
         }
         for path in &self.with {
@@ -64,7 +64,7 @@ fn read(path: &Path) -> Result<BTreeMap<ObjectKey, (Object, Update)>> {
             bail!("{place}: {key} would be refused: {}", problems.join("; "));
         }
         let object = decoded.object.context("an accepted object was decoded")?;
-        let input = update(&key, conversion.input);
+        let input = update(&key, conversion.input).context("an accepted object is an input")?;
         objects.insert(key, (object, input));
     }
     Ok(objects)
