@@ -13,6 +13,7 @@ mod packet_path;
 mod pods;
 mod rib;
 mod row;
+mod selector;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -36,6 +37,7 @@ const BENCHES: &[Bench] = &[
     ("memory", memory::memory),
     ("nft-delta", nft_delta::nft_delta),
     ("packet-path", packet_path::packet_path),
+    ("selector", selector::run),
 ];
 
 /// Measure, and hold the figures against their limits.

@@ -22,6 +22,7 @@ use brindle_integration_tests::worlds::compiled::Compiled;
 use brindle_integration_tests::worlds::random::Random;
 use brindle_integration_tests::worlds::{self, yaml};
 use brindle_lab::netns::Netns;
+use brindle_model::selector::{MAX_LENGTH, Selector};
 
 #[test]
 fn yaml_objects() -> Result<()> {
@@ -35,6 +36,28 @@ fn yaml_objects() -> Result<()> {
     seeds.iter_mut().for_each(|seed| seed.truncate(2048));
     fuzz("YAML objects", &seeds, as_is, |bytes| drop(brindle_sources::decode_stream(bytes)));
     Ok(())
+}
+
+#[test]
+fn selectors() {
+    let seeds = [
+        "role == 'db' && !(has(env) || tier in {'a', \"b\",}) && x not in {}",
+        "a contains 's' || b starts with \"\" || !!c endswith 'x' && all()",
+        "((((has(in)) && not notin {'not'}) || starts startswith 'with'))",
+        "global()",
+    ];
+    fuzz("selectors", &seeds.map(|s| s.as_bytes().to_vec()), as_is, |bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        match Selector::parse(&text) {
+            Ok(selector) => {
+                let canonical = selector.to_string();
+                if canonical.chars().count() <= MAX_LENGTH {
+                    assert_eq!(Selector::parse(&canonical), Ok(selector), "of {text:?}");
+                }
+            }
+            Err(error) => assert!(text.get(error.span.clone()).is_some(), "{error:?}"),
+        }
+    });
 }
 
 #[test]

@@ -52,8 +52,11 @@ pub enum Command {
     },
     /// List objects as they were read, or what the agent has made of them.
     Get {
-        /// Objects: namespaces, nodes, pods, networkpolicies, ippools, bgpconfigurations, bgppeers.
-        /// The agent's: endpoints, sets, ruleset, routing, routes, deltas.
+        /// Objects: namespaces, nodes, pods, serviceaccounts, endpointslices, networkpolicies,
+        /// clusternetworkpolicies, tiers, networkpolicies.brindle.io, globalnetworkpolicies,
+        /// stagednetworkpolicies, stagedglobalnetworkpolicies, stagedkubernetesnetworkpolicies,
+        /// networksets, globalnetworksets, ippools, bgpconfigurations, bgppeers, hostendpoints. The
+        /// agent's: endpoints, sets, ruleset, routing, routes, deltas.
         kind: ResourceKind,
         /// Where objects are read.
         #[command(flatten)]
@@ -287,23 +290,33 @@ impl FromStr for ResourceKind {
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.to_ascii_lowercase();
         let named = |name: &str| {
-            let singular = name.to_ascii_lowercase();
-            let plural = match singular.strip_suffix('y') {
-                Some(stem) => format!("{stem}ies"),
-                None => format!("{singular}s"),
+            let name = name.to_ascii_lowercase();
+            // The kind of two groups is named with one, as in `networkpolicies.brindle.io`.
+            let (singular, group) = match name.split_once('.') {
+                Some((singular, _)) => (singular, &name[singular.len()..]),
+                None => (&*name, ""),
             };
-            text == singular || text == plural
+            let plural = match singular.strip_suffix('y') {
+                Some(stem) => format!("{stem}ies{group}"),
+                None => format!("{singular}s{group}"),
+            };
+            text == name || text == plural
         };
         let short = match text.as_str() {
             "ns" => "namespace",
             "po" => "pod",
+            "sa" => "serviceaccount",
+            "cnp" => "clusternetworkpolicy",
+            "gnp" => "globalnetworkpolicy",
             "netpol" | "policies" | "policy" => "networkpolicy",
             "pools" | "pool" => "ippool",
             other => other,
         };
         let kind = Kind::ALL
             .into_iter()
-            .find(|kind| named(kind.name()) || kind.name().eq_ignore_ascii_case(short));
+            .map(|kind| (kind, kind.to_string()))
+            .find(|(_, name)| named(name) || name.eq_ignore_ascii_case(short))
+            .map(|(kind, _)| kind);
         let dump = Dump::ALL.into_iter().find(|dump| named(dump.name()) || text == dump.name());
         match (kind, dump) {
             (Some(kind), _) => Ok(Self::Object(kind)),

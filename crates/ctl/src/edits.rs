@@ -64,7 +64,7 @@ fn read(path: &Path) -> Result<BTreeMap<ObjectKey, (Object, Option<Update>)>> {
             bail!("{place}: {key} would be refused: {}", problems.join("; "));
         }
         let object = decoded.object.context("an accepted object was decoded")?;
-        let input = update(&key, conversion.input);
+        let input = update(&key, conversion.input).context("an accepted object is an input")?;
         objects.insert(key, (object, input));
     }
     Ok(objects)

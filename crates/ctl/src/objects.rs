@@ -99,6 +99,13 @@ fn plain(changes: &Changes, kind: Kind, format: Format) -> Result<String> {
             (Kind::Pod, Update::Pod(id, Some(pod))) => {
                 Some(Plain::new(id, pod.node.as_deref(), &pod.addresses, &pod.labels))
             }
+            (Kind::ServiceAccount, Update::ServiceAccount(id, Some(account))) => {
+                Some(Plain::new(id, None, &[], &account.labels))
+            }
+            (Kind::EndpointSlice, Update::EndpointSlice(id, Some(slice))) => {
+                let service = ("kubernetes.io/service-name", slice.service.clone());
+                Some(Plain::new(id, None, &slice.addresses, &[service].into_iter().collect()))
+            }
             _ => None,
         })
         .collect();

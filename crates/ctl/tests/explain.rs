@@ -125,6 +125,35 @@ fn objects_are_listed() {
 }
 
 #[test]
+fn every_kind_is_listed() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kinds");
+    let folder = folder.to_str().unwrap();
+    let mut all = String::new();
+    for kind in [
+        "serviceaccounts",
+        "sa",
+        "endpointslices",
+        "networkpolicy",
+        "networkpolicies.brindle.io",
+        "networkpolicy.brindle.io",
+        "gnp",
+        "cnp",
+        "tiers",
+        "networksets",
+        "globalnetworksets",
+        "stagednetworkpolicies",
+        "stagedglobalnetworkpolicies",
+        "stagedkubernetesnetworkpolicies",
+        "hostendpoints",
+    ] {
+        let ran = brindlectl(&["get", kind, "--dir", folder]);
+        assert_eq!(ran.code, Some(0), "{kind}: {}", ran.error);
+        all += &format!("# {kind}\n{}", ran.out);
+    }
+    golden("get-kinds.txt", &all);
+}
+
+#[test]
 fn an_agent_that_does_not_run() {
     let ran = brindlectl(&["--socket", "/nowhere/agent.sock", "status"]);
     assert_eq!(ran.code, Some(1));
