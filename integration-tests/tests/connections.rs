@@ -331,12 +331,17 @@ fn a_reset_connection_opens_no_door() -> Result<()> {
             let call = lab.call(&lab.client, &lab.server, v6)?;
             ensure!(knock(&call)?, "not admitted at first");
             lab.apply("server", FROM_OTHER)?;
-            let passes = || Ok(lab.status()?["connections"]["revoked"] == 1);
-            if option == "reevaluate" {
-                wait_until(LIMIT, "the remains of the connection to be judged", passes)?;
-            }
+            let judged = |revoked: u32| {
+                // A kept connection is not judged.
+                let revoked = if admitted { 0 } else { revoked };
+                wait_until(LIMIT, "the remains of the connection to be judged", || {
+                    Ok(lab.status()?["connections"]["revoked"] == revoked)
+                })
+            };
+            judged(1)?;
             ensure!(knock(&call)? == admitted, "{option}, v6={v6}: a SYN on a reset tuple");
             lab.apply("server", FROM_BOTH)?;
+            judged(0)?;
             conntrack(lab.node(), &["-F"])?;
         }
     }
@@ -347,14 +352,7 @@ fn a_reset_connection_opens_no_door() -> Result<()> {
 fn knock(call: &Call<'_>) -> Result<bool> {
     use socket2::{Domain, Socket, Type};
     let domain = Domain::for_address(call.server);
-    let listener = call.to.enter(|| -> Result<Socket> {
-        let socket = Socket::new(domain, Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&call.server.into())?;
-        socket.listen(8)?;
-        socket.set_read_timeout(Some(Duration::from_millis(700)))?;
-        Ok(socket)
-    })??;
+    let listener = call.listen(Duration::from_millis(700))?;
     let caller = call.from.enter(|| -> Result<Socket> {
         let socket = Socket::new(domain, Type::STREAM.nonblocking(), None)?;
         socket.set_reuse_address(true)?;

@@ -167,7 +167,7 @@ fn ctnetlink_replies() -> Result<()> {
         "-p udp -s fd00::1 -d fd00::2 --sport 4000 --dport 53",
         "-p udp -s 10.0.0.1 -d 10.96.0.1 --sport 4001 --dport 53 --dst-nat 10.0.0.3:5353",
         "-p icmp -s 10.0.0.1 -d 10.0.0.2 --icmp-type 8 --icmp-code 0 --icmp-id 7",
-        "-p 47 -s 10.0.0.1 -d 10.0.0.2 --mark 8192 -w 7",
+        "-p gre -s 10.0.0.1 -d 10.0.0.2 --srckey 1 --dstkey 2 --mark 8192 -w 7",
     ];
     for connection in connections {
         let words = format!("-I -t 600 -u SEEN_REPLY {connection}");

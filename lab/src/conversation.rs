@@ -103,8 +103,25 @@ pub struct Call<'a> {
     pub target: SocketAddr,
 }
 
+impl Call<'_> {
+    /// A TCP listener at the other end, which waits so long for a connection.
+    ///
+    /// # Errors
+    /// The port is taken.
+    pub fn listen(&self, patience: Duration) -> Result<Socket> {
+        self.to.enter(|| -> Result<Socket> {
+            let socket = Socket::new(Domain::for_address(self.server), Type::STREAM, None)?;
+            socket.set_reuse_address(true)?;
+            socket.bind(&self.server.into())?;
+            socket.listen(8)?;
+            socket.set_read_timeout(Some(patience))?;
+            Ok(socket)
+        })?
+    }
+}
+
 impl Conversation {
-    /// Numberless datagrams both ways.
+    /// Datagrams both ways.
     ///
     /// # Errors
     /// A port is taken, or the first datagram does not arrive.
@@ -135,14 +152,7 @@ impl Conversation {
     /// A port is taken, or the connection is not admitted.
     pub fn tcp(call: &Call<'_>) -> Result<Self> {
         let domain = Domain::for_address(call.server);
-        let listener = call.to.enter(|| -> io::Result<Socket> {
-            let socket = Socket::new(domain, Type::STREAM, None)?;
-            socket.set_reuse_address(true)?;
-            socket.bind(&call.server.into())?;
-            socket.listen(8)?;
-            socket.set_read_timeout(Some(Duration::from_secs(2)))?;
-            Ok(socket)
-        })??;
+        let listener = call.listen(Duration::from_secs(2))?;
         let caller = call.from.enter(|| -> io::Result<Socket> {
             let socket = Socket::new(domain, Type::STREAM, None)?;
             socket.bind(&call.source.into())?;

@@ -170,12 +170,11 @@ impl Connections {
         Ok(Self { changes, thread })
     }
 
-    /// Ends the thread, in the middle of a pass if need be. Returns whether it ended without a
-    /// panic.
-    pub fn stop(self) -> bool {
+    /// Tells the thread to end, in the middle of a pass if need be, and returns it.
+    pub fn stop(self) -> JoinHandle<()> {
         self.changes.lock().stopped = true;
         self.changes.0.changed.notify_all();
-        self.thread.join().is_ok()
+        self.thread
     }
 }
 

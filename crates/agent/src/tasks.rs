@@ -23,8 +23,8 @@
 //!
 //! **Start**: lock, tables read back, attachments restored, folder read; only when all of that is
 //! compiled is the first object written, and only then is the node told to forward and the restart
-//! noted. **End**: CNI server, source, connections, then the compile thread and behind it drivers and speaker,
-//! each after what is queued; the kernel keeps everything.
+//! noted. **End**: CNI server, source, connections, then the compile thread and behind it drivers and
+//! speaker, each after what is queued; the kernel keeps everything.
 
 use std::fs;
 use std::path::Path;
@@ -201,9 +201,7 @@ impl South {
 
     /// Lets everything that is queued through. Returns whether that was done by the deadline.
     fn stop(self, deadline: Instant) -> bool {
-        if !self.connections.stop() {
-            error!(thread = "connections", "a thread panicked");
-        }
+        let connections = self.connections.stop();
         // Each drop ends what it feeds, once the queue is empty.
         drop((self.pipeline, self.backend, self.routes, self.monitor, self.bgp));
         let (done, wait) = sync_channel(1);
@@ -211,6 +209,7 @@ impl South {
         let (dataplane, route_driver) = (self.dataplane, self.route_driver);
         let joiner = std::thread::spawn(move || {
             let ended = [
+                ("connections", connections.join().is_ok()),
                 ("compile", compile.join().is_ok()),
                 ("bgp-bridge", bridge.join().is_ok()),
                 ("dataplane", dataplane.join()),
