@@ -51,16 +51,7 @@ impl Facts {
     }
 
     fn new(objects: BTreeMap<ObjectKey, Object>, updates: Vec<Update>) -> Self {
-        let mut world = World::default();
-        for object in objects.into_values() {
-            match object {
-                Object::Namespace(namespace) => world.namespaces.push(*namespace),
-                Object::Node(node) => world.nodes.push(*node),
-                Object::Pod(pod) => world.pods.push(*pod),
-                Object::KubernetesNetworkPolicy(policy) => world.network_policies.push(*policy),
-                _ => {}
-            }
-        }
+        let world = world(objects.into_values());
         let (mut pods, mut nodes) = (BTreeMap::new(), BTreeMap::new());
         // Programs are the same on every node, so one compiler stands for all.
         let mut compiler = Compiler::new("explain".into());
@@ -207,4 +198,32 @@ fn attachment(number: usize, pod: &Pod) -> Attachment {
         host_interface: format!("{prefix}{number}").into(),
         addresses: pod.addresses.clone(),
     }
+}
+
+/// The objects that the reference evaluator judges by.
+fn world(objects: impl Iterator<Item = Object>) -> World {
+    let mut world = World::default();
+    for object in objects {
+        match object {
+            Object::Namespace(it) => world.namespaces.push(*it),
+            Object::Node(it) => world.nodes.push(*it),
+            Object::Pod(it) => world.pods.push(*it),
+            Object::ServiceAccount(it) => world.service_accounts.push(*it),
+            Object::EndpointSlice(it) => world.endpoint_slices.push(*it),
+            Object::KubernetesNetworkPolicy(it) => world.network_policies.push(*it),
+            Object::ClusterNetworkPolicy(it) => world.cluster_network_policies.push(*it),
+            Object::Tier(it) => world.tiers.push(*it),
+            Object::NetworkPolicy(it) => world.tiered_policies.push(*it),
+            Object::GlobalNetworkPolicy(it) => world.global_network_policies.push(*it),
+            Object::StagedNetworkPolicy(it) => world.staged_network_policies.push(*it),
+            Object::StagedGlobalNetworkPolicy(it) => world.staged_global_network_policies.push(*it),
+            Object::StagedKubernetesNetworkPolicy(it) => {
+                world.staged_kubernetes_network_policies.push(*it);
+            }
+            Object::NetworkSet(it) => world.network_sets.push(*it),
+            Object::GlobalNetworkSet(it) => world.global_network_sets.push(*it),
+            Object::IpPool(_) | Object::BgpConfiguration(_) | Object::BgpPeer(_) => {}
+        }
+    }
+    world
 }

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use brindle_model::verdict::{DecisionId, Direction};
+use brindle_model::policy::DEFAULT_TIER;
+use brindle_model::verdict::{DecisionId, Direction, Verdict};
 use brindle_oracle::{Hop, Miss, Place, Step};
 
 use super::{Clause, Closest, Explanation, HopExplanation};
@@ -13,24 +14,36 @@ const SHOWN_FAILURES: usize = 4;
 /// Why a hop ends as it does.
 pub(super) fn reason(hop: &Hop) -> String {
     match &hop.decision {
-        DecisionId::Rule { .. } => format!("{} admits it", hop.decision),
-        DecisionId::Profile { .. } => {
-            format!("no policy isolates {} for {}", hop.pod, hop.direction)
+        DecisionId::Rule { .. } if hop.verdict == Verdict::Allow => {
+            format!("{} admits it", hop.decision)
         }
-        DecisionId::TierEnd { .. } => {
-            let governing = hop.trace.iter().filter(|step| step.matched);
-            let governing = governing.filter_map(|step| match &step.place {
-                Place::Policy(policy) => Some(policy.to_string()),
-                _ => None,
-            });
-            let governing: Vec<_> = governing.collect();
-            format!("isolated by {}; no rule admits it", governing.join(", "))
+        DecisionId::Rule { .. } => format!("{} denies it", hop.decision),
+        DecisionId::Profile { .. } => match &*governing(hop) {
+            [] => format!("no policy isolates {} for {}", hop.pod, hop.direction),
+            policies => format!("governed by {}; none of them decides", policies.join(", ")),
+        },
+        DecisionId::TierEnd { tier } if **tier == *DEFAULT_TIER => {
+            format!("isolated by {}; no rule admits it", governing(hop).join(", "))
+        }
+        DecisionId::TierEnd { tier } => {
+            let policies = governing(hop).join(", ");
+            format!("governed by {policies}; no rule decides, and tier {tier} ends in Deny")
         }
         other => match hop.trace.last() {
             Some(step) => format!("{other}: {}", step.words),
             None => other.to_string(),
         },
     }
+}
+
+/// The policies that apply at a hop; those that are staged do not.
+fn governing(hop: &Hop) -> Vec<String> {
+    let applied = hop.trace.iter().filter(|step| step.matched);
+    let policies = applied.filter_map(|step| match &step.place {
+        Place::Policy(policy) if !policy.kind.is_staged() => Some(policy.to_string()),
+        _ => None,
+    });
+    policies.collect()
 }
 
 /// The rule that came closest.
