@@ -98,7 +98,7 @@ pub struct ServiceAccount {
 }
 
 /// Identity of a NetworkSet, or of a GlobalNetworkSet, which has no namespace.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct NetworkSetId {
     /// The object's namespace.
     pub namespace: Option<Name>,

@@ -22,6 +22,12 @@ pub const ORCHESTRATOR: &str = "k8s";
 /// Label that a namespace or service account has beside its own: its name (C11).
 pub const PARENT_NAME_LABEL: &str = "projectcalico.org/name";
 
+/// Whether a key is one of the system labels. Nothing has one of its own: a network set that says
+/// `projectcalico.org/orchestrator: k8s` would otherwise pass for pods (C12).
+pub fn is_system_label(key: &str) -> bool {
+    matches!(key, NAMESPACE_NAME_LABEL | SERVICE_ACCOUNT_NAME_LABEL | ORCHESTRATOR_LABEL)
+}
+
 /// A set of labels with unique keys, sorted by key.
 #[derive(
     Clone,
@@ -77,7 +83,8 @@ impl LabelLookup for Labels {
 }
 
 /// The effective labels of an endpoint or network set: its own, those of its namespace and service
-/// account under their prefixes, and the system labels, which no own label overrides (C11–C13).
+/// account under their prefixes, and the system labels, which no own label overrides or stands in
+/// for (C11–C13).
 #[derive(Clone, Copy, Debug)]
 pub struct EffectiveLabels<'a> {
     /// Its own labels; a source has stripped keys that begin with a prefix (C12).
@@ -128,7 +135,7 @@ impl EffectiveLabels<'_> {
                 visit(key, value);
             }
         }
-        for (key, value) in self.own.iter().filter(|(key, _)| self.system(key).is_none()) {
+        for (key, value) in self.own.iter().filter(|(key, _)| !is_system_label(key)) {
             visit(key, value);
         }
         if let Some(namespace) = self.namespace {
@@ -151,8 +158,8 @@ impl EffectiveLabels<'_> {
 
 impl LabelLookup for EffectiveLabels<'_> {
     fn lookup(&self, key: &str) -> Option<&str> {
-        if let Some(value) = self.system(key) {
-            return Some(value);
+        if is_system_label(key) {
+            return self.system(key);
         }
         if let Some(key) = key.strip_prefix(NAMESPACE_LABEL_PREFIX) {
             return self.namespace?.lookup(key);

@@ -187,7 +187,8 @@ pub struct End {
     pub selector: Option<Selector>,
     /// The address belongs to no known endpoint or network set that matches (C24).
     pub not_selector: Option<Selector>,
-    /// The address is an endpoint's of this Service; as destination so is the port (C26).
+    /// The address is an endpoint's of this Service; as destination so is the port. It excludes the
+    /// other criteria on the address, and as destination `ports` too (C26).
     pub service: Option<NamespacedName>,
     /// The address is in one of these (C21).
     pub nets: Option<Vec<IpNet>>,

@@ -146,26 +146,20 @@ impl Set {
     pub fn contains_addr(&self, addr: IpAddr) -> bool {
         match self.def.kind() {
             SetKind::Addr => self.members.contains(&Member::Addr(addr)),
-            // Members are disjoint, so only the last prefix that begins at or before the address
-            // can hold it.
-            SetKind::Net => self
-                .members
-                .range(..=Member::Net(IpNet::new_assert(addr, max_prefix_len(addr))))
-                .next_back()
-                .is_some_and(|m| matches!(m, Member::Net(net) if net.contains(&addr))),
+            SetKind::Net => self.member_around(addr.into()).is_some(),
             SetKind::AddrProtoPort => false,
         }
+    }
+
+    /// The member prefix that holds all of a prefix.
+    pub fn member_around(&self, net: IpNet) -> Option<Member> {
+        // Members are disjoint, so only the last that begins at or before it can hold it.
+        let last = self.members.range(..=Member::Net(net)).next_back()?;
+        matches!(last, Member::Net(member) if member.contains(&net)).then_some(*last)
     }
 
     /// Whether a tuple is a member.
     pub fn contains_port(&self, addr: IpAddr, protocol: Protocol, port: u16) -> bool {
         self.members.contains(&Member::Port(addr, protocol, port))
-    }
-}
-
-fn max_prefix_len(addr: IpAddr) -> u8 {
-    match Family::of(addr) {
-        Family::V4 => 32,
-        Family::V6 => 128,
     }
 }
