@@ -12,37 +12,54 @@ use std::net::IpAddr;
 use crate::pods::PodIx;
 
 /// Where a claim comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Basis {
     Status,
     Attachment,
 }
 
-/// All claims, by address.
+/// All claims, by address. Those of attachments stand apart: they are few, and whether there is one
+/// is asked for every address.
 #[derive(Debug, Default)]
-pub(crate) struct Claims(BTreeSet<(IpAddr, Basis, PodIx)>);
+pub(crate) struct Claims {
+    status: BTreeSet<(IpAddr, PodIx)>,
+    attachment: BTreeSet<(IpAddr, PodIx)>,
+}
 
 impl Claims {
     pub fn insert(&mut self, addr: IpAddr, basis: Basis, pod: PodIx) {
-        self.0.insert((addr, basis, pod));
+        self.on_mut(basis).insert((addr, pod));
     }
 
     pub fn remove(&mut self, addr: IpAddr, basis: Basis, pod: PodIx) {
-        self.0.remove(&(addr, basis, pod));
+        self.on_mut(basis).remove(&(addr, pod));
     }
 
     /// Every pod that claims the address, owner or not; twice if on both bases.
     pub fn claimants(&self, addr: IpAddr) -> impl Iterator<Item = PodIx> {
-        self.on(addr, Basis::Status).chain(self.on(addr, Basis::Attachment))
+        at(&self.status, addr).chain(at(&self.attachment, addr))
     }
 
     /// The pods that own the address.
     pub fn owners(&self, addr: IpAddr) -> impl Iterator<Item = PodIx> {
-        let attached = self.on(addr, Basis::Attachment).next().is_some();
-        self.on(addr, if attached { Basis::Attachment } else { Basis::Status })
+        let attached = at(&self.attachment, addr).next().is_some();
+        at(if attached { &self.attachment } else { &self.status }, addr)
     }
 
-    fn on(&self, addr: IpAddr, basis: Basis) -> impl Iterator<Item = PodIx> {
-        self.0.range((addr, basis, PodIx::MIN)..=(addr, basis, PodIx::MAX)).map(|(.., pod)| *pod)
+    /// Whether a pod that claims the address owns it.
+    pub fn upheld(&self, addr: IpAddr, pod: PodIx) -> bool {
+        let mut attached = at(&self.attachment, addr).peekable();
+        attached.peek().is_none() || attached.any(|owner| owner == pod)
     }
+
+    fn on_mut(&mut self, basis: Basis) -> &mut BTreeSet<(IpAddr, PodIx)> {
+        match basis {
+            Basis::Status => &mut self.status,
+            Basis::Attachment => &mut self.attachment,
+        }
+    }
+}
+
+fn at(claims: &BTreeSet<(IpAddr, PodIx)>, addr: IpAddr) -> impl Iterator<Item = PodIx> {
+    claims.range((addr, PodIx::MIN)..=(addr, PodIx::MAX)).map(|(_, pod)| *pod)
 }

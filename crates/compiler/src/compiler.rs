@@ -9,7 +9,7 @@ use brindle_model::routing::Routing;
 use brindle_model::ruleset::{
     Batch, Endpoint, Generation, Program, ProgramId, Ruleset, RulesetDelta, SetDef, SetId,
 };
-use brindle_model::verdict::PolicyId;
+use brindle_model::verdict::{Direction, PolicyId};
 
 use crate::lowering::lower;
 use crate::membership::Membership;
@@ -58,25 +58,23 @@ impl Compiler {
             Update::Namespace(name, value) => self.world.namespaces.note(name, value),
             Update::Pod(name, value) => self.world.pods.note(name, value),
             Update::Endpoint(id, value) => self.world.attachments.note(id, value),
+            Update::NetworkSet(id, value) => self.world.network_sets.note(id, value),
+            Update::ServiceAccount(id, value) => self.world.service_accounts.note(id, value),
+            Update::EndpointSlice(id, value) => self.world.slices.note(id, value),
+            Update::Node(name, value) => self.world.nodes.note(name, value),
             Update::Policy(id, value) => self.selection.policies.note(id, value),
-            Update::Node(name, value) => self.topology.nodes.note(name, value),
+            Update::Tier(name, value) => self.selection.tiers.note(name, value),
             Update::BgpConfiguration(name, value) => self.topology.configurations.note(name, value),
             Update::BgpPeer(name, value) => self.topology.peers.note(name, value),
             Update::Block(net, value) => self.topology.blocks.note(net, value),
             // Pools steer address assignment; what is announced are the blocks cut from them.
             Update::IpPool(..) => {}
-            Update::Tier(..)
-            | Update::NetworkSet(..)
-            | Update::ServiceAccount(..)
-            | Update::EndpointSlice(..) => {}
         }
     }
 
     /// Whether an update was noted since the last flush. It may still change nothing.
     pub fn has_pending(&self) -> bool {
-        self.world.has_pending()
-            || self.selection.policies.has_pending()
-            || self.topology.has_pending()
+        self.world.has_pending() || self.selection.has_pending() || self.topology.has_pending()
     }
 
     /// Compiles everything noted since the last flush.
@@ -87,15 +85,16 @@ impl Compiler {
     pub fn flush(&mut self) -> Batch {
         self.generation = self.generation.next();
         let world_changes = self.world.advance();
-        let policies_before = self.selection.advance();
+        let changes = self.selection.advance();
 
         let mut endpoints = self.world.changed_endpoints(&world_changes);
-        endpoints.extend(self.selection.concerned(&self.world, &policies_before));
+        endpoints.extend(self.selection.concerned(&self.world, &changes));
+        endpoints.extend(self.in_tiers(changes.tiers.keys().collect()));
 
         let mut delta = RulesetDelta::default();
         let programs = self.compile_endpoints(&endpoints, &mut delta);
         self.settle_programs(programs, &mut delta);
-        let definitions = self.settle_policies(policies_before.into_keys(), &mut delta);
+        let definitions = self.settle_policies(changes.policies.into_keys(), &mut delta);
         let new_sets = self.settle_sets(definitions, &mut delta);
         // Only sets that stay are compared member by member; new ones are filled afterwards.
         delta.sets_changed =
@@ -105,7 +104,9 @@ impl Compiler {
         }
         self.ruleset.apply(&delta);
         self.world.release(&world_changes);
-        Batch { generation: self.generation, ruleset: delta, routing: self.topology.advance() }
+        let nodes_changed = !world_changes.nodes.is_empty();
+        let routing = self.topology.advance(&self.world.nodes, nodes_changed);
+        Batch { generation: self.generation, ruleset: delta, routing }
     }
 
     /// The last completed generation.
@@ -121,6 +122,22 @@ impl Compiler {
     /// What the node announces as of the last flush.
     pub fn routing(&self) -> &Routing {
         self.topology.routing()
+    }
+
+    /// Endpoints whose program has one of these tiers among its steps. Others do not depend on them:
+    /// a tier counts only through its policies.
+    fn in_tiers(&self, tiers: BTreeSet<&Name>) -> Vec<EndpointId> {
+        if tiers.is_empty() {
+            return Vec::new();
+        }
+        let concerned = |program: &Program| program.steps.iter().any(|s| tiers.contains(&s.tier));
+        let programs = self.ruleset.programs.iter().filter(|(_, program)| concerned(program));
+        let programs: BTreeSet<ProgramId> = programs.map(|(id, _)| *id).collect();
+        let runs = |endpoint: &Endpoint| {
+            Direction::ALL.into_iter().any(|d| programs.contains(&endpoint.program(d)))
+        };
+        let endpoints = self.ruleset.endpoints.iter().filter(|(_, endpoint)| runs(endpoint));
+        endpoints.map(|(id, _)| id.clone()).collect()
     }
 
     /// Renews these endpoints; returns the programs that they run now.
@@ -235,7 +252,7 @@ impl Compiler {
                     added.push((id, def));
                 }
                 (true, false) => {
-                    self.membership.remove(&id);
+                    self.membership.remove(&id, &self.ruleset.sets[&id].def);
                     delta.sets_removed.insert(id);
                 }
                 (false, false) | (true, true) => {}

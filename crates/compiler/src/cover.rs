@@ -4,10 +4,14 @@
 //! arithmetic, on ranges of integers: exceptions are cut out of their own block, the remains of all
 //! blocks are joined where they touch, and each maximal range is split into the fewest prefixes.
 
+mod counted;
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use brindle_model::net::Family;
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
+
+pub(crate) use counted::{CountedCover, CoverDelta};
 
 /// First and last address of a range, as integers.
 type Range = (u128, u128);

@@ -1,12 +1,14 @@
 //! Read-only questions about compiled state, and its dump: sorted, so that two dumps can be
 //! compared as text.
 
+mod bringers;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use brindle_model::cluster::{EndpointId, Namespace, Pod};
-use brindle_model::policy::Policy;
+use brindle_model::cluster::{EndpointId, Namespace, NetworkSet, NetworkSetId, Pod};
+use brindle_model::policy::{Policy, Tier};
 use brindle_model::routing::Routing;
 use brindle_model::ruleset::{
     Endpoint, Generation, Member, PolicyRules, Program, ProgramId, SetId, SetKind,
@@ -14,9 +16,9 @@ use brindle_model::ruleset::{
 use brindle_model::verdict::{Direction, PolicyId};
 use brindle_model::{Name, NamespacedName};
 
+pub use bringers::Bringer;
+
 use crate::Compiler;
-use crate::membership::brought_by;
-use crate::pods::PodIx;
 
 /// Everything compiled as of the last flush, for `/debug`; every list is sorted.
 #[derive(Debug, serde::Serialize)]
@@ -66,8 +68,8 @@ pub struct SetDump<'a> {
     pub kind: SetKind,
     /// Policies whose rules name it.
     pub policies: Vec<&'a PolicyId>,
-    /// Its members, each with the pods that bring it in.
-    pub members: Vec<(Member, Vec<&'a NamespacedName>)>,
+    /// Its members, each with those who bring it in.
+    pub members: Vec<(Member, Vec<Bringer<'a>>)>,
 }
 
 /// Questions about inputs and output as of the last flush.
@@ -79,12 +81,22 @@ impl Compiler {
 
     /// A namespace as the sources gave it.
     pub fn namespace(&self, name: &str) -> Option<&Arc<Namespace>> {
-        self.world.namespaces.get(name)
+        self.world.namespaces.table().get(name)
     }
 
     /// A policy as the sources gave it.
     pub fn policy(&self, id: &PolicyId) -> Option<&Arc<Policy>> {
         self.selection.policies.get(id)
+    }
+
+    /// A tier, built in or not, if it exists.
+    pub fn tier(&self, name: &str) -> Option<Tier> {
+        self.selection.tier(name)
+    }
+
+    /// A network set as the sources gave it.
+    pub fn network_set(&self, id: &NetworkSetId) -> Option<&Arc<NetworkSet>> {
+        self.world.network_sets.table().get(id)
     }
 
     /// The pods that own an address, by name; several if their sources disagree (K39).
@@ -113,22 +125,13 @@ impl Compiler {
         policies.filter(|(_, rules)| rules.sets().contains(&set)).map(|(id, _)| id).collect()
     }
 
-    /// The members of a compiled set, each with the pods that bring it in; none for a prefix.
-    pub fn members_of(&self, set: SetId) -> Option<Vec<(Member, Vec<&NamespacedName>)>> {
+    /// The members of a compiled set, each with those who bring it in; nobody for a prefix that a
+    /// rule gives itself.
+    pub fn members_of(&self, set: SetId) -> Option<Vec<(Member, Vec<Bringer<'_>>)>> {
         let set = self.ruleset().sets.get(&set)?;
-        let bringers = |member: &Member| {
-            let addr = match member {
-                Member::Addr(addr) | Member::Port(addr, ..) => *addr,
-                Member::Net(_) => return Vec::new(),
-            };
-            let brings =
-                |owner: &PodIx| brought_by(&self.world, &set.def, *owner, addr).contains(member);
-            let owners = self.world.owners(addr).filter(brings);
-            let mut names: Vec<_> = owners.map(|ix| self.world.pods.name(ix)).collect();
-            names.sort_unstable();
-            names
-        };
-        Some(set.members.iter().map(|member| (*member, bringers(member))).collect())
+        let mut bringers = bringers::of(&self.world, set);
+        let members = set.members.iter();
+        Some(members.map(|member| (*member, bringers.remove(member).unwrap_or_default())).collect())
     }
 
     /// Neighbours that are not used because another neighbour, or this node, has their address or

@@ -5,11 +5,13 @@
 //!                         │ flush
 //!        ┌────────────────┼──────────────────────────────┬───────────────┐
 //!        v                v                              v               v
-//!   World             Selection                                      Topology
-//!   namespaces ─┐     policies ── subject ──> SelectorIndex          nodes, peers,
-//!   pods ───────┼─ labels ──────────────────────┘  │                 settings, blocks
-//!   attachments ┘                  policies of an endpoint              │
-//!        │                                          v                   │
+//!   World                Selection                                   Topology
+//!   namespaces,          policies ── subject ──> SelectorIndex       peers, settings,
+//!   accounts ───┐        tiers ──────────┐          │                blocks, nodes
+//!   pods ───────┼─ labels ───────────────┼──────────┤                   │
+//!   attachments ┘                        │  policies of an endpoint     │
+//!   network sets,                        └─────────>│                   │
+//!   slices, nodes                                   v                   │
 //!        │                            Program, shared by content        │
 //!        │                                          │ uses              │
 //!        │                            PolicyRules, lowered once         │
@@ -30,34 +32,43 @@
 //!
 //! **Only what an endpoint of this node needs is compiled.** A policy that no program names is kept
 //! as an input and not lowered; a set that no lowered policy names has no members. When a policy
-//! edit or a new endpoint needs a set, it is filled from the pods that the inverted label lists
-//! name, so this costs the pods that may match and not the cluster.
+//! edit or a new endpoint needs a set, it is filled from the pods or network sets that the inverted
+//! label lists name, so this costs those that may match and not the cluster.
 //!
 //! **What a change costs** (policy-semantics §6.6):
 //!
 //! | Change | Work |
 //! |---|---|
 //! | pod, anywhere | the active sets whose selector its old or new labels match; on its node also its programs |
-//! | namespace labels | the same for its pods |
+//! | namespace or service account labels | the same for its pods; the network sets of a namespace too |
 //! | policy rules | lowering that policy; the sets it gains are filled, those it loses go |
-//! | policy subject, order, directions | programs of the local endpoints that the old or new subject selects |
+//! | policy subject, tier, order, directions | programs of the local endpoints that the old or new subject selects |
+//! | tier | programs of the local endpoints with a policy in it |
+//! | network set | its prefixes that came or went, in the active sets that select it |
+//! | endpoint slice | the members that it alone gives to the active sets of its Service |
 //! | attachment | its two programs, and the addresses it claims |
-//! | node, peer, BGP settings | the list of neighbours, a few words each |
+//! | node | its addresses in the active sets of nodes; the list of neighbours, a few words each |
+//! | peer, BGP settings | that list |
 //! | block | that prefix |
 
+mod candidates;
 mod claims;
 mod compiler;
 mod cover;
 mod inspect;
+mod label_lists;
 mod lowering;
 mod membership;
+mod nodes;
 mod pods;
+mod restriction;
 mod selection;
 mod selector_index;
+mod slices;
 mod table;
 mod topology;
 mod uses;
 mod world;
 
 pub use compiler::{Compiler, snapshot};
-pub use inspect::{Dump, EndpointDump, PolicyDump, SetDump};
+pub use inspect::{Bringer, Dump, EndpointDump, PolicyDump, SetDump};

@@ -1,142 +1,103 @@
-//! Which members a set has: derived from the world on every question, so there is no second copy
-//! of the truth that a late event could leave behind.
+//! Which members a set has, kept up to date as the world changes.
 //!
-//! A member belongs to an address, and an address to its owners. To bring a set up to date at one
-//! address, ask every owner whether it matches now, and compare with what the set holds there.
-//! The order of events cannot matter: two pods that hand an address over in one flush, or a late
-//! delete of the predecessor, end in the same answer (K39).
+//! One file for each kind of set. All but network sets are derived from the world on every
+//! question, so there is no second copy of the truth that a late event could leave behind.
+
+mod network_sets;
+mod nodes;
+mod pods;
+mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
-use brindle_model::net::Protocol;
 use brindle_model::ruleset::{Member, Set, SetDef, SetDelta, SetId};
-use brindle_model::selector::Selector;
 
-use crate::pods::PodIx;
-use crate::selector_index::SelectorIndex;
 use crate::world::{World, WorldChanges};
 
-/// The sets that follow labels, by selector.
+pub(crate) use pods::brought_by;
+pub(crate) use services::brings;
+
+/// The sets that follow the world.
 #[derive(Debug, Default)]
 pub(crate) struct Membership {
-    selectors: SelectorIndex<SetId>,
+    pods: pods::PodSets,
+    network_sets: network_sets::NetworkSetSets,
+    services: services::ServiceSets,
+    nodes: nodes::NodeSets,
 }
+
+/// What sets are brought up to date with.
+struct Moment<'a> {
+    /// The world as it is.
+    world: &'a World,
+    /// How it differs from before.
+    changes: &'a WorldChanges,
+    /// The sets as they were before.
+    sets: &'a BTreeMap<SetId, Set>,
+}
+
+/// How sets must change.
+#[derive(Debug, Default)]
+struct Deltas(BTreeMap<SetId, SetDelta>);
 
 impl Membership {
     /// Follows a new set, and returns it filled.
     pub fn add(&mut self, world: &World, id: SetId, def: SetDef) -> Set {
-        let members = match selector(&def) {
-            Some(selector) => {
-                self.selectors.insert(id, selector.clone());
-                let matches =
-                    |ix: &PodIx| world.labels(*ix).is_some_and(|labels| selector.matches(&labels));
-                let pods = world.candidates(selector).into_iter().filter(matches);
-                let addresses: BTreeSet<_> = pods.flat_map(|ix| world.addresses(ix)).collect();
-                addresses.into_iter().flat_map(|addr| members_at(world, &def, addr)).collect()
+        let members = match &def {
+            SetDef::Selector(selector) | SetDef::NamedPort { selector, .. } => {
+                self.pods.add(world, id, &def, selector)
             }
-            None => nets(&def),
+            SetDef::NetworkSets(selector) => self.network_sets.add(world, id, selector),
+            SetDef::Service { service, ports } => self.services.add(world, id, service, *ports),
+            SetDef::Nodes(selector) => self.nodes.add(world, id, selector),
+            SetDef::Cidrs(nets) => nets.iter().copied().map(Member::Net).collect(),
         };
         Set { def, members }
     }
 
     /// Stops following a set.
-    pub fn remove(&mut self, id: &SetId) {
-        self.selectors.remove(id);
+    pub fn remove(&mut self, id: &SetId, def: &SetDef) {
+        match def {
+            SetDef::Selector(_) | SetDef::NamedPort { .. } => self.pods.remove(id),
+            SetDef::NetworkSets(_) => self.network_sets.remove(id),
+            SetDef::Service { service, .. } => self.services.remove(id, service),
+            SetDef::Nodes(_) => self.nodes.remove(id),
+            SetDef::Cidrs(_) => {}
+        }
     }
 
     /// Brings every followed set up to date with these changes of the world.
     pub fn update(
-        &self,
+        &mut self,
         world: &World,
         changes: &WorldChanges,
         sets: &BTreeMap<SetId, Set>,
     ) -> BTreeMap<SetId, SetDelta> {
-        let mut deltas = BTreeMap::new();
-        if self.selectors.is_empty() {
-            return deltas;
+        let moment = Moment { world, changes, sets };
+        let mut deltas = Deltas::default();
+        self.pods.update(&moment, &mut deltas);
+        self.network_sets.update(&moment, &mut deltas);
+        self.services.update(&moment, &mut deltas);
+        self.nodes.update(&moment, &mut deltas);
+        deltas.0
+    }
+}
+
+impl Deltas {
+    /// Notes which of these members a set holds and should not, and the reverse.
+    fn compare(&mut self, id: SetId, held: &BTreeSet<Member>, wanted: &BTreeSet<Member>) {
+        if held != wanted {
+            let delta = self.0.entry(id).or_default();
+            delta.added.extend(wanted.difference(held));
+            delta.removed.extend(held.difference(wanted));
         }
-        for (ix, addresses) in world.touched(changes) {
-            let labels = [world.labels(ix), world.labels_before(changes, ix)];
-            let concerned: BTreeSet<SetId> = labels
-                .iter()
-                .flatten()
-                .flat_map(|labels| self.selectors.matching(labels))
-                .collect();
-            for id in concerned {
-                let Some(set) = sets.get(&id) else { continue };
-                for addr in &addresses {
-                    compare(&mut deltas, id, set, &members_at(world, &set.def, *addr), *addr);
-                }
-            }
+    }
+
+    /// Notes that a set should hold a member, or not, if that is not so.
+    fn settle(&mut self, id: SetId, set: &Set, member: Member, wanted: bool) {
+        if set.members.contains(&member) != wanted {
+            let delta = self.0.entry(id).or_default();
+            if wanted { &mut delta.added } else { &mut delta.removed }.insert(member);
         }
-        deltas
-    }
-}
-
-/// Notes how a set must change at one address.
-fn compare(
-    deltas: &mut BTreeMap<SetId, SetDelta>,
-    id: SetId,
-    set: &Set,
-    wanted: &BTreeSet<Member>,
-    addr: IpAddr,
-) {
-    let held: BTreeSet<Member> = held_at(set, addr).collect();
-    if held != *wanted {
-        let delta = deltas.entry(id).or_default();
-        delta.added.extend(wanted.difference(&held));
-        delta.removed.extend(held.difference(wanted));
-    }
-}
-
-/// The members that a set should have at one address.
-fn members_at(world: &World, def: &SetDef, addr: IpAddr) -> BTreeSet<Member> {
-    world.owners(addr).flat_map(|owner| brought_by(world, def, owner, addr)).collect()
-}
-
-/// The members that one owner of an address brings into a set.
-pub(crate) fn brought_by(
-    world: &World,
-    def: &SetDef,
-    owner: PodIx,
-    addr: IpAddr,
-) -> BTreeSet<Member> {
-    let (Some(pod), Some(labels)) = (world.pods.get(owner), world.labels(owner)) else {
-        return BTreeSet::new();
-    };
-    match def {
-        SetDef::Selector(selector) if selector.matches(&labels) => {
-            BTreeSet::from([Member::Addr(addr)])
-        }
-        SetDef::NamedPort { name, protocol, selector } if selector.matches(&labels) => pod
-            .ports
-            .iter()
-            .filter(|port| port.name == *name && port.protocol == *protocol)
-            .map(|port| Member::Port(addr, *protocol, port.port))
-            .collect(),
-        _ => BTreeSet::new(),
-    }
-}
-
-/// The members that a set has at one address.
-fn held_at(set: &Set, addr: IpAddr) -> impl Iterator<Item = Member> {
-    let lowest = Member::Port(addr, Protocol(u8::MIN), u16::MIN);
-    let highest = Member::Port(addr, Protocol(u8::MAX), u16::MAX);
-    let ports = set.members.range(lowest..=highest);
-    set.members.get(&Member::Addr(addr)).into_iter().chain(ports).copied()
-}
-
-fn selector(def: &SetDef) -> Option<&Selector> {
-    match def {
-        SetDef::Selector(selector) | SetDef::NamedPort { selector, .. } => Some(selector),
-        _ => None,
-    }
-}
-
-fn nets(def: &SetDef) -> BTreeSet<Member> {
-    match def {
-        SetDef::Cidrs(nets) => nets.iter().copied().map(Member::Net).collect(),
-        _ => BTreeSet::new(),
     }
 }

@@ -4,13 +4,15 @@
 //! thousand pods hold four bytes a mention instead of two strings. Numbers are reused and depend
 //! on history, so nothing that leaves the compiler is ordered or named by one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use brindle_model::cluster::Pod;
-use brindle_model::labels::Labels;
+use brindle_model::labels::SERVICE_ACCOUNT_NAME_LABEL;
 use brindle_model::{Name, NamespacedName};
 
+use crate::label_lists::{LabelLists, insert, remove};
+use crate::restriction::Test;
 use crate::table::Before;
 
 /// A pod's number within this compiler.
@@ -33,7 +35,7 @@ pub(crate) struct Pods {
     by_name: BTreeMap<NamespacedName, PodIx>,
     slots: Vec<Option<Slot>>,
     free: Vec<PodIx>,
-    lists: LabelLists,
+    lists: PodLists,
 }
 
 /// A pod that is known, or of which only an attachment is.
@@ -64,12 +66,7 @@ impl Pods {
             }
             let ix = self.intern(&name);
             let old = std::mem::replace(&mut self.slot_mut(ix).pod, pod.clone());
-            self.lists.relabel(
-                ix,
-                &name.namespace,
-                old.as_deref().map(|p| &p.labels),
-                pod.as_deref().map(|p| &p.labels),
-            );
+            self.lists.relabel(ix, &name.namespace, old.as_deref(), pod.as_deref());
             before.insert(ix, old);
         }
         before
@@ -128,7 +125,7 @@ impl Pods {
     }
 
     /// Known pods by label.
-    pub fn lists(&self) -> &LabelLists {
+    pub fn lists(&self) -> &PodLists {
         &self.lists
     }
 
@@ -143,67 +140,52 @@ impl Pods {
     }
 }
 
-/// Sorted lists of known pods by namespace, and by key and value of their own labels.
+/// Sorted lists of known pods by namespace, and by key and value of their own labels; by service
+/// account too, under its system label.
 #[derive(Debug, Default)]
-pub(crate) struct LabelLists {
+pub(crate) struct PodLists {
     by_namespace: BTreeMap<Name, Vec<PodIx>>,
-    by_label: BTreeMap<Name, BTreeMap<Name, Vec<PodIx>>>,
+    by_label: LabelLists<PodIx>,
 }
 
-impl LabelLists {
+impl PodLists {
     /// Pods of a namespace.
     pub fn in_namespace(&self, namespace: &str) -> &[PodIx] {
         self.by_namespace.get(namespace).map_or(&[], Vec::as_slice)
     }
 
-    /// Pods whose own label `key` has one of `values`: one list a value.
-    pub fn with_value(&self, key: &str, values: &BTreeSet<Name>) -> Vec<&[PodIx]> {
-        let lists = self.by_label.get(key);
-        values.iter().filter_map(|v| lists?.get(v)).map(Vec::as_slice).collect()
+    /// Pods with an own label whose value passes the test: one list a value.
+    pub fn with(&self, key: &str, test: Test<'_>) -> Vec<&[PodIx]> {
+        self.by_label.with(key, test)
     }
 
-    /// Pods that have an own label `key`: one list a value.
-    pub fn with_key(&self, key: &str) -> Vec<&[PodIx]> {
-        self.by_label.get(key).into_iter().flat_map(BTreeMap::values).map(Vec::as_slice).collect()
+    /// Pods of a service account.
+    pub fn of_service_account(&self, id: &NamespacedName) -> Vec<PodIx> {
+        let mut lists = [
+            self.in_namespace(&id.namespace),
+            self.by_label.with_value(SERVICE_ACCOUNT_NAME_LABEL, &id.name),
+        ];
+        lists.sort_by_key(|list| list.len());
+        let [short, long] = lists;
+        short.iter().filter(|ix| long.binary_search(ix).is_ok()).copied().collect()
     }
 
-    fn relabel(&mut self, ix: PodIx, namespace: &Name, old: Option<&Labels>, new: Option<&Labels>) {
+    fn relabel(&mut self, ix: PodIx, namespace: &Name, old: Option<&Pod>, new: Option<&Pod>) {
         if old.is_none() {
-            insert(&mut self.by_namespace, namespace, ix);
+            insert(&mut self.by_namespace, namespace, &ix);
         }
         if new.is_none() {
-            remove(&mut self.by_namespace, namespace, ix);
+            remove(&mut self.by_namespace, namespace, &ix);
         }
-        if old == new {
-            return;
-        }
-        for (key, value) in old.into_iter().flat_map(Labels::iter) {
-            if let Some(values) = self.by_label.get_mut(key) {
-                remove(values, value, ix);
-                if values.is_empty() {
-                    self.by_label.remove(key);
-                }
+        let [before, now] = [old, new].map(|pod| pod?.service_account.as_ref());
+        if before != now {
+            if let Some(name) = before {
+                self.by_label.remove(SERVICE_ACCOUNT_NAME_LABEL, name, &ix);
+            }
+            if let Some(name) = now {
+                self.by_label.insert(&SERVICE_ACCOUNT_NAME_LABEL.into(), name, &ix);
             }
         }
-        for (key, value) in new.into_iter().flat_map(Labels::iter) {
-            insert(self.by_label.entry(key.clone()).or_default(), value, ix);
-        }
-    }
-}
-
-fn insert(lists: &mut BTreeMap<Name, Vec<PodIx>>, name: &Name, ix: PodIx) {
-    let list = lists.entry(name.clone()).or_default();
-    if let Err(at) = list.binary_search(&ix) {
-        list.insert(at, ix);
-    }
-}
-
-fn remove(lists: &mut BTreeMap<Name, Vec<PodIx>>, name: &Name, ix: PodIx) {
-    let Some(list) = lists.get_mut(name) else { return };
-    if let Ok(at) = list.binary_search(&ix) {
-        list.remove(at);
-    }
-    if list.is_empty() {
-        lists.remove(name);
+        self.by_label.relabel(&ix, old.map(|pod| &pod.labels), new.map(|pod| &pod.labels));
     }
 }

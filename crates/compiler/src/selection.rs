@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use brindle_model::Name;
 use brindle_model::cluster::EndpointId;
 use brindle_model::labels::EffectiveLabels;
-use brindle_model::policy::{DEFAULT_TIER, Order, Policy};
+use brindle_model::policy::{Order, Policy, Tier};
 use brindle_model::ruleset::{Program, TierEnd, TierStep};
 use brindle_model::selector::Selector;
 use brindle_model::verdict::{DecisionId, Direction, PolicyId, Verdict};
@@ -14,36 +15,51 @@ use crate::selector_index::SelectorIndex;
 use crate::table::{Before, Table};
 use crate::world::World;
 
-/// The policies of the cluster, found by the labels of their subjects.
+/// The policies of the cluster, found by the labels of their subjects, and its tiers.
 #[derive(Debug, Default)]
 pub(crate) struct Selection {
     pub policies: Table<PolicyId, Arc<Policy>>,
+    pub tiers: Table<Name, Arc<Tier>>,
     subjects: SelectorIndex<PolicyId>,
 }
 
+/// What an advance changed.
+#[derive(Debug)]
+pub(crate) struct SelectionChanges {
+    pub policies: Before<PolicyId, Arc<Policy>>,
+    pub tiers: Before<Name, Arc<Tier>>,
+}
+
 impl Selection {
-    /// Takes over the policies that were noted; returns those that really changed, as they were.
-    pub fn advance(&mut self) -> Before<PolicyId, Arc<Policy>> {
-        let before = self.policies.advance();
-        for (id, old) in &before {
+    /// Whether anything was noted since the last advance.
+    pub fn has_pending(&self) -> bool {
+        self.policies.has_pending() || self.tiers.has_pending()
+    }
+
+    /// Takes over what was noted.
+    pub fn advance(&mut self) -> SelectionChanges {
+        let policies = self.policies.advance();
+        for (id, old) in &policies {
             match self.policies.get(id) {
                 Some(new) if old.as_ref().is_some_and(|old| old.subject == new.subject) => {}
                 Some(new) => self.subjects.insert(id.clone(), new.subject.clone()),
                 None => self.subjects.remove(id),
             }
         }
-        before
+        SelectionChanges { policies, tiers: self.tiers.advance() }
     }
 
-    /// Endpoints whose programs these policy changes may alter: those that the old or the new
+    /// A tier, built in or not, if it exists (C3).
+    pub fn tier(&self, name: &str) -> Option<Tier> {
+        let built_in = || Tier::BUILT_IN.iter().find(|(built_in, _)| *built_in == name);
+        self.tiers.get(name).map(|tier| **tier).or_else(|| Some(built_in()?.1))
+    }
+
+    /// Endpoints whose programs changes of policies may alter: those that the old or the new
     /// subject selects, unless only rules changed. It scans the endpoints of this node, not pods.
-    pub fn concerned(
-        &self,
-        world: &World,
-        before: &Before<PolicyId, Arc<Policy>>,
-    ) -> BTreeSet<EndpointId> {
+    pub fn concerned(&self, world: &World, changes: &SelectionChanges) -> BTreeSet<EndpointId> {
         let mut subjects = Vec::new();
-        for (id, old) in before {
+        for (id, old) in &changes.policies {
             let (old, new) = (old.as_deref(), self.policies.get(id).map(|p| &**p));
             if placement(old) != placement(new) {
                 subjects.extend(old.into_iter().chain(new).map(|policy| &policy.subject));
@@ -70,8 +86,9 @@ impl Selection {
         }
     }
 
-    /// The program of a pod of this namespace with these labels. A tier is a step only if a policy in it governs this
-    /// pod in this direction (C1).
+    /// The program of a pod of this namespace with these labels. A tier is a step only if a policy
+    /// in it governs this pod in this direction, and ends as it says only if one of them is
+    /// enforced (C1, C7).
     pub fn program(
         &self,
         namespace: &str,
@@ -79,27 +96,35 @@ impl Selection {
         direction: Direction,
     ) -> Program {
         let selecting = self.subjects.matching(labels);
-        let mut governing: Vec<(Order, &PolicyId)> = selecting
-            .iter()
-            .filter_map(|id| Some((self.policies.get(id)?, id)))
-            .filter(|(policy, _)| policy.rules(direction).is_some())
-            .map(|(policy, id)| (policy.order, id))
-            .collect();
+        let place = |id| {
+            let policy = self.policies.get(id).filter(|p| p.rules(direction).is_some())?;
+            let tier = self.tier(&policy.tier);
+            // Tiers that do not exist come last (C3).
+            let of_tier = (tier.is_none(), tier.unwrap_or(Tier::MISSING).order, &policy.tier);
+            Some((of_tier, policy.order, id))
+        };
+        let mut governing: Vec<_> = selecting.iter().filter_map(place).collect();
         governing.sort_unstable();
-        let policies: Vec<_> = governing.into_iter().map(|(_, id)| id.clone()).collect();
-        let step = TierStep { tier: DEFAULT_TIER.into(), policies, end: TierEnd::Drop };
+        let steps = governing.chunk_by(|(a, ..), (b, ..)| a == b).map(|policies| {
+            let tier = policies[0].0.2;
+            let enforced = policies.iter().any(|(.., id)| !id.kind.is_staged());
+            TierStep {
+                tier: tier.clone(),
+                policies: policies.iter().map(|(.., id)| (*id).clone()).collect(),
+                end: match enforced {
+                    true => self.tier(tier).unwrap_or(Tier::MISSING).end,
+                    false => TierEnd::NextTier,
+                },
+            }
+        });
         let profile = DecisionId::Profile { name: format!("kns.{namespace}").into() };
-        Program {
-            direction,
-            steps: if step.policies.is_empty() { Vec::new() } else { vec![step] },
-            end: (Verdict::Allow, profile),
-        }
+        Program { direction, steps: steps.collect(), end: (Verdict::Allow, profile) }
     }
 }
 
-/// What of a policy decides where it stands in whose program: its order, its subject, and whether
-/// it governs each direction.
-fn placement(policy: Option<&Policy>) -> Option<(Order, &Selector, [bool; 2])> {
+/// What of a policy decides where it stands in whose program: its tier and order, its subject, and
+/// whether it governs each direction.
+fn placement(policy: Option<&Policy>) -> Option<(&Name, Order, &Selector, [bool; 2])> {
     let governs = |policy: &Policy| Direction::ALL.map(|d| policy.rules(d).is_some());
-    policy.map(|policy| (policy.order, &policy.subject, governs(policy)))
+    policy.map(|policy| (&policy.tier, policy.order, &policy.subject, governs(policy)))
 }

@@ -1,68 +1,66 @@
 //! Which selectors may match these labels? Asked for every pod event, so it must not visit all.
 //!
-//! A conjunction can only match where each of its operands does. Each selector is therefore filed
-//! under one operand: under the values of an `In`, the least crowded if there are several; else
-//! under the key of a `Has`; only selectors made of negations stand on the list that every query
-//! visits. A query walks the labels and tests the selectors filed under them. Where a selector is
-//! filed depends on what was there when it came, and changes what a query costs, never its answer.
+//! Each selector is filed at the narrowest places that its restrictions name: under values of a
+//! label, the least crowded if there are several; else under the beginning of a value; else under
+//! a label's key; and only selectors made of negations stand on the list that every query visits.
+//! Labels that everybody has come last. A query walks the labels and tests the selectors filed
+//! under them. Where a selector is filed depends on what was there when it came, and changes what
+//! a query costs, never its answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use brindle_model::Name;
-use brindle_model::labels::EffectiveLabels;
+use brindle_model::labels::{EffectiveLabels, NAMESPACE_LABEL_PREFIX, PARENT_NAME_LABEL};
+use brindle_model::labels::{NAMESPACE_NAME_LABEL, ORCHESTRATOR_LABEL, SERVICE_ACCOUNT_NAME_LABEL};
 use brindle_model::selector::Selector;
 
-/// A condition without which a selector does not match.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Restriction<'a> {
-    /// The key has one of these values.
-    In(&'a Name, &'a BTreeSet<Name>),
-    /// The key is present.
-    Has(&'a Name),
-    /// No labels satisfy it.
-    Never,
-}
-
-/// Every condition that can be read off the selector; none for negations.
-pub(crate) fn restrictions(selector: &Selector) -> Vec<Restriction<'_>> {
-    match selector {
-        Selector::All | Selector::Not(_) | Selector::Or(_) => Vec::new(),
-        Selector::None => vec![Restriction::Never],
-        Selector::Has(key)
-        | Selector::Contains(key, _)
-        | Selector::StartsWith(key, _)
-        | Selector::EndsWith(key, _) => vec![Restriction::Has(key)],
-        Selector::In(key, values) => vec![Restriction::In(key, values)],
-        Selector::And(operands) => operands.iter().flat_map(restrictions).collect(),
-    }
-}
+use crate::restriction::{Restriction, Test, narrowest};
 
 /// Selectors by key `K`, found by what they ask for.
 #[derive(Debug)]
 pub(crate) struct SelectorIndex<K> {
-    selectors: BTreeMap<K, (Selector, Filing)>,
-    by_value: BTreeMap<Name, BTreeMap<Name, BTreeSet<K>>>,
-    by_key: BTreeMap<Name, BTreeSet<K>>,
+    /// Each selector, and where it is filed; `None` if it is unrestricted.
+    selectors: BTreeMap<K, (Selector, Option<Vec<Place>>)>,
+    by_label: BTreeMap<Name, Filed<K>>,
     unrestricted: BTreeSet<K>,
 }
 
-/// Where a selector was filed.
+/// What is filed under one label.
+#[derive(Debug)]
+struct Filed<K> {
+    by_value: BTreeMap<Name, BTreeSet<K>>,
+    by_prefix: BTreeMap<Name, BTreeSet<K>>,
+    with_any: BTreeSet<K>,
+}
+
+/// A place to file a selector at.
 #[derive(Clone, Debug)]
-enum Filing {
-    Values(Name, BTreeSet<Name>),
-    Key(Name),
-    Unrestricted,
-    Nowhere,
+struct Place {
+    label: Name,
+    value: Value,
+}
+
+/// The value that a label must have.
+#[derive(Clone, Debug)]
+enum Value {
+    This(Name),
+    Prefix(Name),
+    Any,
 }
 
 impl<K> Default for SelectorIndex<K> {
     fn default() -> Self {
         Self {
             selectors: BTreeMap::new(),
-            by_value: BTreeMap::new(),
-            by_key: BTreeMap::new(),
+            by_label: BTreeMap::new(),
             unrestricted: BTreeSet::new(),
         }
+    }
+}
+
+impl<K> Default for Filed<K> {
+    fn default() -> Self {
+        Self { by_value: BTreeMap::new(), by_prefix: BTreeMap::new(), with_any: BTreeSet::new() }
     }
 }
 
@@ -70,43 +68,36 @@ impl<K: Ord + Clone> SelectorIndex<K> {
     /// Files a selector, in place of the key's former one.
     pub fn insert(&mut self, key: K, selector: Selector) {
         self.remove(&key);
-        let filing = self.choose(&selector);
-        match &filing {
-            Filing::Values(label, values) => {
-                let lists = self.by_value.entry(label.clone()).or_default();
-                for value in values {
-                    lists.entry(value.clone()).or_default().insert(key.clone());
+        let places = narrowest(&selector, &|restriction| Some(places(restriction)), &|places| {
+            self.cost(places)
+        });
+        match &places {
+            Some(places) => {
+                for place in places {
+                    self.by_label.entry(place.label.clone()).or_default().insert(place, &key);
                 }
             }
-            Filing::Key(label) => {
-                self.by_key.entry(label.clone()).or_default().insert(key.clone());
-            }
-            Filing::Unrestricted => {
+            None => {
                 self.unrestricted.insert(key.clone());
             }
-            Filing::Nowhere => {}
         }
-        self.selectors.insert(key, (selector, filing));
+        self.selectors.insert(key, (selector, places));
     }
 
     /// Takes a selector out, if it is there.
     pub fn remove(&mut self, key: &K) {
-        let Some((_, filing)) = self.selectors.remove(key) else { return };
-        match filing {
-            Filing::Values(label, values) => {
-                let Some(lists) = self.by_value.get_mut(&label) else { return };
-                for value in values {
-                    remove_from(lists, &value, key);
-                }
-                if lists.is_empty() {
-                    self.by_value.remove(&label);
-                }
+        let Some((_, places)) = self.selectors.remove(key) else { return };
+        let Some(places) = places else {
+            self.unrestricted.remove(key);
+            return;
+        };
+        for place in places {
+            // Two operands of a disjunction may lead to one place.
+            let Some(filed) = self.by_label.get_mut(&place.label) else { continue };
+            filed.remove(&place, key);
+            if filed.is_empty() {
+                self.by_label.remove(&place.label);
             }
-            Filing::Key(label) => remove_from(&mut self.by_key, &label, key),
-            Filing::Unrestricted => {
-                self.unrestricted.remove(key);
-            }
-            Filing::Nowhere => {}
         }
     }
 
@@ -118,45 +109,100 @@ impl<K: Ord + Clone> SelectorIndex<K> {
     /// Keys of the selectors that match.
     pub fn matching(&self, labels: &EffectiveLabels<'_>) -> BTreeSet<K> {
         let mut found = BTreeSet::new();
-        let mut test = |keys: Option<&BTreeSet<K>>| {
-            for key in keys.into_iter().flatten() {
-                if self.selectors[key].0.matches(labels) {
-                    found.insert(key.clone());
-                }
+        self.visit(labels, |key| {
+            if self.selectors[key].0.matches(labels) {
+                found.insert(key.clone());
             }
-        };
-        test(Some(&self.unrestricted));
-        labels.for_each(|label, value| {
-            test(self.by_value.get(label).and_then(|lists| lists.get(value)));
-            test(self.by_key.get(label));
         });
         found
     }
 
-    fn choose(&self, selector: &Selector) -> Filing {
-        let restrictions = restrictions(selector);
-        if restrictions.iter().any(|r| matches!(r, Restriction::Never)) {
-            return Filing::Nowhere;
-        }
-        let crowd = |label: &Name, values: &BTreeSet<Name>| {
-            let lists = self.by_value.get(label);
-            let length = |v| lists.and_then(|l| l.get(v)).map_or(0, BTreeSet::len);
-            values.iter().map(length).max().unwrap_or(0)
-        };
-        let values = restrictions.iter().filter_map(|r| match r {
-            Restriction::In(label, values) => Some((crowd(label, values), *label, *values)),
-            _ => None,
+    /// Visits the selectors that may match; one of them may be visited more than once.
+    fn visit(&self, labels: &EffectiveLabels<'_>, mut visit: impl FnMut(&K)) {
+        self.unrestricted.iter().for_each(&mut visit);
+        labels.for_each(|label, value| {
+            if let Some(filed) = self.by_label.get(label) {
+                filed.with_value(value).for_each(&mut visit);
+            }
         });
-        if let Some((_, label, values)) = values.min_by_key(|(crowd, ..)| *crowd) {
-            return Filing::Values(label.clone(), values.clone());
+    }
+
+    /// What it costs to visit these places: how many pods go there first, then how many selectors
+    /// they meet.
+    fn cost(&self, places: &[Place]) -> (usize, usize) {
+        let crowd = |place: &Place| {
+            let filed = self.by_label.get(&place.label);
+            filed.and_then(|filed| filed.at(place)).map_or(0, BTreeSet::len)
+        };
+        let popularity = places.iter().map(Place::popularity).max().unwrap_or_default();
+        (popularity, places.iter().map(crowd).max().unwrap_or_default())
+    }
+}
+
+impl<K: Ord + Clone> Filed<K> {
+    fn insert(&mut self, place: &Place, key: &K) {
+        let list = match &place.value {
+            Value::This(value) => self.by_value.entry(value.clone()).or_default(),
+            Value::Prefix(text) => self.by_prefix.entry(text.clone()).or_default(),
+            Value::Any => &mut self.with_any,
+        };
+        list.insert(key.clone());
+    }
+
+    fn remove(&mut self, place: &Place, key: &K) {
+        match &place.value {
+            Value::This(value) => remove_from(&mut self.by_value, value, key),
+            Value::Prefix(text) => remove_from(&mut self.by_prefix, text, key),
+            Value::Any => {
+                self.with_any.remove(key);
+            }
         }
-        restrictions
-            .iter()
-            .find_map(|r| match r {
-                Restriction::Has(label) => Some(Filing::Key((*label).clone())),
-                _ => None,
-            })
-            .unwrap_or(Filing::Unrestricted)
+    }
+
+    fn at(&self, place: &Place) -> Option<&BTreeSet<K>> {
+        match &place.value {
+            Value::This(value) => self.by_value.get(value),
+            Value::Prefix(text) => self.by_prefix.get(text),
+            Value::Any => Some(&self.with_any),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.by_value.is_empty() && self.by_prefix.is_empty() && self.with_any.is_empty()
+    }
+
+    /// What is filed where this value of the label leads.
+    fn with_value(&self, value: &str) -> impl Iterator<Item = &K> {
+        let lengths = if self.by_prefix.is_empty() { 0..0 } else { 0..value.len() + 1 };
+        let prefixes = lengths.filter_map(|length| self.by_prefix.get(value.get(..length)?));
+        self.by_value.get(value).into_iter().chain(prefixes).flatten().chain(&self.with_any)
+    }
+}
+
+impl Place {
+    /// How many pods have the label, roughly: of two places the less popular is visited less often.
+    fn popularity(&self) -> usize {
+        match &self.value {
+            _ if *self.label == *ORCHESTRATOR_LABEL => 3,
+            Value::This(_) => 0,
+            Value::Prefix(_) => 1,
+            Value::Any => {
+                let own =
+                    [NAMESPACE_NAME_LABEL, SERVICE_ACCOUNT_NAME_LABEL].contains(&&*self.label);
+                let inherited = self.label.strip_prefix(NAMESPACE_LABEL_PREFIX);
+                if own || inherited == Some(PARENT_NAME_LABEL) { 3 } else { 2 }
+            }
+        }
+    }
+}
+
+/// Where selectors with this restriction are filed.
+fn places(restriction: Restriction<'_>) -> Vec<Place> {
+    let place = |value| Place { label: restriction.key.clone(), value };
+    match restriction.test {
+        Test::In(values) => values.iter().map(|v| place(Value::This(v.clone()))).collect(),
+        Test::StartsWith(text) => vec![place(Value::Prefix(text.clone()))],
+        Test::Any | Test::Contains(_) | Test::EndsWith(_) => vec![place(Value::Any)],
     }
 }
 

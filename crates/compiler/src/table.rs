@@ -55,6 +55,11 @@ impl<K: Ord + Clone, V: PartialEq> Table<K, V> {
         self.now.get(key)
     }
 
+    /// The current values.
+    pub fn now(&self) -> &BTreeMap<K, V> {
+        &self.now
+    }
+
     /// All current values by ascending key.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.now.iter()

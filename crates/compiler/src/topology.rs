@@ -32,6 +32,7 @@ use brindle_model::routing::{
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
+use crate::nodes::Nodes;
 use crate::table::Table;
 
 /// The port of BGP (RFC 4271 §8.2.1).
@@ -45,7 +46,6 @@ const HOLD_TIME: u16 = 90;
 #[derive(Debug)]
 pub(crate) struct Topology {
     node: Name,
-    pub nodes: Table<Name, Arc<Node>>,
     pub configurations: Table<Name, Arc<BgpConfiguration>>,
     pub peers: Table<Name, Arc<BgpPeer>>,
     pub blocks: Table<IpNet, ()>,
@@ -67,7 +67,6 @@ impl Topology {
     pub fn new(node: Name) -> Self {
         Self {
             node,
-            nodes: Table::default(),
             configurations: Table::default(),
             peers: Table::default(),
             blocks: Table::default(),
@@ -78,20 +77,17 @@ impl Topology {
 
     /// Whether anything was noted since the last advance.
     pub fn has_pending(&self) -> bool {
-        self.nodes.has_pending()
-            || self.configurations.has_pending()
-            || self.peers.has_pending()
-            || self.blocks.has_pending()
+        self.configurations.has_pending() || self.peers.has_pending() || self.blocks.has_pending()
     }
 
-    /// Takes over what was noted; returns what it changes for this node.
-    pub fn advance(&mut self) -> Vec<Change> {
+    /// Takes over what was noted, and the nodes if they changed; returns what it changes for this
+    /// node.
+    pub fn advance(&mut self, nodes: &Nodes, nodes_changed: bool) -> Vec<Change> {
         let mut changes = Vec::new();
-        let nodes = self.nodes.advance();
         let configurations = self.configurations.advance();
         let peers = self.peers.advance();
-        if !(nodes.is_empty() && configurations.is_empty() && peers.is_empty()) {
-            self.renew_sessions(&mut changes);
+        if nodes_changed || !configurations.is_empty() || !peers.is_empty() {
+            self.renew_sessions(nodes, &mut changes);
         }
         let blocks = self.blocks.advance();
         let (came, went): (Vec<_>, Vec<_>) =
@@ -120,10 +116,10 @@ impl Topology {
         &self.shadowed
     }
 
-    fn renew_sessions(&mut self, changes: &mut Vec<Change>) {
-        let speaker = self.speaker();
+    fn renew_sessions(&mut self, nodes: &Nodes, changes: &mut Vec<Change>) {
+        let speaker = self.speaker(nodes);
         let (peers, shadowed) = match &speaker {
-            Some(speaker) => self.neighbours(speaker),
+            Some(speaker) => self.neighbours(nodes, speaker),
             None => Default::default(),
         };
         if self.routing.speaker != speaker {
@@ -161,8 +157,8 @@ impl Topology {
         }
     }
 
-    fn speaker(&self) -> Option<Speaker> {
-        let next_hops = usable(self.nodes.get(&self.node)?);
+    fn speaker(&self, nodes: &Nodes) -> Option<Speaker> {
+        let next_hops = usable(nodes.get(&self.node)?);
         let settings = self.settings(&self.node);
         let router_id = settings.router_id.unwrap_or_else(|| match next_hops.first() {
             Some(IpAddr::V4(addr)) => *addr,
@@ -179,12 +175,16 @@ impl Topology {
     }
 
     /// This node's neighbours, and those that are shadowed.
-    fn neighbours(&self, speaker: &Speaker) -> (BTreeMap<Name, Peer>, BTreeMap<Name, Name>) {
+    fn neighbours(
+        &self,
+        nodes: &Nodes,
+        speaker: &Speaker,
+    ) -> (BTreeMap<Name, Peer>, BTreeMap<Name, Name>) {
         let mut peers = BTreeMap::new();
         let mut shadowed = BTreeMap::new();
         let mut by_address: BTreeMap<IpAddr, Name> =
             speaker.next_hops.iter().map(|addr| (*addr, self.node.clone())).collect();
-        for (name, peer) in self.configured().chain(self.mesh(speaker)) {
+        for (name, peer) in self.configured(nodes).chain(self.mesh(nodes, speaker)) {
             let rival = match by_address.get(&peer.address) {
                 Some(other) => Some(other.clone()),
                 None => peers.contains_key(&name).then(|| name.clone()),
@@ -199,8 +199,8 @@ impl Topology {
         (peers, shadowed)
     }
 
-    fn configured(&self) -> impl Iterator<Item = (Name, Peer)> {
-        let labels = self.nodes.get(&self.node).map(|node| &node.labels);
+    fn configured(&self, nodes: &Nodes) -> impl Iterator<Item = (Name, Peer)> {
+        let labels = nodes.get(&self.node).map(|node| &node.labels);
         let meant =
             move |peer: &BgpPeer| labels.is_some_and(|l| peer.nodes.includes(&self.node, l));
         self.peers.iter().filter(move |(_, peer)| meant(peer)).map(|(name, peer)| {
@@ -209,9 +209,13 @@ impl Topology {
         })
     }
 
-    fn mesh<'a>(&'a self, speaker: &'a Speaker) -> impl Iterator<Item = (Name, Peer)> + 'a {
+    fn mesh<'a>(
+        &'a self,
+        nodes: &'a Nodes,
+        speaker: &'a Speaker,
+    ) -> impl Iterator<Item = (Name, Peer)> + 'a {
         let wanted = self.settings(&self.node).mesh;
-        let others = self.nodes.iter().filter(move |(name, _)| wanted && **name != self.node);
+        let others = nodes.iter().filter(move |(name, _)| wanted && **name != self.node);
         others.filter_map(|(name, node)| {
             let settings = self.settings(name);
             let address = common_family(&speaker.next_hops, &usable(node))?;

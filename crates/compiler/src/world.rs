@@ -2,28 +2,37 @@
 //!
 //! A pod is *judged* only when both it and its namespace are known: its effective labels include
 //! the namespace's, and a selector with a negation would match a label that is merely not known
-//! yet. Until then it is a member of no set, and its endpoint is closed (K37).
+//! yet. Until then it is a member of no set, and its endpoint is closed (K37). A network set of a
+//! namespace that is not known is a member of no set either (decision 0009). A service account
+//! without an object has a name and no labels: to have no object is what most of them do in a
+//! folder, and a selector that asks for labels of theirs does not match.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use brindle_model::Name;
-use brindle_model::cluster::{Attachment, EndpointId, Namespace, Pod};
-use brindle_model::labels::{
-    EffectiveLabels, NAMESPACE_LABEL_PREFIX, NAMESPACE_NAME_LABEL, Parent,
+use brindle_model::cluster::{
+    Attachment, EndpointId, EndpointSlice, Namespace, NetworkSet, NetworkSetId, Node, Pod,
+    ServiceAccount,
 };
-use brindle_model::selector::Selector;
+use brindle_model::labels::{EffectiveLabels, Parent};
+use brindle_model::{Name, NamespacedName};
 
 use crate::claims::{Basis, Claims};
+use crate::label_lists::Labelled;
+use crate::nodes::Nodes;
 use crate::pods::{PodIx, Pods};
-use crate::selector_index::{Restriction, restrictions};
+use crate::slices::Slices;
 use crate::table::{Before, Table};
 
-/// Namespaces, pods and attachments as of the last flush.
+/// Everything that rules can speak of, and attachments, as of the last flush.
 #[derive(Debug, Default)]
 pub(crate) struct World {
-    pub namespaces: Table<Name, Arc<Namespace>>,
+    pub namespaces: Labelled<Name, Namespace>,
+    pub service_accounts: Labelled<NamespacedName, ServiceAccount>,
+    pub network_sets: Labelled<NetworkSetId, NetworkSet>,
+    pub slices: Slices,
+    pub nodes: Nodes,
     pub attachments: Table<EndpointId, Arc<Attachment>>,
     pub pods: Pods,
     claims: Claims,
@@ -35,6 +44,10 @@ pub(crate) struct World {
 #[derive(Debug, Default)]
 pub(crate) struct WorldChanges {
     namespaces: Before<Name, Arc<Namespace>>,
+    service_accounts: Before<NamespacedName, Arc<ServiceAccount>>,
+    network_sets: Before<NetworkSetId, Arc<NetworkSet>>,
+    pub slices: Before<NamespacedName, Arc<EndpointSlice>>,
+    pub nodes: Before<Name, Arc<Node>>,
     pods: Before<PodIx, Arc<Pod>>,
     attachments: Before<EndpointId, Arc<Attachment>>,
     /// Addresses that a pod began or ceased to claim, or may have.
@@ -44,13 +57,23 @@ pub(crate) struct WorldChanges {
 impl World {
     /// Whether anything was noted since the last advance.
     pub fn has_pending(&self) -> bool {
-        self.namespaces.has_pending() || self.attachments.has_pending() || self.pods.has_pending()
+        self.namespaces.has_pending()
+            || self.service_accounts.has_pending()
+            || self.network_sets.has_pending()
+            || self.slices.has_pending()
+            || self.nodes.has_pending()
+            || self.attachments.has_pending()
+            || self.pods.has_pending()
     }
 
     /// Takes over what was noted.
     pub fn advance(&mut self) -> WorldChanges {
         let mut changes = WorldChanges {
             namespaces: self.namespaces.advance(),
+            service_accounts: self.service_accounts.advance(),
+            network_sets: self.network_sets.advance(),
+            slices: self.slices.advance(),
+            nodes: self.nodes.advance(),
             pods: self.pods.advance(),
             attachments: self.attachments.advance(),
             ..WorldChanges::default()
@@ -78,12 +101,34 @@ impl World {
                 touched.entry(ix).or_default().extend(addresses);
             }
         }
-        for namespace in changes.namespaces.keys() {
-            for ix in self.pods.lists().in_namespace(namespace) {
-                touched.entry(*ix).or_default().extend(self.addresses(*ix));
-            }
+        for ix in self.relabelled(changes) {
+            touched.entry(ix).or_default().extend(self.addresses(ix));
         }
         touched
+    }
+
+    /// Pods whose namespace or service account changed, if they did not.
+    fn relabelled(&self, changes: &WorldChanges) -> impl Iterator<Item = PodIx> {
+        let lists = self.pods.lists();
+        let namespaces = changes.namespaces.keys().flat_map(|name| lists.in_namespace(name));
+        let accounts = changes.service_accounts.keys();
+        namespaces.copied().chain(accounts.flat_map(|id| lists.of_service_account(id)))
+    }
+
+    /// Network sets whose memberships may have changed.
+    pub fn touched_network_sets<'a>(
+        &'a self,
+        changes: &'a WorldChanges,
+    ) -> BTreeSet<&'a NetworkSetId> {
+        let relabelled = changes.namespaces.keys().flat_map(|name| self.network_sets_in(name));
+        changes.network_sets.keys().chain(relabelled).collect()
+    }
+
+    /// The network sets of a namespace.
+    pub fn network_sets_in(&self, namespace: &Name) -> impl Iterator<Item = &NetworkSetId> {
+        let first = NetworkSetId { namespace: Some(namespace.clone()), name: "".into() };
+        let from = self.network_sets.table().now().range(first..).map(|(id, _)| id);
+        from.take_while(move |id| id.namespace.as_ref() == Some(namespace))
     }
 
     /// Brings the claims up to date, and lists those that came or went.
@@ -139,8 +184,7 @@ impl World {
 
     /// Effective labels of a pod that is judged.
     pub fn labels(&self, ix: PodIx) -> Option<EffectiveLabels<'_>> {
-        let namespace = &self.pods.name(ix).namespace;
-        Some(effective(namespace, self.pods.get(ix)?, self.namespaces.get(namespace)?))
+        self.labels_of(ix, self.pods.get(ix)?, None)
     }
 
     /// Effective labels of a pod before these changes, if it was judged then.
@@ -149,16 +193,76 @@ impl World {
         changes: &'a WorldChanges,
         ix: PodIx,
     ) -> Option<EffectiveLabels<'a>> {
-        let namespace = &self.pods.name(ix).namespace;
         let pod = match changes.pods.get(&ix) {
             Some(before) => before.as_ref(),
             None => self.pods.get(ix),
         };
-        let labels = match changes.namespaces.get(namespace) {
-            Some(before) => before.as_ref(),
-            None => self.namespaces.get(namespace),
+        self.labels_of(ix, pod?, Some(changes))
+    }
+
+    /// Effective labels of this state of a pod, with what it inherits as it is, or was before some
+    /// changes.
+    fn labels_of<'a>(
+        &'a self,
+        ix: PodIx,
+        pod: &'a Pod,
+        before: Option<&'a WorldChanges>,
+    ) -> Option<EffectiveLabels<'a>> {
+        let namespace = &self.pods.name(ix).namespace;
+        let service_account = pod.service_account.as_ref().map(|name| {
+            let id = NamespacedName { namespace: namespace.clone(), name: name.clone() };
+            let account = match before {
+                Some(changes) => self.service_accounts.before(&changes.service_accounts, &id),
+                None => self.service_accounts.table().get(&id),
+            };
+            Parent { name, labels: account.map(|account| &account.labels) }
+        });
+        Some(EffectiveLabels {
+            own: &pod.labels,
+            namespace: self.parent(namespace, before),
+            service_account,
+            is_pod: true,
+        })
+        .filter(|labels| labels.namespace.is_some())
+    }
+
+    /// A network set and its effective labels, if its namespace is known.
+    pub fn network_set(&self, id: &NetworkSetId) -> Option<(&NetworkSet, EffectiveLabels<'_>)> {
+        self.network_set_of(id, self.network_sets.table().get(id)?, None)
+    }
+
+    /// A network set before these changes, likewise.
+    pub fn network_set_before<'a>(
+        &'a self,
+        changes: &'a WorldChanges,
+        id: &'a NetworkSetId,
+    ) -> Option<(&'a NetworkSet, EffectiveLabels<'a>)> {
+        let set = self.network_sets.before(&changes.network_sets, id)?;
+        self.network_set_of(id, set, Some(changes))
+    }
+
+    fn network_set_of<'a>(
+        &'a self,
+        id: &NetworkSetId,
+        set: &'a NetworkSet,
+        before: Option<&'a WorldChanges>,
+    ) -> Option<(&'a NetworkSet, EffectiveLabels<'a>)> {
+        let namespace = match &id.namespace {
+            Some(name) => Some(self.parent(name, before)?),
+            None => None,
         };
-        Some(effective(namespace, pod?, labels?))
+        let own = &set.labels;
+        Some((set, EffectiveLabels { own, namespace, service_account: None, is_pod: false }))
+    }
+
+    /// A namespace that is known, or was before some changes.
+    fn parent<'a>(&'a self, name: &str, before: Option<&'a WorldChanges>) -> Option<Parent<'a>> {
+        let before = before.and_then(|changes| changes.namespaces.get_key_value(name));
+        let (name, namespace) = match before {
+            Some((name, before)) => (name, before.as_ref()?),
+            None => self.namespaces.table().now().get_key_value(name)?,
+        };
+        Some(Parent { name, labels: Some(&namespace.labels) })
     }
 
     /// Every address that a pod claims, whether or not it owns it.
@@ -177,67 +281,18 @@ impl World {
         self.claims.owners(addr)
     }
 
-    /// Endpoints on this node whose own object, pod or namespace changed; those that are gone too.
+    /// The addresses that a pod owns; one may come twice.
+    pub fn owned(&self, ix: PodIx) -> impl Iterator<Item = IpAddr> {
+        let status = self.pods.get(ix).into_iter().flat_map(|pod| &pod.addresses).copied();
+        status.filter(move |addr| self.claims.upheld(*addr, ix)).chain(self.attached_addresses(ix))
+    }
+
+    /// Endpoints on this node whose own object, pod, namespace or service account changed; those
+    /// that are gone too.
     pub fn changed_endpoints(&self, changes: &WorldChanges) -> BTreeSet<EndpointId> {
-        let lists = self.pods.lists();
-        let relabelled = changes.namespaces.keys().flat_map(|name| lists.in_namespace(name));
-        let pods = changes.pods.keys().chain(relabelled);
-        let ids = pods.filter_map(|ix| self.attached.get(ix)).flatten();
+        let pods = changes.pods.keys().copied().chain(self.relabelled(changes));
+        let ids = pods.filter_map(|ix| self.attached.get(&ix)).flatten();
         changes.attachments.keys().chain(ids).cloned().collect()
-    }
-
-    /// Known pods among which every match of the selector is: those of the shortest list that a
-    /// restriction of the selector names, as far as they stand in the other lists too; all pods if
-    /// the selector restricts nothing.
-    pub fn candidates(&self, selector: &Selector) -> Vec<PodIx> {
-        /// Looking a pod up in more lists than this costs more than testing the selector on it.
-        const FEW: usize = 4;
-        let mut listed: Vec<Vec<&[PodIx]>> =
-            restrictions(selector).into_iter().filter_map(|r| self.listed(r)).collect();
-        listed.sort_by_key(|lists| lists.iter().map(|list| list.len()).sum::<usize>());
-        let Some((shortest, others)) = listed.split_first() else {
-            return self.pods.all().collect();
-        };
-        let mut candidates = shortest.concat();
-        for lists in others.iter().filter(|lists| lists.len() <= FEW) {
-            candidates.retain(|ix| lists.iter().any(|list| list.binary_search(ix).is_ok()));
-        }
-        candidates
-    }
-
-    /// The lists of pods that satisfy a restriction; `None` if that is all of them.
-    fn listed(&self, restriction: Restriction<'_>) -> Option<Vec<&[PodIx]>> {
-        let lists = self.pods.lists();
-        let namespaces = |satisfies: &dyn Fn(&Namespace) -> bool| {
-            let satisfying = self.namespaces.iter().filter(|(_, namespace)| satisfies(namespace));
-            satisfying.map(|(name, _)| lists.in_namespace(name)).collect()
-        };
-        Some(match restriction {
-            Restriction::Never => Vec::new(),
-            Restriction::In(key, values) if **key == *NAMESPACE_NAME_LABEL => {
-                values.iter().map(|name| lists.in_namespace(name)).collect()
-            }
-            Restriction::Has(key) if **key == *NAMESPACE_NAME_LABEL => return None,
-            Restriction::In(key, values) => match key.strip_prefix(NAMESPACE_LABEL_PREFIX) {
-                Some(key) => {
-                    namespaces(&|ns| ns.labels.get(key).is_some_and(|v| values.contains(v)))
-                }
-                None => lists.with_value(key, values),
-            },
-            Restriction::Has(key) => match key.strip_prefix(NAMESPACE_LABEL_PREFIX) {
-                Some(key) => namespaces(&|ns| ns.labels.get(key).is_some()),
-                None => lists.with_key(key),
-            },
-        })
-    }
-}
-
-fn effective<'a>(namespace: &'a str, pod: &'a Pod, labels: &'a Namespace) -> EffectiveLabels<'a> {
-    EffectiveLabels {
-        own: &pod.labels,
-        namespace: Some(Parent { name: namespace, labels: Some(&labels.labels) }),
-        service_account: pod.service_account.as_deref().map(|name| Parent { name, labels: None }),
-        is_pod: true,
     }
 }
 

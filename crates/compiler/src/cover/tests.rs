@@ -55,7 +55,7 @@ fn cuts_joins_and_splits() {
 
 /// Prefixes of one small tree at the low end of a family's space, or at its high end, so that
 /// nesting, adjacency and the edges of the space all happen.
-fn net() -> impl Strategy<Value = IpNet> {
+pub fn net() -> impl Strategy<Value = IpNet> {
     (any::<bool>(), any::<bool>(), 0u8..16, 0u8..5).prop_map(|(v6, high, bits, shorter)| {
         let base = if high { u128::MAX << 4 } else { 0 };
         let bits = base | u128::from(bits);

@@ -1,10 +1,11 @@
-use brindle_model::labels::{Labels, NAMESPACE_NAME_LABEL, Parent};
+use brindle_model::labels::{Labels, Parent};
 
 use super::*;
 
 fn labelled<'a>(own: &'a Labels, namespace_labels: &'a Labels) -> EffectiveLabels<'a> {
     let namespace = Some(Parent { name: "shop", labels: Some(namespace_labels) });
-    EffectiveLabels { own, namespace, service_account: None, is_pod: true }
+    let service_account = Some(Parent { name: "bot", labels: Some(namespace_labels) });
+    EffectiveLabels { own, namespace, service_account, is_pod: true }
 }
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
@@ -40,6 +41,24 @@ fn selectors() -> Vec<Selector> {
         Selector::and([any_app, not(Selector::Has("role".into()))]),
         Selector::and([Selector::Has("role".into()), not(team("red"))]),
         Selector::and([app("web"), app("db")]),
+        Selector::or([app("web"), app("db")]),
+        Selector::or([app("web"), app("web"), Selector::Has("role".into())]),
+        Selector::or([in_ns("shop"), not(app("web"))]),
+        Selector::or([in_ns("bank"), Selector::and([app("db"), team("red")])]),
+        Selector::and([Selector::or([app("web"), team("red")]), not(Selector::Has("role".into()))]),
+        not(Selector::or([app("web"), in_ns("bank")])),
+        Selector::StartsWith("app".into(), "w".into()),
+        Selector::StartsWith("app".into(), "web".into()),
+        Selector::StartsWith("app".into(), "webs".into()),
+        Selector::StartsWith("app".into(), "".into()),
+        Selector::EndsWith("app".into(), "b".into()),
+        Selector::Contains("app".into(), "".into()),
+        Selector::StartsWith(NAMESPACE_NAME_LABEL.into(), "sh".into()),
+        Selector::equals(ORCHESTRATOR_LABEL, "k8s"),
+        Selector::equals(ORCHESTRATOR_LABEL, "other"),
+        Selector::equals("pcsa.team", "red"),
+        Selector::equals(SERVICE_ACCOUNT_NAME_LABEL, "bot"),
+        Selector::Has("pcns.projectcalico.org/name".into()),
     ]
 }
 
@@ -78,7 +97,7 @@ fn removal_leaves_nothing_behind() {
         index.remove(&key);
     }
     assert!(index.selectors.is_empty() && index.unrestricted.is_empty());
-    assert!(index.by_value.is_empty() && index.by_key.is_empty());
+    assert!(index.by_label.is_empty());
 }
 
 #[test]
@@ -90,12 +109,49 @@ fn an_event_visits_only_selectors_that_may_match() {
     }
     let own = labels(&[("app", "app7")]);
     let empty = Labels::default();
+    let labels = labelled(&own, &empty);
+    assert!(visits(&index, &labels) <= 2, "of 1000 selectors for one pod");
+    assert_eq!(index.matching(&labels), BTreeSet::from([7]));
+}
+
+fn visits(index: &SelectorIndex<i32>, labels: &EffectiveLabels<'_>) -> usize {
     let mut visited = 0;
-    labelled(&own, &empty).for_each(|label, value| {
-        visited += index.by_value.get(label).and_then(|l| l.get(value)).map_or(0, BTreeSet::len);
-        visited += index.by_key.get(label).map_or(0, BTreeSet::len);
-    });
-    visited += index.unrestricted.len();
-    assert!(visited <= 2, "{visited} of 1000 selectors visited for one pod");
-    assert_eq!(index.matching(&labelled(&own, &empty)), BTreeSet::from([7]));
+    index.visit(labels, |_| visited += 1);
+    visited
+}
+
+#[test]
+fn disjunctions_and_beginnings_are_filed_where_they_may_match_and_labels_of_everybody_last() {
+    let of = |key: &str, n| Selector::equals(key, format!("{n}"));
+    let pods = || Selector::equals(ORCHESTRATOR_LABEL, "k8s");
+    let shapes: [&dyn Fn(i32) -> Selector; 5] = [
+        &|n| Selector::or([of("app", n), of("role", n)]),
+        &|n| Selector::and([pods(), of("app", n)]),
+        &|n| Selector::and([pods(), Selector::StartsWith("app".into(), format!("{n}").into())]),
+        &|n| {
+            Selector::and([
+                Selector::Has(NAMESPACE_NAME_LABEL.into()),
+                Selector::Has(format!("{n}").into()),
+            ])
+        },
+        &|n| {
+            Selector::and([
+                pods(),
+                Selector::or([of("app", n), Selector::and([pods(), of("role", n)])]),
+            ])
+        },
+    ];
+    let own = labels(&[("app", "777"), ("role", "888"), ("999", "")]);
+    let empty = Labels::default();
+    for (i, shape) in shapes.iter().enumerate() {
+        let mut index = SelectorIndex::default();
+        (100..1100).for_each(|n| index.insert(n, shape(n)));
+        let labels = labelled(&own, &empty);
+        assert!(visits(&index, &labels) <= 2, "shape {i}");
+        assert!(!index.matching(&labels).is_empty(), "shape {i}");
+    }
+    let mut index = SelectorIndex::default();
+    (0..1000)
+        .for_each(|n| index.insert(n, Selector::or([of("app", n), Selector::not(of("role", n))])));
+    assert_eq!(visits(&index, &labelled(&own, &empty)), 1000, "one operand may match anybody");
 }

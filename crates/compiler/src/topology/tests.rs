@@ -19,14 +19,39 @@ fn everywhere() -> NodeScope {
     NodeScope::Selected(Selector::All)
 }
 
+/// A topology with the nodes it is about.
+struct Cluster {
+    topology: Topology,
+    nodes: Nodes,
+}
+
+impl Cluster {
+    fn advance(&mut self) -> Vec<Change> {
+        let nodes_changed = !self.nodes.advance().is_empty();
+        self.topology.advance(&self.nodes, nodes_changed)
+    }
+}
+
+impl std::ops::Deref for Cluster {
+    type Target = Topology;
+
+    fn deref(&self) -> &Topology {
+        &self.topology
+    }
+}
+
+impl std::ops::DerefMut for Cluster {
+    fn deref_mut(&mut self) -> &mut Topology {
+        &mut self.topology
+    }
+}
+
 /// `n1`'s topology, with itself (dual stack) and `n2` (dual stack).
-fn two_nodes() -> Topology {
-    let mut topology = Topology::new("n1".into());
-    topology
-        .nodes
-        .note("n1".into(), node(&["fd00::1", "192.0.2.1", "192.0.2.99"], &[("rack", "a")]));
-    topology.nodes.note("n2".into(), node(&["192.0.2.2", "fd00::2"], &[]));
-    topology
+fn two_nodes() -> Cluster {
+    let mut nodes = Nodes::default();
+    nodes.note("n1".into(), node(&["fd00::1", "192.0.2.1", "192.0.2.99"], &[("rack", "a")]));
+    nodes.note("n2".into(), node(&["192.0.2.2", "fd00::2"], &[]));
+    Cluster { topology: Topology::new("n1".into()), nodes }
 }
 
 fn neighbours(topology: &Topology) -> Vec<String> {

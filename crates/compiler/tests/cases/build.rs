@@ -4,11 +4,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use brindle_model::NamespacedName;
-use brindle_model::cluster::{Attachment, EndpointId, NamedPort, Namespace, Pod, Update};
+use brindle_model::cluster::{
+    Attachment, EndpointId, EndpointSlice, NamedPort, Namespace, NetworkSet, NetworkSetId, Pod,
+    Update,
+};
 use brindle_model::net::Protocol;
-use brindle_model::policy::{DEFAULT_TIER, Peer, Policy, Port, PortSpec, Rule};
+use brindle_model::policy::{
+    Action, Criteria, DEFAULT_TIER, End, Ends, Order, Peer, Policy, Port, PortSpec, Rule, Tier,
+    TierEnd,
+};
 use brindle_model::selector::Selector;
-use brindle_model::verdict::PolicyId;
+use brindle_model::verdict::{PolicyId, PolicyKind};
 
 pub fn addr(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -79,13 +85,41 @@ pub fn named_port_rule(name: &str) -> Rule {
     rule(None, Some(vec![Port { protocol: Some(Protocol::TCP), port }]))
 }
 
-/// The deletion of an update's object.
-pub fn gone(update: &Update) -> Update {
-    match update.clone() {
-        Update::Namespace(key, _) => Update::Namespace(key, None),
-        Update::Pod(key, _) => Update::Pod(key, None),
-        Update::Endpoint(key, _) => Update::Endpoint(key, None),
-        Update::Policy(key, _) => Update::Policy(key, None),
-        other => panic!("no deletion for {other:?}"),
-    }
+pub fn network_set(namespace: Option<&str>, name: &str, app: &str, nets: &[&str]) -> Update {
+    let id = NetworkSetId { namespace: namespace.map(Into::into), name: name.into() };
+    let labels = [("app", app)].into_iter().collect();
+    let nets = nets.iter().map(|net| net.parse().unwrap()).collect();
+    Update::NetworkSet(id, Some(Arc::new(NetworkSet { labels, nets })))
+}
+
+pub fn tier(name: &str, order: u32, end: TierEnd) -> Update {
+    Update::Tier(name.into(), Some(Arc::new(Tier { order: order.into(), end })))
+}
+
+pub fn slice(namespace: &str, name: &str, service: &str, addresses: &[&str], port: u16) -> Update {
+    let slice = EndpointSlice {
+        service: service.into(),
+        addresses: addrs(addresses),
+        ports: vec![(Protocol::TCP, port)],
+    };
+    Update::EndpointSlice(NamespacedName::new(namespace, name), Some(Arc::new(slice)))
+}
+
+/// A policy of a kind and tier for everybody, with these ingress rules.
+pub fn in_tier(kind: PolicyKind, name: &str, tier: &str, ingress: Vec<Rule>) -> Update {
+    let id = PolicyId { name: name.into(), namespace: None, kind };
+    let policy = Policy {
+        tier: tier.into(),
+        order: Order::LAST,
+        subject: Selector::All,
+        ingress: Some(ingress),
+        egress: None,
+    };
+    Update::Policy(id, Some(Arc::new(policy)))
+}
+
+/// An Allow of what comes from this end.
+pub fn from(source: End) -> Rule {
+    let criteria = Criteria::Ends(Box::new(Ends { source, ..Ends::default() }));
+    Rule { index: 0, action: Action::Allow, criteria }
 }

@@ -1,10 +1,11 @@
 //! One case a promise: what a change of each kind emits, and what it leaves alone.
 
 mod build;
+mod tiers_and_sets;
 
 use std::collections::BTreeSet;
 
-use brindle_compiler::Compiler;
+use brindle_compiler::{Bringer, Compiler};
 use brindle_model::NamespacedName;
 use brindle_model::cluster::Update;
 use brindle_model::labels::NAMESPACE_NAME_LABEL;
@@ -14,7 +15,7 @@ use brindle_model::ruleset::{Batch, Member, RulesetDelta, SetDelta};
 use brindle_model::selector::Selector;
 use brindle_model::verdict::{DecisionId, Direction, Verdict};
 
-use build::{addr, app, attach, gone, namespace, pod, policy, policy_id, rule, with_port};
+use build::{addr, app, attach, namespace, pod, policy, policy_id, rule, with_port};
 
 fn compiler(updates: impl IntoIterator<Item = Update>) -> Compiler {
     let mut compiler = Compiler::new("n1".into());
@@ -71,7 +72,7 @@ fn a_flush_completes_a_generation_even_if_nothing_changed() {
     let mut compiler = compiler(shop());
     assert!(!compiler.has_pending());
     let before = compiler.generation();
-    let reverted = [gone(&pod("shop", "web", "web", &[])), shop().remove(2)];
+    let reverted = [pod("shop", "web", "web", &[]).absence(), shop().remove(2)];
     reverted.iter().for_each(|update| compiler.apply(update.clone()));
     assert!(compiler.has_pending());
     let batch = compiler.flush();
@@ -105,7 +106,7 @@ fn what_no_endpoint_here_needs_is_not_compiled() {
     let batch = flush(&mut compiler, [shop().remove(3)]);
     let filled: Vec<_> = batch.ruleset.sets_added.values().map(|set| set.members.len()).collect();
     assert_eq!(filled.iter().sum::<usize>(), 1, "{filled:?}");
-    let batch = flush(&mut compiler, [gone(&shop().remove(3))]);
+    let batch = flush(&mut compiler, [shop().remove(3).absence()]);
     assert_eq!(batch.ruleset.policies_removed, BTreeSet::from([policy_id("shop", "web")]));
     assert_eq!(batch.ruleset.sets_removed.len(), 2);
     assert_eq!(*compiler.ruleset(), Default::default());
@@ -128,7 +129,7 @@ fn an_endpoint_is_closed_until_its_pod_and_its_namespace_are_known() {
         assert_eq!(closed(&compiler), [true, true]);
         flush(&mut compiler, [late.clone()]);
         assert_eq!(closed(&compiler), [false, false]);
-        flush(&mut compiler, [gone(&late)]);
+        flush(&mut compiler, [late.absence()]);
         assert_eq!(closed(&compiler), [true, true]);
     }
 }
@@ -160,7 +161,7 @@ fn an_address_that_changes_hands_follows_its_owner() {
     let batch = flush(&mut compiler, [new]);
     assert!(batch.ruleset.is_empty(), "the address was a member already");
     assert_eq!(compiler.owners(addr("10.0.0.7")).len(), 2);
-    let batch = flush(&mut compiler, [gone(&old)]);
+    let batch = flush(&mut compiler, [old.absence()]);
     assert!(batch.ruleset.is_empty(), "a late delete does not take it from the successor");
     let other = pod("shop", "new", "other", &["10.0.0.7"]);
     let batch = flush(&mut compiler, [other]);
@@ -181,7 +182,7 @@ fn an_attachment_here_outweighs_the_status_of_a_pod_elsewhere() {
     let batch = flush(&mut compiler, [pod("shop", "fresh", "client", &[])]);
     assert_eq!(set_changes(&batch)[0].added, members(&["10.0.0.7"]), "before its status says so");
     assert_eq!(compiler.owners(addr("10.0.0.7")), [&NamespacedName::new("shop", "fresh")]);
-    let batch = flush(&mut compiler, [gone(&stale)]);
+    let batch = flush(&mut compiler, [stale.absence()]);
     assert!(batch.ruleset.is_empty());
 }
 
@@ -234,7 +235,7 @@ fn the_dump_says_who_brings_a_member_in_and_is_the_same_whatever_came_before() {
     let straight = compiler(shop().into_iter().chain([client()]));
     let mut detour = compiler([pod("shop", "x", "client", &["10.0.0.7"]), client()]);
     flush(&mut detour, shop().into_iter().rev());
-    flush(&mut detour, [gone(&pod("shop", "x", "", &[]))]);
+    flush(&mut detour, [pod("shop", "x", "", &[]).absence()]);
     let dump = |compiler: &Compiler| {
         let mut dump = serde_json::to_value(compiler.dump()).unwrap();
         dump["generation"].take();
@@ -244,7 +245,7 @@ fn the_dump_says_who_brings_a_member_in_and_is_the_same_whatever_came_before() {
     let sets = straight.ruleset().sets.keys();
     let brought: Vec<_> = sets.flat_map(|id| straight.members_of(*id).unwrap()).collect();
     let name = NamespacedName::new("shop", "c");
-    assert_eq!(brought, [(Member::Addr(addr("10.0.0.7")), vec![&name])]);
+    assert_eq!(brought, [(Member::Addr(addr("10.0.0.7")), vec![Bringer::Pod(&name)])]);
     let first = *straight.ruleset().sets.keys().next().unwrap();
     assert_eq!(straight.policies_using(first), [&policy_id("shop", "web")]);
 }

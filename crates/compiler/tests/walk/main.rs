@@ -1,6 +1,6 @@
 //! Any sequence of edits ends where a fresh compile of its final inputs ends.
 //!
-//! Random walks of thirty edits over a small universe, so that coincidences happen: addresses that
+//! Random walks of thirty edits through a small universe, so that coincidences happen: addresses that
 //! change hands, names that come back, objects that are deleted before they exist. After every
 //! flush three independent answers must agree with the incremental one: a fresh compile, a holder
 //! that only ever applied deltas, and a scan of the inputs that uses no index.
@@ -8,16 +8,18 @@
 mod scan;
 mod universe;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use brindle_compiler::{Compiler, snapshot};
 use brindle_model::cluster::Update;
+use brindle_model::policy::TierEnd;
 use brindle_model::routing::{Change, Routing};
-use brindle_model::ruleset::{Batch, Generation, Member, Ruleset, RulesetDelta};
+use brindle_model::ruleset::{Batch, Generation, Member, Ruleset, RulesetDelta, SetDef};
 use proptest::prelude::*;
-use proptest::test_runner::TestCaseResult;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{TestCaseResult, TestRunner};
 
-use universe::{Inputs, NODE, edit};
+use universe::{Inputs, NODE, edit, full};
 
 /// A compiler beside a holder that sees nothing but its batches.
 struct Pair {
@@ -120,12 +122,56 @@ fn expand(walk: &[Update]) -> Vec<(&'static str, Vec<Update>)> {
     vec![("reversed", reversed), ("doubled", doubled), ("spurious deletes", spurious)]
 }
 
+/// The property above says nothing about what no walk does.
+#[test]
+fn walks_reach_every_kind_of_set_and_tier() {
+    let mut runner = TestRunner::deterministic();
+    let mut reached: BTreeMap<&'static str, usize> = BTreeMap::new();
+    for _ in 0..200 {
+        let walk = walk().new_tree(&mut runner).unwrap().current();
+        let mut compiler = Compiler::new(NODE.into());
+        for update in walk {
+            compiler.apply(update);
+            let batch = compiler.flush().ruleset;
+            let ruleset = compiler.ruleset();
+            for (id, delta) in &batch.sets_changed {
+                let kind = match &ruleset.sets[id].def {
+                    SetDef::Selector(_) => "pods",
+                    SetDef::NetworkSets(_) if delta.added.len() + delta.removed.len() > 2 => {
+                        "split"
+                    }
+                    SetDef::NetworkSets(_) => "network sets",
+                    SetDef::Nodes(_) => "nodes",
+                    SetDef::Service { ports: false, .. } => "addresses of a service",
+                    SetDef::Service { ports: true, .. } => "ports of a service",
+                    SetDef::NamedPort { .. } => "named ports",
+                    SetDef::Cidrs(_) => panic!("a set of prefixes never changes"),
+                };
+                *reached.entry(kind).or_default() += 1;
+            }
+            for program in batch.programs_added.values() {
+                let tiers = program.steps.len();
+                let passing = program.steps.iter().filter(|s| s.end == TierEnd::NextTier).count();
+                *reached.entry("several tiers").or_default() += usize::from(tiers > 1);
+                *reached.entry("tiers that pass").or_default() += passing;
+            }
+        }
+    }
+    assert_eq!(reached.len(), 9, "{reached:?}");
+    assert!(reached.values().all(|times| *times >= 20), "{reached:?}");
+}
+
+/// A walk of edits through a universe that is full at first.
+fn walk() -> impl Strategy<Value = Vec<Update>> {
+    (full(), prop::collection::vec(edit(), 30)).prop_map(|(full, edits)| [full, edits].concat())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
     fn every_flush_equals_a_fresh_compile(
-        walk in prop::collection::vec(edit(), 30),
+        walk in walk(),
         flushes in prop::collection::vec(any::<bool>(), 60),
     ) {
         let split = run(&walk, |_| true)?;

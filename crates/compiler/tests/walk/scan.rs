@@ -6,8 +6,11 @@ use std::net::IpAddr;
 use brindle_model::NamespacedName;
 use brindle_model::cluster::Pod;
 use brindle_model::labels::{EffectiveLabels, Parent};
+use brindle_model::policy::Tier;
 use brindle_model::ruleset::{Member, Program, Ruleset, SetDef, TierEnd, TierStep};
+use brindle_model::selector::Selector;
 use brindle_model::verdict::{DecisionId, Direction, PolicyId, Verdict};
+use ipnet::IpNet;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 
@@ -37,19 +40,29 @@ pub fn check(inputs: &Inputs, ruleset: &Ruleset) -> TestCaseResult {
     Ok(())
 }
 
+/// A namespace that is known, as a parent of what is in it.
+fn parent<'a>(inputs: &'a Inputs, name: &'a str) -> Option<Parent<'a>> {
+    let labels = &inputs.namespaces.get(name)?.labels;
+    Some(Parent { name, labels: Some(labels) })
+}
+
 fn labels<'a>(
     inputs: &'a Inputs,
     name: &'a NamespacedName,
 ) -> Option<(&'a Pod, EffectiveLabels<'a>)> {
     let pod = inputs.pods.get(name)?;
-    let namespace = inputs.namespaces.get(&name.namespace)?;
-    let labels = EffectiveLabels {
-        own: &pod.labels,
-        namespace: Some(Parent { name: &name.namespace, labels: Some(&namespace.labels) }),
-        service_account: pod.service_account.as_deref().map(|name| Parent { name, labels: None }),
-        is_pod: true,
-    };
-    Some((pod, labels))
+    let service_account = pod.service_account.as_ref().map(|account| {
+        let id = NamespacedName { namespace: name.namespace.clone(), name: account.clone() };
+        let labels = inputs.service_accounts.get(&id).map(|account| &account.labels);
+        Parent { name: account, labels }
+    });
+    let namespace = Some(parent(inputs, &name.namespace)?);
+    Some((pod, EffectiveLabels { own: &pod.labels, namespace, service_account, is_pod: true }))
+}
+
+fn tier(inputs: &Inputs, name: &str) -> Option<Tier> {
+    let built_in = Tier::BUILT_IN.iter().find(|(built_in, _)| *built_in == name);
+    inputs.tiers.get(name).map(|tier| **tier).or(built_in.map(|(_, tier)| *tier))
 }
 
 fn program(inputs: &Inputs, pod: &NamespacedName, direction: Direction) -> Program {
@@ -58,22 +71,85 @@ fn program(inputs: &Inputs, pod: &NamespacedName, direction: Direction) -> Progr
         .policies
         .iter()
         .filter(|(_, policy)| policy.subject.matches(&labels) && policy.rules(direction).is_some());
-    let mut policies: Vec<PolicyId> = governs.map(|(id, _)| id.clone()).collect();
-    policies.sort_by_key(|id| (inputs.policies[id].order, id.clone()));
-    let steps = match policies.is_empty() {
-        true => vec![],
-        false => vec![TierStep { tier: "default".into(), policies, end: TierEnd::Drop }],
-    };
+    let governing: Vec<_> = governs.collect();
+    let names: BTreeSet<_> = governing.iter().map(|(_, policy)| &policy.tier).collect();
+    let (mut existing, missing): (Vec<_>, Vec<_>) =
+        names.into_iter().partition(|name| tier(inputs, name).is_some());
+    existing.sort_by_key(|name| (tier(inputs, name).unwrap().order, (*name).clone()));
+    let steps = existing.into_iter().chain(missing).map(|name| {
+        let mut policies: Vec<PolicyId> = governing
+            .iter()
+            .filter(|(_, policy)| policy.tier == *name)
+            .map(|(id, _)| (*id).clone())
+            .collect();
+        policies.sort_by_key(|id| (inputs.policies[id].order, id.clone()));
+        let end = match policies.iter().all(|id| id.kind.is_staged()) {
+            true => TierEnd::NextTier,
+            false => tier(inputs, name).map_or(TierEnd::Drop, |tier| tier.end),
+        };
+        TierStep { tier: name.clone(), policies, end }
+    });
     let profile = DecisionId::Profile { name: format!("kns.{}", pod.namespace).into() };
-    Program { direction, steps, end: (Verdict::Allow, profile) }
+    Program { direction, steps: steps.collect(), end: (Verdict::Allow, profile) }
 }
 
 fn members(inputs: &Inputs, def: &SetDef) -> BTreeSet<Member> {
+    match def {
+        SetDef::Cidrs(nets) => nets.iter().copied().map(Member::Net).collect(),
+        SetDef::NetworkSets(selector) => {
+            let nets: Vec<IpNet> = network_set_nets(inputs, selector);
+            IpNet::aggregate(&nets).into_iter().map(Member::Net).collect()
+        }
+        SetDef::Nodes(selector) => {
+            let nodes = inputs.nodes.values().filter(|node| selector.matches(&node.labels));
+            nodes.flat_map(|node| &node.all_addresses).copied().map(Member::Addr).collect()
+        }
+        SetDef::Service { service, ports } => {
+            let slices = inputs.slices.iter().filter(|(id, slice)| {
+                id.namespace == service.namespace && slice.service == service.name
+            });
+            let mut members = BTreeSet::new();
+            for (_, slice) in slices {
+                for addr in &slice.addresses {
+                    match ports {
+                        true => members.extend(
+                            slice.ports.iter().map(|(p, port)| Member::Port(*addr, *p, *port)),
+                        ),
+                        false => {
+                            members.insert(Member::Addr(*addr));
+                        }
+                    }
+                }
+            }
+            members
+        }
+        SetDef::Selector(selector) | SetDef::NamedPort { selector, .. } => {
+            pod_members(inputs, def, selector)
+        }
+    }
+}
+
+fn network_set_nets(inputs: &Inputs, selector: &Selector) -> Vec<IpNet> {
+    let mut nets = Vec::new();
+    for (id, set) in &inputs.network_sets {
+        let namespace = match &id.namespace {
+            Some(name) => match parent(inputs, name) {
+                Some(parent) => Some(parent),
+                None => continue,
+            },
+            None => None,
+        };
+        let own = &set.labels;
+        let labels = EffectiveLabels { own, namespace, service_account: None, is_pod: false };
+        if selector.matches(&labels) {
+            nets.extend(&set.nets);
+        }
+    }
+    nets
+}
+
+fn pod_members(inputs: &Inputs, def: &SetDef, selector: &Selector) -> BTreeSet<Member> {
     let mut members = BTreeSet::new();
-    let (SetDef::Selector(selector) | SetDef::NamedPort { selector, .. }) = def else {
-        let SetDef::Cidrs(nets) = def else { unreachable!("the pattern above took the others") };
-        return nets.iter().copied().map(Member::Net).collect();
-    };
     for name in inputs.pods.keys() {
         let Some((pod, labels)) = labels(inputs, name) else { continue };
         if !selector.matches(&labels) {

@@ -1,0 +1,60 @@
+//! Port criteria: numbers and names in one list are alternatives of one another (C19, C20).
+
+use std::collections::BTreeSet;
+
+use brindle_model::Name;
+use brindle_model::net::{PortRange, Protocol};
+use brindle_model::ruleset::{PortMatch, SetDef};
+use brindle_model::selector::Selector;
+
+use super::Definitions;
+
+/// Numbers and names of one list.
+#[derive(Default)]
+pub(super) struct Ports {
+    pub ranges: Vec<PortRange>,
+    pub names: BTreeSet<Name>,
+}
+
+impl Ports {
+    /// The numbers: joined where they overlap or touch.
+    pub fn numbers(&self) -> Vec<PortMatch> {
+        let mut ranges = self.ranges.clone();
+        ranges.sort_unstable();
+        let mut joined: Vec<PortRange> = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            match joined.last_mut() {
+                Some(last) if range.first <= last.last.saturating_add(1) => {
+                    last.last = last.last.max(range.last);
+                }
+                _ => joined.push(range),
+            }
+        }
+        joined.into_iter().map(PortMatch::Range).collect()
+    }
+
+    /// The numbers, and the names as tuples of the pods in `scope` (K20). Where the rule gives no
+    /// protocol, that of the container port decides: any that has ports (C19, A11).
+    pub fn matches(
+        &self,
+        protocol: Option<Protocol>,
+        scope: &Selector,
+        definitions: &mut Definitions,
+    ) -> Vec<PortMatch> {
+        let mut matches = self.numbers();
+        let protocols = match protocol {
+            Some(protocol) => vec![protocol],
+            None => vec![Protocol::TCP, Protocol::UDP, Protocol::SCTP],
+        };
+        for name in &self.names {
+            matches.extend(protocols.iter().map(|protocol| {
+                PortMatch::Named(definitions.define(SetDef::NamedPort {
+                    name: name.clone(),
+                    protocol: *protocol,
+                    selector: scope.clone(),
+                }))
+            }));
+        }
+        matches
+    }
+}

@@ -1,0 +1,111 @@
+//! Addresses and named ports of pods.
+//!
+//! A member belongs to an address, and an address to its owners. To bring a set up to date at one
+//! address, ask every owner whether it matches now, and compare with what the set holds there.
+//! The order of events cannot matter: two pods that hand an address over in one flush, or a late
+//! delete of the predecessor, end in the same answer (K39).
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use brindle_model::cluster::Pod;
+use brindle_model::net::Protocol;
+use brindle_model::ruleset::{Member, Set, SetDef, SetId};
+use brindle_model::selector::Selector;
+
+use super::{Deltas, Moment};
+use crate::pods::PodIx;
+use crate::selector_index::SelectorIndex;
+use crate::world::World;
+
+/// The sets that follow pods, by selector.
+#[derive(Debug, Default)]
+pub(super) struct PodSets {
+    selectors: SelectorIndex<SetId>,
+}
+
+impl PodSets {
+    pub fn add(
+        &mut self,
+        world: &World,
+        id: SetId,
+        def: &SetDef,
+        selector: &Selector,
+    ) -> BTreeSet<Member> {
+        self.selectors.insert(id, selector.clone());
+        let mut members = Vec::new();
+        for ix in world.candidates(selector) {
+            if let (Some(pod), Some(labels)) = (world.pods.get(ix), world.labels(ix))
+                && selector.matches(&labels)
+            {
+                members.extend(world.owned(ix).flat_map(|addr| members_of(pod, def, addr)));
+            }
+        }
+        members.into_iter().collect()
+    }
+
+    pub fn remove(&mut self, id: &SetId) {
+        self.selectors.remove(id);
+    }
+
+    pub fn update(&self, moment: &Moment<'_>, deltas: &mut Deltas) {
+        let Moment { world, changes, sets } = *moment;
+        if self.selectors.is_empty() {
+            return;
+        }
+        for (ix, addresses) in world.touched(changes) {
+            let labels = [world.labels(ix), world.labels_before(changes, ix)];
+            let concerned: BTreeSet<SetId> = labels
+                .iter()
+                .flatten()
+                .flat_map(|labels| self.selectors.matching(labels))
+                .collect();
+            for id in concerned {
+                let Some(set) = sets.get(&id) else { continue };
+                for addr in &addresses {
+                    let held = held_at(set, *addr).collect();
+                    deltas.compare(id, &held, &members_at(world, &set.def, *addr));
+                }
+            }
+        }
+    }
+}
+
+/// The members that a set should have at one address.
+fn members_at(world: &World, def: &SetDef, addr: IpAddr) -> BTreeSet<Member> {
+    world.owners(addr).flat_map(|owner| brought_by(world, def, owner, addr)).collect()
+}
+
+/// The members that one owner of an address brings into a set.
+pub(crate) fn brought_by(world: &World, def: &SetDef, owner: PodIx, addr: IpAddr) -> Vec<Member> {
+    let (SetDef::Selector(selector) | SetDef::NamedPort { selector, .. }) = def else {
+        return Vec::new();
+    };
+    match (world.pods.get(owner), world.labels(owner)) {
+        (Some(pod), Some(labels)) if selector.matches(&labels) => {
+            members_of(pod, def, addr).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The members that a pod which matches brings into a set at one address.
+fn members_of(pod: &Pod, def: &SetDef, addr: IpAddr) -> impl Iterator<Item = Member> {
+    let (addresses, named) = match def {
+        SetDef::NamedPort { name, protocol, .. } => (None, Some((name, *protocol))),
+        _ => (Some(Member::Addr(addr)), None),
+    };
+    let ports = named.into_iter().flat_map(move |(name, protocol)| {
+        let meant = pod.ports.iter().filter(move |p| p.name == *name && p.protocol == protocol);
+        meant.map(move |p| Member::Port(addr, protocol, p.port))
+    });
+    addresses.into_iter().chain(ports)
+}
+
+/// The members that a set has at one address.
+fn held_at(set: &Set, addr: IpAddr) -> impl Iterator<Item = Member> {
+    let lowest = Member::Port(addr, Protocol(u8::MIN), u16::MIN);
+    let highest = Member::Port(addr, Protocol(u8::MAX), u16::MAX);
+    let ports = set.members.range(lowest..=highest);
+    set.members.get(&Member::Addr(addr)).into_iter().chain(ports).copied()
+}

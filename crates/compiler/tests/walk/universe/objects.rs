@@ -1,0 +1,140 @@
+//! Objects that are not policies.
+
+use std::net::IpAddr;
+
+use brindle_model::cluster::{
+    Attachment, EndpointId, EndpointSlice, NamedPort, Namespace, NetworkSet, NetworkSetId, Node,
+    Pod, ServiceAccount,
+};
+use brindle_model::labels::{Labels, ORCHESTRATOR, ORCHESTRATOR_LABEL};
+use brindle_model::net::Protocol;
+use brindle_model::routing::{BgpConfiguration, BgpPeer, NodeScope};
+use brindle_model::selector::Selector;
+use brindle_model::{Name, NamespacedName};
+use ipnet::IpNet;
+use proptest::option::weighted;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+use super::{ACCOUNTS, ADDRESSES, NAMESPACES, NETS, NODE_ADDRESSES, PODS, VALUES};
+
+fn labels(keys: &'static [&'static str]) -> impl Strategy<Value = Labels> {
+    prop::collection::vec(weighted(0.6, select(&VALUES[..])), keys.len()).prop_map(|values| {
+        keys.iter().zip(values).filter_map(|(key, value)| Some((*key, value?))).collect()
+    })
+}
+
+fn addresses(of: &'static [&'static str], most: usize) -> impl Strategy<Value = Vec<IpAddr>> {
+    subsequence(of, 0..=most).prop_map(|a| a.iter().map(|a| a.parse().unwrap()).collect())
+}
+
+pub fn namespace() -> impl Strategy<Value = Namespace> {
+    labels(&["team"]).prop_map(|labels| Namespace { labels })
+}
+
+pub fn pod() -> impl Strategy<Value = Pod> {
+    let port = (port_name(), protocol(), select(&[80, 8080, 65535][..]));
+    let port = port.prop_map(|(name, protocol, port)| NamedPort { name, protocol, port });
+    let account = weighted(0.6, select(&ACCOUNTS[..]).prop_map(Name::from));
+    let ports = prop::collection::vec(port, 0..3);
+    (own_labels(), addresses(&ADDRESSES, 2), ports, account).prop_map(
+        |(labels, addresses, ports, service_account)| Pod {
+            labels,
+            addresses,
+            ports,
+            service_account,
+            node: None,
+        },
+    )
+}
+
+pub fn port_name() -> impl Strategy<Value = Name> {
+    select(&["http", "dns"][..]).prop_map(Name::from)
+}
+
+pub fn protocol() -> impl Strategy<Value = Protocol> {
+    select(&[Protocol::TCP, Protocol::UDP, Protocol::SCTP][..])
+}
+
+pub fn endpoint_id() -> impl Strategy<Value = EndpointId> {
+    let key = (select(&NAMESPACES[..]), select(&PODS[..]), select(&["c1", "c2"][..]));
+    key.prop_map(|(namespace, pod, container)| EndpointId {
+        pod: NamespacedName::new(namespace, pod),
+        container_id: container.into(),
+        interface: "eth0".into(),
+    })
+}
+
+pub fn attachment() -> impl Strategy<Value = Attachment> {
+    let interface = select(&["brd1", "brd2", "brd3"][..]);
+    (interface, addresses(&ADDRESSES, 2)).prop_map(|(host_interface, addresses)| Attachment {
+        host_interface: host_interface.into(),
+        addresses,
+    })
+}
+
+/// Labels of a pod or network set; now and then one that claims to be a system label.
+fn own_labels() -> impl Strategy<Value = Labels> {
+    (labels(&["app", "role"]), weighted(0.1, Just(()))).prop_map(|(labels, pretender)| {
+        let own = labels.iter().map(|(key, value)| (key.clone(), value.clone()));
+        let system = pretender.map(|()| (ORCHESTRATOR_LABEL.into(), ORCHESTRATOR.into()));
+        own.chain(system).collect()
+    })
+}
+
+pub fn service_account() -> impl Strategy<Value = ServiceAccount> {
+    labels(&["team"]).prop_map(|labels| ServiceAccount { labels })
+}
+
+pub fn network_set_id() -> impl Strategy<Value = NetworkSetId> {
+    let namespace = weighted(0.6, select(&NAMESPACES[..]).prop_map(Name::from));
+    (namespace, select(&["n", "m"][..]))
+        .prop_map(|(namespace, name)| NetworkSetId { namespace, name: name.into() })
+}
+
+pub fn network_set() -> impl Strategy<Value = NetworkSet> {
+    (own_labels(), prop::collection::vec(net(), 0..4))
+        .prop_map(|(labels, nets)| NetworkSet { labels, nets })
+}
+
+pub fn net() -> impl Strategy<Value = IpNet> {
+    select(&NETS[..]).prop_map(|net| net.parse().unwrap())
+}
+
+pub fn service_name() -> impl Strategy<Value = Name> {
+    select(&["api", "db"][..]).prop_map(Name::from)
+}
+
+pub fn slice() -> impl Strategy<Value = EndpointSlice> {
+    let port = (protocol(), select(&[80, 8080][..]));
+    (service_name(), addresses(&ADDRESSES, 3), prop::collection::vec(port, 1..3))
+        .prop_map(|(service, addresses, ports)| EndpointSlice { service, addresses, ports })
+}
+
+pub fn node() -> impl Strategy<Value = Node> {
+    let addresses = || addresses(&NODE_ADDRESSES, 2);
+    (labels(&["rack"]), addresses(), addresses())
+        .prop_map(|(labels, addresses, all_addresses)| Node { labels, addresses, all_addresses })
+}
+
+pub fn configuration() -> impl Strategy<Value = BgpConfiguration> {
+    (weighted(0.5, 64512u32..64514), weighted(0.3, any::<bool>())).prop_map(|(as_number, mesh)| {
+        BgpConfiguration { as_number, node_to_node_mesh: mesh, ..BgpConfiguration::default() }
+    })
+}
+
+pub fn peer() -> impl Strategy<Value = BgpPeer> {
+    let scope = prop_oneof![
+        select(&["n1", "n2"][..]).prop_map(|name| NodeScope::Named(name.into())),
+        select(&VALUES[..]).prop_map(|v| NodeScope::Selected(Selector::equals("rack", v))),
+        Just(NodeScope::Selected(Selector::All)),
+    ];
+    let address = select(&["192.0.2.1", "192.0.2.2", "192.0.2.254"][..]);
+    (scope, address).prop_map(|(nodes, address)| BgpPeer {
+        nodes,
+        address: address.parse().unwrap(),
+        port: 179,
+        as_number: 65000,
+        passive: false,
+    })
+}
