@@ -60,44 +60,30 @@ impl Selector {
 
     /// Disjunction in canonical shape: flat, sorted, without duplicates and without `None`.
     pub fn or(operands: impl IntoIterator<Item = Self>) -> Self {
-        let mut flat = BTreeSet::new();
+        let mut flat = Vec::new();
         for operand in operands {
             match operand {
                 Self::None => {}
                 Self::All => return Self::All,
                 Self::Or(inner) => flat.extend(inner),
-                other => {
-                    flat.insert(other);
-                }
+                other => flat.push(other),
             }
         }
-        let mut flat: Vec<_> = flat.into_iter().collect();
-        match flat.len() {
-            0 => Self::None,
-            1 => flat.remove(0),
-            _ => Self::Or(flat),
-        }
+        joined(flat, Self::None, Self::Or)
     }
 
     /// Conjunction in canonical shape: flat, sorted, without duplicates and without `All`.
     pub fn and(operands: impl IntoIterator<Item = Self>) -> Self {
-        let mut flat = BTreeSet::new();
+        let mut flat = Vec::new();
         for operand in operands {
             match operand {
                 Self::All => {}
                 Self::None => return Self::None,
                 Self::And(inner) => flat.extend(inner),
-                other => {
-                    flat.insert(other);
-                }
+                other => flat.push(other),
             }
         }
-        let mut flat: Vec<_> = flat.into_iter().collect();
-        match flat.len() {
-            0 => Self::All,
-            1 => flat.remove(0),
-            _ => Self::And(flat),
-        }
+        joined(flat, Self::All, Self::And)
     }
 
     /// Whether these labels match.
@@ -116,6 +102,21 @@ impl Selector {
             Self::And(all) => all.iter().all(|s| s.matches(labels)),
             Self::Or(any) => any.iter().any(|s| s.matches(labels)),
         }
+    }
+}
+
+/// Operands in canonical order, or what they are without an operator.
+fn joined(
+    mut operands: Vec<Selector>,
+    none: Selector,
+    join: fn(Vec<Selector>) -> Selector,
+) -> Selector {
+    operands.sort_unstable();
+    operands.dedup();
+    match operands.len() {
+        0 => none,
+        1 => operands.remove(0),
+        _ => join(operands),
     }
 }
 
@@ -139,8 +140,8 @@ impl fmt::Display for Selector {
             Self::StartsWith(key, text) => write!(f, "{key} starts with {}", Quoted(text)),
             Self::EndsWith(key, text) => write!(f, "{key} ends with {}", Quoted(text)),
             Self::Not(inner) => write!(f, "!({inner})"),
-            Self::And(all) => joined(f, all, " && "),
-            Self::Or(any) => joined(f, any, " || "),
+            Self::And(all) => between(f, all, " && "),
+            Self::Or(any) => between(f, any, " || "),
         }
     }
 }
@@ -155,7 +156,7 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-fn joined(f: &mut fmt::Formatter<'_>, operands: &[Selector], operator: &str) -> fmt::Result {
+fn between(f: &mut fmt::Formatter<'_>, operands: &[Selector], operator: &str) -> fmt::Result {
     f.write_str("(")?;
     for (i, operand) in operands.iter().enumerate() {
         write!(f, "{}{operand}", if i == 0 { "" } else { operator })?;

@@ -128,9 +128,12 @@ impl Frame {
 }
 
 impl Operand {
-    fn joined(operands: Vec<Self>, join: fn(Vec<Selector>) -> Selector) -> Self {
+    fn joined(mut operands: Vec<Self>, join: fn(Vec<Selector>) -> Selector) -> Self {
+        if operands.len() == 1 {
+            return operands.remove(0);
+        }
         let deepest = operands.iter().map(|o| o.depth).max().unwrap_or_default();
-        let depth = deepest + usize::from(operands.len() > 1);
+        let depth = deepest + 1;
         Self { selector: join(operands.into_iter().map(|o| o.selector).collect()), depth }
     }
 
