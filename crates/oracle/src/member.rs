@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::cidr::Cidr;
 use crate::world::{
-    World, is_inherited, label_of, name_of, namespace_of, pod_label, service_account_of,
+    World, is_inherited, is_system, label_of, name_of, namespace_of, pod_label, service_account_of,
 };
 
 /// A known endpoint or network set.
@@ -66,11 +66,10 @@ impl<'a> Member<'a> {
         }
         match self {
             Self::Pod(pod) => pod_label(pod, key),
-            // C13: own labels, the namespace under its key, no other system label.
-            Self::Set(_, Some(namespace)) if key == "projectcalico.org/namespace" => {
-                Some(namespace)
-            }
-            Self::Set(..) if is_inherited(key) => None,
+            // C13: own labels and the namespace under its key. A system label is never an object's
+            // own, or whoever may write a set could have it pass for pods (decision 0009).
+            Self::Set(_, namespace) if key == "projectcalico.org/namespace" => namespace,
+            Self::Set(..) if is_inherited(key) || is_system(key) => None,
             Self::Set(metadata, _) => label_of(metadata, key),
         }
     }

@@ -159,6 +159,16 @@ pub(crate) fn is_inherited(key: &str) -> bool {
     key.starts_with("pcns.") || key.starts_with("pcsa.")
 }
 
+/// C12: keys of labels that the engine itself gives to pods.
+pub(crate) fn is_system(key: &str) -> bool {
+    matches!(
+        key,
+        "projectcalico.org/namespace"
+            | "projectcalico.org/orchestrator"
+            | "projectcalico.org/serviceaccount"
+    )
+}
+
 /// The service account that a pod runs as; the API server fills in `default`.
 pub(crate) fn service_account_of(pod: &Pod) -> &str {
     let spec = pod.spec.as_ref();

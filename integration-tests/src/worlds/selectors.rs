@@ -7,9 +7,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 use super::random::Random;
 
 const VALUES: [&str; 3] = ["a", "b", ""];
-/// Keys of pod labels. The last two are legal keys that mean something to an engine that keeps
-/// namespace labels beside pod labels.
-const POD_KEYS: [&str; 5] = ["app", "role", "env", "pcns.team", "projectcalico.org/namespace"];
+/// Keys of pod labels. Those behind the third are legal keys that mean something to an engine that
+/// keeps its own labels, and those of namespaces, beside pod labels.
+const POD_KEYS: [&str; 7] = [
+    "app",
+    "role",
+    "env",
+    "pcns.team",
+    "projectcalico.org/namespace",
+    "projectcalico.org/orchestrator",
+    "projectcalico.org/serviceaccount",
+];
 const NAMESPACE_KEYS: [&str; 4] = ["team", "env", "kubernetes.io/metadata.name", "pcns.team"];
 const ACCOUNT_KEYS: [&str; 2] = ["team", "pcns.team"];
 const NODE_KEYS: [&str; 2] = ["zone", "env"];
@@ -42,6 +50,8 @@ impl Of {
 pub(super) fn value(random: &mut Random, key: &str) -> &'static str {
     let values = match key {
         "kubernetes.io/metadata.name" | "projectcalico.org/namespace" => &NAMES,
+        "projectcalico.org/orchestrator" => &["k8s", "vm", ""],
+        "projectcalico.org/serviceaccount" => &["default", "s", "t"],
         _ => &VALUES,
     };
     values[random.below(values.len())]

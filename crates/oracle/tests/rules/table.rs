@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use brindle_model::NamespacedName;
 use brindle_model::packet::{ConnState, Flow, Origin, Packet, Transport};
-use brindle_model::verdict::{DecisionId, Direction, Verdict};
+use brindle_model::verdict::{DecisionId, Direction, PolicyKind, Verdict};
 use brindle_oracle::{Hop, Outcome, World, judge};
 use serde::de::DeserializeOwned;
 
@@ -72,9 +72,52 @@ pub fn world(policies: &str) -> World {
     }
 }
 
+/// The fixed world with these objects: policies of every kind, tiers, network sets, endpoint slices
+/// and service accounts. `apiVersion` is left out: only Kubernetes' own kinds say it.
+pub fn world_of(objects: &str) -> World {
+    let mut world = world("");
+    for mut object in documents::<serde_json::Value>(objects) {
+        let kind = object["kind"].as_str().expect("a kind").to_owned();
+        let kubernetes = object.get("apiVersion").is_some();
+        let version = match kind.as_str() {
+            "ClusterNetworkPolicy" => brindle_api::POLICY_API_VERSION,
+            "ServiceAccount" => "v1",
+            "EndpointSlice" => "discovery.k8s.io/v1",
+            _ => brindle_api::API_VERSION,
+        };
+        if !kubernetes {
+            object["apiVersion"] = version.into();
+        }
+        match kind.as_str() {
+            "NetworkPolicy" if kubernetes => take(&mut world.network_policies, object),
+            "NetworkPolicy" => take(&mut world.tiered_policies, object),
+            "GlobalNetworkPolicy" => take(&mut world.global_network_policies, object),
+            "StagedNetworkPolicy" => take(&mut world.staged_network_policies, object),
+            "StagedGlobalNetworkPolicy" => take(&mut world.staged_global_network_policies, object),
+            "StagedKubernetesNetworkPolicy" => {
+                take(&mut world.staged_kubernetes_network_policies, object);
+            }
+            "ClusterNetworkPolicy" => take(&mut world.cluster_network_policies, object),
+            "Tier" => take(&mut world.tiers, object),
+            "NetworkSet" => take(&mut world.network_sets, object),
+            "GlobalNetworkSet" => take(&mut world.global_network_sets, object),
+            "EndpointSlice" => take(&mut world.endpoint_slices, object),
+            "ServiceAccount" => take(&mut world.service_accounts, object),
+            other => panic!("no table has a {other}"),
+        }
+    }
+    world
+}
+
+fn take<T: DeserializeOwned>(objects: &mut Vec<T>, value: serde_json::Value) {
+    objects.push(serde_json::from_value(value).expect("an object of its kind"));
+}
+
 /// Parses a stream of YAML documents.
 pub fn documents<T: DeserializeOwned>(yaml: &str) -> Vec<T> {
-    serde_saphyr::from_multiple(yaml).expect("the table's YAML is valid")
+    // YAML 1.2: `y` is a namespace, not a truth.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    serde_saphyr::from_multiple_with_options(yaml, options).expect("the table's YAML is valid")
 }
 
 /// One policy named `p` in namespace x with this spec, in flow style.
@@ -85,7 +128,8 @@ pub fn policy(spec: &str) -> String {
 /// Checks rows of `flow` and `decision` at the hop of one direction.
 ///
 /// A flow is `FROM > TO PROTOCOL`, over IPv6 with `>6`; a decision is `open` (not isolated), `end`
-/// (isolated, nothing matched), `NAME:INDEX` (that rule of that policy) or the decision's own text.
+/// (isolated, nothing matched), `NAME:INDEX` (that rule of that Kubernetes policy), `allow
+/// NAME:INDEX` or `deny NAME:INDEX` (of another kind) or the decision's own text.
 pub fn check(world: &World, direction: Direction, rows: &[(&str, &str)]) {
     for (text, expected) in rows {
         let outcome = judge(world, &flow(world, text));
@@ -103,6 +147,11 @@ fn decision(hop: &Hop) -> String {
             "open".to_owned()
         }
         (DecisionId::TierEnd { tier }, Verdict::Deny) if &**tier == "default" => "end".to_owned(),
+        (DecisionId::Rule { policy, index, .. }, verdict)
+            if policy.kind != PolicyKind::KubernetesNetworkPolicy =>
+        {
+            format!("{verdict} {}:{index}", policy.name)
+        }
         (DecisionId::Rule { policy, direction, index }, Verdict::Allow)
             if policy.namespace.as_ref() == Some(&hop.pod.namespace)
                 && *direction == hop.direction =>

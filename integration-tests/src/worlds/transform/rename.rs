@@ -55,13 +55,6 @@ pub fn renamed(world: &World) -> World {
     for services in ends(&mut world).filter_map(|end| end.services.as_mut()) {
         rename(&mut services.namespace);
     }
-    // A label that a user gave by the key of a system label never counts on pods, does on network
-    // sets without a namespace.
-    for set in &mut world.global_network_sets {
-        let labels = set.metadata.labels.as_mut();
-        let value = labels.and_then(|labels| labels.get_mut("projectcalico.org/namespace"));
-        value.into_iter().for_each(|value| *value = renamed_name(value));
-    }
     world
 }
 
