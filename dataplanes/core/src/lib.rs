@@ -12,6 +12,9 @@
 //! | neighbour, per-interface setting | belongs to a link of ours, and goes with it |
 //! | a backend's tables, sets, chains | the backend says |
 //!
+//! The group of a pod's link ([`link_group`]) is no mark: it only makes the name quick to compare.
+//!
+//! [`link_group`]: brindle_model::cluster::link_group
 //! [`HOST_INTERFACE_PREFIX`]: brindle_model::cluster::HOST_INTERFACE_PREFIX
 
 mod applied;
