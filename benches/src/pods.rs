@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use brindle_model::cluster::link_group;
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, setns, unshare};
 use nix::unistd::Pid;
 
@@ -66,10 +67,11 @@ impl Pods {
     fn attach(&self, pod: usize, interface: &str) -> Result<()> {
         let at = format!("/proc/{}/fd/{}", std::process::id(), self.pods[pod].as_raw_fd());
         let [v4, v6] = addresses(pod);
+        let group = link_group(interface);
         let (host, guest) = ("02:00:00:00:01:00", format!("02:00:00:00:02:{pod:02x}"));
         ip(&format!(
             "link add {interface} address {host} type veth peer name eth0 address {guest} netns {at}
-             link set {interface} up
+             link set {interface} group {group} up
              route add {v4} dev {interface}
              neigh replace {v4} lladdr {guest} dev {interface} nud permanent
              -6 route add {v6} dev {interface}

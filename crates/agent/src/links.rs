@@ -108,6 +108,10 @@ impl PodNetwork for Links {
             .map_err(LinkError::Routes)
     }
 
+    fn mark(&self, host_interface: &str) -> Result<(), LinkError> {
+        core::PodNetwork.mark(host_interface).map_err(|error| LinkError::PodNetwork("mark", error))
+    }
+
     fn detach(&self, host_interface: &str) -> Result<(), LinkError> {
         core::PodNetwork
             .detach(host_interface)

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use sha2::{Digest, Sha256};
 
 use crate::labels::Labels;
 use crate::net::{PortRange, Protocol};
@@ -194,9 +195,35 @@ pub struct Attachment {
 /// is closed (K37): that is how an unknown workload is recognised.
 pub const HOST_INTERFACE_PREFIX: &str = "brd";
 
+/// First of the interface groups ([`link_group`]) that pods have. Administrators number theirs from
+/// zero, which is what every other interface has.
+const FIRST_GROUP: u32 = 1 << 30;
+
+/// The group (`IFLA_GROUP`) of a host-side pod interface: a number that follows from its name, by
+/// which a dataplane knows the interface more cheaply than by the name. At least 2³⁰, less than
+/// 2³¹, so that tools that print it as a signed number show the same.
+///
+/// Two names may have one group. Who makes interfaces avoids it; a dataplane closes both.
+pub fn link_group(host_interface: &str) -> u32 {
+    let [a, b, c, d, ..]: [u8; 32] = Sha256::digest(host_interface.as_bytes()).into();
+    FIRST_GROUP | (u32::from_be_bytes([a, b, c, d]) & (FIRST_GROUP - 1))
+}
+
 /// A range for convenience of tests and conversions.
 impl From<u16> for PortRange {
     fn from(port: u16) -> Self {
         Self::single(port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Running pods keep their groups over an upgrade of the agent, so these never change.
+    #[test]
+    fn groups_follow_from_names() {
+        assert_eq!(link_group("brd0123456789ab"), 1_984_829_035);
+        assert!((0..10_000).all(|i| link_group(&format!("brd{i:012x}")) >> 30 == 1));
     }
 }

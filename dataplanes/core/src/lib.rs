@@ -13,6 +13,9 @@
 //! | mark of a connection | the one bit [`REVOKED_MARK`], in entries that touch a pod of this node |
 //! | a backend's tables, sets, chains | the backend says |
 //!
+//! The group of a pod's link ([`link_group`]) is no mark: it only makes the name quick to compare.
+//!
+//! [`link_group`]: brindle_model::cluster::link_group
 //! [`HOST_INTERFACE_PREFIX`]: brindle_model::cluster::HOST_INTERFACE_PREFIX
 
 mod applied;

@@ -27,7 +27,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
 
 use brindle_model::Name;
-use brindle_model::cluster::HOST_INTERFACE_PREFIX;
+use brindle_model::cluster::{HOST_INTERFACE_PREFIX, link_group};
 use brindle_model::net::Family;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::errno::Errno;
@@ -132,6 +132,7 @@ impl PodNetwork {
         let pair = VethPair {
             name,
             mac: HOST_MAC,
+            group: link_group(name),
             peer_name: pod.interface,
             peer_mac: pod_mac(pod.addresses),
             peer_netns: pod.netns,
@@ -176,6 +177,25 @@ impl PodNetwork {
         kernel.apply(up.into_iter().chain(neighbours).collect()).map_err(host)
     }
 
+    /// Gives an interface that an earlier agent made, or that somebody changed, the group by which
+    /// the dataplane knows it; until then the dataplane drops what the pod sends (K37). An absent
+    /// interface is a success.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn mark(&self, host_interface: &str) -> Result<(), PodNetworkError> {
+        let host = |error| PodNetworkError::Host(host_interface.to_owned(), error);
+        let mut kernel = Connection::open().map_err(host)?;
+        let group = link_group(host_interface);
+        match kernel.link(host_interface).map_err(host)? {
+            Some(link) if link.group != group => {
+                tracing::warn!(interface = host_interface, link.group, "setting its group");
+                kernel.apply(vec![Change::set_group(link.index, group)]).map_err(host)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Removes the host interface, and with it its peer, routes and neighbours. An absent one is
     /// a success.
     ///
@@ -198,6 +218,9 @@ impl PodNetwork {
         let link = kernel.link(name).map_err(host)?;
         let link =
             link.filter(|link| link.up).ok_or_else(|| missing("interface that is up:", name))?;
+        if link.group != link_group(name) {
+            return Err(missing("interface group that policy knows:", name));
+        }
         for addr in pod.addresses {
             let found = kernel.look_up(*addr).map_err(host)?;
             let to_pod = found.is_some_and(|f| f.interface == link.index && f.gateway.is_none());

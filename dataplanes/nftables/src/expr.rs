@@ -9,6 +9,7 @@ use brindle_model::Name;
 use brindle_model::cluster::HOST_INTERFACE_PREFIX;
 use brindle_model::net::{Family, Protocol};
 
+use crate::netlink::ct_state;
 use crate::rule::{Criterion, CtState, MapKey, Rule, Side, Target};
 use crate::table::Verdict;
 use crate::text::octets;
@@ -33,6 +34,10 @@ pub enum MetaKey {
     Nfproto = 15,
     /// Upper-layer protocol, 1 byte.
     L4proto = 16,
+    /// Group of the input interface, 4 bytes.
+    Iifgroup = 21,
+    /// Group of the output interface, 4 bytes.
+    Oifgroup = 22,
 }
 
 /// What `ct` loads, 4 bytes in host order (`enum nft_ct_keys`).
@@ -111,7 +116,11 @@ impl Key {
     }
 
     fn meta(mut self, key: MetaKey) -> Self {
-        let len = if matches!(key, MetaKey::Iifname | MetaKey::Oifname) { 16 } else { 1 };
+        let len = match key {
+            MetaKey::Iifname | MetaKey::Oifname => 16,
+            MetaKey::Iifgroup | MetaKey::Oifgroup => 4,
+            MetaKey::Nfproto | MetaKey::L4proto => 1,
+        };
         let dreg = self.next(len);
         self.exprs.push(Expr::Meta { key, dreg });
         self
@@ -125,6 +134,12 @@ impl Key {
         let offset = if side == Side::Source { source } else { source + len };
         let dreg = self.next(len);
         self.exprs.push(Expr::Payload { base: Base::Network, offset, len, dreg });
+        self
+    }
+
+    fn ct_state(mut self) -> Self {
+        let dreg = self.next(4);
+        self.exprs.push(Expr::Ct { key: CtKey::State, dreg });
         self
     }
 
@@ -196,8 +211,9 @@ impl Rule {
         match &self.target {
             Target::Verdict(verdict) => exprs.push(Expr::Immediate(verdict.clone())),
             Target::Map(key, map) => exprs.extend(match key {
-                MapKey::InputInterface => Key::new().meta(MetaKey::Iifname).map(map),
-                MapKey::OutputInterface => Key::new().meta(MetaKey::Oifname).map(map),
+                MapKey::InputGroup => Key::new().meta(MetaKey::Iifgroup).map(map),
+                MapKey::OutputGroup => Key::new().meta(MetaKey::Oifgroup).map(map),
+                MapKey::KnownFlow(family) => own_source(*family).ct_state().map(map),
                 MapKey::Service => {
                     Key::new().meta(MetaKey::L4proto).port(Side::Destination).map(map)
                 }
@@ -264,9 +280,7 @@ fn criterion_exprs(criterion: &Criterion) -> Vec<Expr> {
             let key = if *input { MetaKey::Iifname } else { MetaKey::Oifname };
             Key::new().meta(key).compare(*equal, HOST_INTERFACE_PREFIX.as_bytes().to_vec())
         }
-        Criterion::OwnSource { family, set } => {
-            Key::new().meta(MetaKey::Iifname).address(Side::Source, *family).lookup(set, true)
-        }
+        Criterion::OwnSource { family, set } => own_source(*family).lookup(set, true),
         Criterion::Protocol { equal, protocol: Protocol(number) } => {
             Key::new().meta(MetaKey::L4proto).compare(*equal, vec![*number])
         }
@@ -295,6 +309,10 @@ fn criterion_exprs(criterion: &Criterion) -> Vec<Expr> {
     }
 }
 
+fn own_source(family: Family) -> Key {
+    Key::new().meta(MetaKey::Iifgroup).address(Side::Source, family)
+}
+
 fn icmp_byte(offset: u32) -> Key {
     let mut key = Key::new();
     let dreg = key.next(1);
@@ -303,12 +321,9 @@ fn icmp_byte(offset: u32) -> Key {
 }
 
 fn ct_state(state: CtState) -> Vec<Expr> {
-    const INVALID: u32 = 1;
-    const ESTABLISHED: u32 = 2;
-    const RELATED: u32 = 4;
     let bits = match state {
-        CtState::Accepted => ESTABLISHED | RELATED,
-        CtState::Invalid => INVALID,
+        CtState::Accepted => ct_state::ESTABLISHED | ct_state::RELATED,
+        CtState::Invalid => ct_state::INVALID,
     };
     any_bit(CtKey::State, bits)
 }

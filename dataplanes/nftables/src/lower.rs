@@ -5,16 +5,16 @@
 //! ```text
 //! forward (hook forward, priority 0)
 //!   from or to a pod, revoked            drop, while there is such a connection
-//!   from a pod, own source, established  accept
+//!   (group, own source, established)     vmap @known-flows: accept
 //!   not from a pod, established          accept
-//!   from a pod      jump from-pods ──> own source? goto judge-egress ──> iifname vmap @egress
+//!   from a pod      jump from-pods ──> own source? goto judge-egress ──> iifgroup vmap @egress
 //!                                      else drop                         goto program-<id>
-//!   to a pod        goto to-pods ────> oifname vmap @ingress, goto program-<id>
+//!   to a pod        goto to-pods ────> oifgroup vmap @ingress, goto program-<id>
 //! input (hook input, priority 0)
 //!   not from a pod                       accept
 //!   from a pod, revoked                  drop, likewise
-//!   from a pod, own source, established  accept
-//!   neighbour discovery                  accept (K34)
+//!   (group, own source, established)     vmap @known-flows: accept
+//!   neighbour discovery                  accept from the pod or the link (K34)
 //!   from a pod      jump from-pods, as above
 //!
 //! program-<id>  each policy of each tier in order; the end of the tier; the end
@@ -30,7 +30,10 @@
 //! - *No match* falls through to the next policy. *Pass* is a `goto` to the program's next part;
 //!   since only a program knows what follows a tier, a policy with a Pass rule stands in its
 //!   programs' chains in both directions.
-//! - *An unknown pod interface* has no own source address and is in no map: dropped (K37).
+//! - *A pod's interface* is told from others by its name, and from other pods' by its group, a
+//!   number that follows from the name and that only the host can set (`link_group`).
+//! - *An unknown pod interface*, and one whose group is wrong, has no own source address and is in
+//!   no map: dropped (K37).
 //! - *A forged source* is dropped (C41), for packets of known flows too: a pod cannot speak in a
 //!   flow of another. Connection tracking has seen the packet by then, but keeps no entry for what
 //!   is dropped. A chain before it would cost every packet one more hook.
@@ -45,8 +48,8 @@
 //!
 //! # Cost
 //!
-//! A packet of a known flow meets one base chain, and, from a pod, one lookup of its source. Sets
-//! are shared by content. [`merge`] joins what can be one lookup, so that a new connection does not
+//! A packet of a known flow meets one base chain, and, from a pod, one lookup that asks for its
+//! source and its state together (docs/decisions/0008-source-check.md). Sets are shared by content. [`merge`] joins what can be one lookup, so that a new connection does not
 //! pay for the length of a policy.
 
 mod matches;

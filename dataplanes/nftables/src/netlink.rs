@@ -15,5 +15,6 @@ pub(crate) use socket::classify;
 
 pub use decode::{ChainDump, RawElement, SetDump, Snapshot, decode};
 pub use encode::{Encoded, encode, hook_number};
+pub use numbers::ct_state;
 pub use raw::{RawKey, key_of, raw_keys, set_numbers};
 pub use socket::{Refusal, Socket, SocketError};

@@ -32,10 +32,13 @@ pub enum Target {
 /// What a verdict map is asked with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MapKey {
-    /// The interface the packet came in on.
-    InputInterface,
-    /// The interface it goes out on.
-    OutputInterface,
+    /// The group of the interface the packet came in on.
+    InputGroup,
+    /// The group of the interface it goes out on.
+    OutputGroup,
+    /// Group of the input interface, source address and connection state; a `Family` criterion
+    /// stands before it.
+    KnownFlow(Family),
     /// Protocol and destination port.
     Service,
 }
@@ -69,7 +72,7 @@ pub enum Criterion {
     Family(Family),
     /// The interface's name begins with the pod prefix.
     PodInterface { input: bool, equal: bool },
-    /// The input interface may send from this source address.
+    /// The group of the input interface may send from this source address.
     OwnSource { family: Family, set: Name },
     /// The upper-layer protocol.
     Protocol { equal: bool, protocol: Protocol },

@@ -13,7 +13,7 @@ use crate::rule::Rule;
 /// `inet brindle` is ours and is made to look as desired, and nothing outside it is touched.
 pub const TABLE: &str = "brindle";
 /// Comment of the table: tells a reader whose it is, and which layout wrote it.
-pub const TABLE_COMMENT: &str = "managed by brindle-agent, layout 1; edits are reverted";
+pub const TABLE_COMMENT: &str = "managed by brindle-agent, layout 2; edits are reverted";
 
 /// Longest comment that is written, in bytes: userdata of nft holds 128 with the final NUL.
 const MAX_COMMENT: usize = 120;
@@ -50,8 +50,10 @@ pub enum Field {
     InetProto,
     /// A port.
     InetService,
-    /// An interface name.
-    Ifname,
+    /// The group of an interface.
+    Devgroup,
+    /// A state of a connection.
+    CtState,
 }
 
 /// What a set or map is, without its elements. It never changes under one name.
@@ -79,16 +81,32 @@ pub enum Key {
     Net(IpNet),
     /// Address, protocol, port.
     Tuple(IpAddr, Protocol, u16),
-    /// An interface.
-    Interface(Name),
-    /// An interface and an address it may send from.
-    Source(Name, IpAddr),
+    /// The group of a pod's interface ([`link_group`](brindle_model::cluster::link_group)).
+    Group(u32),
+    /// The same, and an address that the pod may send from.
+    Source(u32, IpAddr),
+    /// The same, and the state of a connection in which the pod may do so without being judged.
+    KnownFlow(u32, IpAddr, KnownState),
     /// A range of ports, in an interval set.
     Ports(PortRange),
     /// A protocol.
     Protocol(Protocol),
     /// A protocol and a port.
     Service(Protocol, u16),
+}
+
+/// A state of connections that policy has admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KnownState {
+    /// Packets went in both directions.
+    Established,
+    /// An ICMP error that quotes a known connection.
+    Related,
+}
+
+impl KnownState {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Established, Self::Related];
 }
 
 /// An element of a set or map.

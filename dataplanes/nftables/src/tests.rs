@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use brindle_model::ruleset::{Ruleset, RulesetDelta};
+use brindle_model::cluster::link_group;
+use brindle_model::ruleset::{Endpoint, Ruleset, RulesetDelta};
 use proptest::prelude::*;
 
 use crate::desired::Desired;
@@ -36,6 +37,25 @@ fn goldens() {
     let known = one_revoked.settle(None);
     one_revoked.stop_revoked(true);
     golden("one-revoked.nft", &one_revoked.update(&known));
+}
+
+/// The kernel cannot tell them apart: each could use the other's addresses.
+#[test]
+fn two_interfaces_of_one_group_are_closed() {
+    let names = ["brd000000008a89", "brd00000000b5d0"];
+    assert_eq!(link_group(names[0]), link_group(names[1]));
+    let mut ruleset = one_set();
+    for (endpoint, name) in ruleset.endpoints.values_mut().zip(names) {
+        *endpoint = Endpoint { host_interface: name.into(), ..(**endpoint).clone() }.into();
+    }
+    let element = |ruleset: &Ruleset| {
+        let text = lower(ruleset).to_string();
+        ["egress", "ingress", "own-sources", "known-flows"]
+            .map(|set| text.contains(&format!("add element inet brindle {set}")))
+    };
+    assert_eq!(element(&ruleset), [false; 4]);
+    ruleset.endpoints.pop_first();
+    assert_eq!(element(&ruleset), [true; 4], "alone it is open");
 }
 
 fn desired(ruleset: &Ruleset) -> Desired {

@@ -9,7 +9,7 @@ use brindle_model::cluster::HOST_INTERFACE_PREFIX;
 use brindle_model::net::{Family, PortRange};
 
 use crate::rule::{Criterion, CtState, MapKey, Rule, Side, Target};
-use crate::table::{Element, Field, Hook, HookPoint, Key, SetSpec, Verdict};
+use crate::table::{Element, Field, Hook, HookPoint, Key, KnownState, SetSpec, Verdict};
 
 impl Display for Field {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -18,7 +18,8 @@ impl Display for Field {
             Self::Ipv6Addr => "ipv6_addr",
             Self::InetProto => "inet_proto",
             Self::InetService => "inet_service",
-            Self::Ifname => "ifname",
+            Self::Devgroup => "devgroup",
+            Self::CtState => "ct_state",
         })
     }
 }
@@ -53,8 +54,15 @@ impl Display for Key {
             Self::Addr(addr) => write!(f, "{addr}"),
             Self::Net(net) => write!(f, "{net}"),
             Self::Tuple(addr, protocol, port) => write!(f, "{addr} . {} . {port}", protocol.0),
-            Self::Interface(name) => write!(f, "\"{name}\""),
-            Self::Source(name, addr) => write!(f, "\"{name}\" . {addr}"),
+            Self::Group(group) => write!(f, "{group}"),
+            Self::Source(group, addr) => write!(f, "{group} . {addr}"),
+            Self::KnownFlow(group, addr, state) => {
+                let state = match state {
+                    KnownState::Established => "established",
+                    KnownState::Related => "related",
+                };
+                write!(f, "{group} . {addr} . {state}")
+            }
             Self::Ports(range) => write!(f, "{range}"),
             Self::Protocol(protocol) => write!(f, "{}", protocol.0),
             Self::Service(protocol, port) => write!(f, "{} . {port}", protocol.0),
@@ -108,19 +116,23 @@ impl Display for Rule {
         }
         match &self.target {
             Target::Verdict(verdict) => write!(f, "{verdict}")?,
-            Target::Map(key, map) => {
-                let key = match key {
-                    MapKey::InputInterface => "iifname",
-                    MapKey::OutputInterface => "oifname",
-                    MapKey::Service => "meta l4proto . th dport",
-                };
-                write!(f, "{key} vmap @{map}")?;
-            }
+            Target::Map(key, map) => write!(f, "{key} vmap @{map}")?,
         }
         if self.comment.is_empty() {
             return Ok(());
         }
         write!(f, " comment \"{}\"", self.comment)
+    }
+}
+
+impl Display for MapKey {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InputGroup => f.write_str("iifgroup"),
+            Self::OutputGroup => f.write_str("oifgroup"),
+            Self::KnownFlow(family) => write!(f, "iifgroup . {} saddr . ct state", header(*family)),
+            Self::Service => f.write_str("meta l4proto . th dport"),
+        }
     }
 }
 
@@ -169,7 +181,7 @@ impl Display for Criterion {
                 write!(f, "{key} {}\"{HOST_INTERFACE_PREFIX}*\"", relation(*equal))
             }
             Self::OwnSource { family, set } => {
-                write!(f, "iifname . {} saddr @{set}", header(*family))
+                write!(f, "iifgroup . {} saddr @{set}", header(*family))
             }
             Self::Protocol { equal, protocol } => {
                 write!(f, "meta l4proto {}{}", relation(*equal), protocol.0)

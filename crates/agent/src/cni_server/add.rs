@@ -8,7 +8,7 @@ use brindle_cni::error::{CniError, ErrorCode};
 use brindle_cni::protocol::{AddRequest, Added, AddedRoute, CheckRequest};
 use brindle_ipam::{AssignError, Handle, Store};
 use brindle_model::NamespacedName;
-use brindle_model::cluster::{Attachment, EndpointId};
+use brindle_model::cluster::{Attachment, EndpointId, link_group};
 use nix::sys::stat::fstat;
 
 use super::ports::{AttachRequest, Attached, Pipeline, PodNetwork};
@@ -121,19 +121,24 @@ impl<S: Store, N: PodNetwork, P: Pipeline> CniServer<S, N, P> {
     }
 
     /// Names are hashes: two handles may share one, and then the second must not take the first
-    /// one's link away.
+    /// one's link away. Two names may share a group, and then the dataplane would close both.
     fn expect_free_name(&self, record: &AttachmentRecord) -> Result<(), CniError> {
         let name = &record.attachment.host_interface;
         let handle = record.handle();
         let other = self.attachments.read(|all| {
             let mut others = all.values().filter(|r| r.handle() != handle);
-            others.find(|r| r.attachment.host_interface == *name).map(|r| r.endpoint.clone())
+            let group = link_group(name);
+            others.find(|r| link_group(&r.attachment.host_interface) == group).cloned()
         });
         match other {
             None => Ok(()),
             Some(other) => Err(CniError::new(
                 ErrorCode::Internal,
-                format!("interface name {name} belongs to {other}; delete the pod to get another"),
+                format!(
+                    "interface {name} would have the name or the group of {} of {}; delete the \
+                     pod to get another",
+                    other.attachment.host_interface, other.endpoint
+                ),
             )),
         }
     }

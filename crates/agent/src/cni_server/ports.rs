@@ -31,6 +31,13 @@ pub trait PodNetwork: Send + Sync + 'static {
     /// The kernel refused, or the interface is gone.
     fn enable(&self, host_interface: &str, addresses: &[IpAddr]) -> Result<(), Self::Error>;
 
+    /// Repairs the mark by which the dataplane knows a host interface that was made before this
+    /// agent started. An absent interface is a success.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    fn mark(&self, host_interface: &str) -> Result<(), Self::Error>;
+
     /// Removes the host interface, and with it its peer and routes. An absent one is a success.
     ///
     /// # Errors

@@ -91,6 +91,9 @@ impl<S: Store, N: PodNetwork, P: Pipeline> CniServer<S, N, P> {
             tracing::warn!(interface = %link, "removing an interface that no record names");
             self.network.detach(link).map_err(RestoreError::Network)?;
         }
+        for link in &wanted {
+            self.network.mark(link).map_err(RestoreError::Network)?;
+        }
         let holders: BTreeMap<_, _> =
             live.iter().map(|r| (r.handle(), r.attachment.addresses.clone())).collect();
         let reconciled = self.ipam.reconcile(&holders)?;

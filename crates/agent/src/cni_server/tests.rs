@@ -114,6 +114,10 @@ impl PodNetwork for Kernel {
         )
     }
 
+    fn mark(&self, host_interface: &str) -> Result<(), KernelError> {
+        Ok(core::PodNetwork.mark(host_interface)?)
+    }
+
     fn detach(&self, host_interface: &str) -> Result<(), KernelError> {
         self.life.run(|| KernelError::Killed, || Ok(core::PodNetwork.detach(host_interface)?))
     }

@@ -63,6 +63,8 @@ pub struct Link {
     pub up: bool,
     /// Whether it is a loopback interface.
     pub loopback: bool,
+    /// Its group (`IFLA_GROUP`); 0 unless somebody set one.
+    pub group: u32,
 }
 
 /// A veth pair to make, each side with its final name and namespace.
@@ -72,6 +74,8 @@ pub struct VethPair<'a> {
     pub name: &'a str,
     /// Its hardware address.
     pub mac: MacAddr,
+    /// Its group.
+    pub group: u32,
     /// Name of the other side.
     pub peer_name: &'a str,
     /// Its hardware address.
@@ -102,6 +106,7 @@ impl Connection {
         peer.attributes.push(LinkAttribute::NetNsFd(pair.peer_netns.as_raw_fd()));
         let mut message = LinkMessage::default();
         message.attributes = side(pair.name, pair.mac);
+        message.attributes.push(LinkAttribute::Group(pair.group));
         message.attributes.push(LinkAttribute::LinkInfo(vec![
             LinkInfo::Kind(InfoKind::Veth),
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
@@ -157,6 +162,15 @@ impl Change {
         let request = Request::new(RouteNetlinkMessage::SetLink(message), 0);
         Self { request, what: format!("set interface {index} up") }
     }
+
+    /// Sets an interface's group.
+    pub fn set_group(index: u32, group: u32) -> Self {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes.push(LinkAttribute::Group(group));
+        let request = Request::new(RouteNetlinkMessage::SetLink(message), 0);
+        Self { request, what: format!("set the group of interface {index}") }
+    }
 }
 
 pub(super) fn read(message: RouteNetlinkMessage) -> Option<Link> {
@@ -168,11 +182,13 @@ pub(super) fn read(message: RouteNetlinkMessage) -> Option<Link> {
         mac: None,
         up: message.header.flags.contains(LinkFlags::Up),
         loopback: message.header.flags.contains(LinkFlags::Loopback),
+        group: 0,
     };
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::Group(group) => link.group = group,
             LinkAttribute::Address(bytes) => link.mac = bytes.try_into().ok().map(MacAddr),
             _ => {}
         }

@@ -145,6 +145,11 @@ fn a_check_names_what_is_missing() {
         assert!(check().contains("route to the pod's address 10.77.0.5"));
         route_to_pod();
         PodNetwork.check(&attachment(&pod, &addresses)).unwrap();
+        run("ip link set brdtest0 group 0");
+        assert!(check().contains("group"));
+        PodNetwork.mark("brdtest0").unwrap();
+        PodNetwork.check(&attachment(&pod, &addresses)).unwrap();
+        PodNetwork.mark("brdabsent").unwrap();
         pod.run(|| run("ip -6 route del default")).unwrap();
         assert!(check().contains("::/0"));
         pod.run(|| run("ip addr del 10.77.0.5/32 dev eth0")).unwrap();

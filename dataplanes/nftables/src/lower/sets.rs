@@ -9,16 +9,17 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use brindle_model::Name;
+use brindle_model::cluster::link_group;
 use brindle_model::net::{Family, PortRange, Protocol};
-use brindle_model::ruleset::{Member, Ruleset, Set, SetId, SetKind};
+use brindle_model::ruleset::{Endpoint, Member, Ruleset, Set, SetId, SetKind};
 use brindle_model::verdict::Direction;
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
 use super::SetUse;
 use super::policy::program_chain;
-use super::skeleton::{EGRESS, INGRESS, OWN_SOURCES_V4, OWN_SOURCES_V6};
-use crate::table::{Element, Field, Key, SetSpec, Verdict, comment};
+use super::skeleton::{EGRESS, INGRESS, known_flows, own_sources};
+use crate::table::{Element, Field, Key, KnownState, SetSpec, Verdict, comment};
 use crate::text::address_field;
 
 /// Where a set's elements come from.
@@ -142,34 +143,50 @@ pub fn content_hash(text: &str) -> String {
     })
 }
 
-/// What the endpoints put into the dispatch maps and the sets of own source addresses, by set and
-/// key. If two endpoints claim one interface, the later id has it.
+/// What the endpoints put into the maps and sets that are keyed by the group of their interfaces,
+/// by set and key. If two endpoints claim one interface, the later id has it. If two interfaces
+/// have one group, the kernel cannot tell them apart, and both are closed: neither has an element.
 pub fn dispatch_elements(ruleset: &Ruleset) -> BTreeMap<(Name, Key), Element> {
     let mut elements = BTreeMap::new();
     let by_interface: BTreeMap<_, _> =
-        ruleset.endpoints.iter().map(|(id, e)| (e.host_interface.clone(), (id, e))).collect();
-    for (interface, (id, endpoint)) in by_interface {
-        let comment = comment(&id.to_string());
-        for (direction, map) in [(Direction::Egress, EGRESS), (Direction::Ingress, INGRESS)] {
-            let program = endpoint.program(direction);
-            // An unknown program cannot be run; the endpoint is closed.
-            let verdict = match ruleset.programs.contains_key(&program) {
-                true => Verdict::Goto(program_chain(program)),
-                false => Verdict::Drop,
-            };
-            let key = Key::Interface(interface.clone());
-            let element =
-                Element { key: key.clone(), verdict: Some(verdict), comment: comment.clone() };
-            elements.insert((map.into(), key), element);
+        ruleset.endpoints.iter().map(|(id, e)| (&e.host_interface, (id, &**e))).collect();
+    let mut by_group: BTreeMap<u32, Vec<_>> = BTreeMap::new();
+    for (interface, endpoint) in by_interface {
+        by_group.entry(link_group(interface)).or_default().push(endpoint);
+    }
+    for (group, endpoints) in by_group {
+        if let [(id, endpoint)] = endpoints[..] {
+            let comment = comment(&format!("{id} on {}", endpoint.host_interface));
+            for (set, key, verdict) in endpoint_elements(ruleset, group, endpoint) {
+                let element = Element { key: key.clone(), verdict, comment: comment.clone() };
+                elements.insert((set.into(), key), element);
+            }
         }
-        for addr in &endpoint.addresses {
-            let set = match Family::of(*addr) {
-                Family::V4 => OWN_SOURCES_V4,
-                Family::V6 => OWN_SOURCES_V6,
-            };
-            let key = Key::Source(interface.clone(), *addr);
-            let element = Element { key: key.clone(), verdict: None, comment: comment.clone() };
-            elements.insert((set.into(), key), element);
+    }
+    elements
+}
+
+fn endpoint_elements(
+    ruleset: &Ruleset,
+    group: u32,
+    endpoint: &Endpoint,
+) -> Vec<(&'static str, Key, Option<Verdict>)> {
+    let mut elements = Vec::new();
+    for (direction, map) in [(Direction::Egress, EGRESS), (Direction::Ingress, INGRESS)] {
+        let program = endpoint.program(direction);
+        // An unknown program cannot be run; the endpoint is closed.
+        let verdict = match ruleset.programs.contains_key(&program) {
+            true => Verdict::Goto(program_chain(program)),
+            false => Verdict::Drop,
+        };
+        elements.push((map, Key::Group(group), Some(verdict)));
+    }
+    for addr in &endpoint.addresses {
+        let family = Family::of(*addr);
+        elements.push((own_sources(family), Key::Source(group, *addr), None));
+        for state in KnownState::ALL {
+            let key = Key::KnownFlow(group, *addr, state);
+            elements.push((known_flows(family), key, Some(Verdict::Accept)));
         }
     }
     elements

@@ -1,27 +1,25 @@
 //! What does not depend on the ruleset: base chains, dispatch maps, the sets of own addresses.
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use brindle_model::Name;
 use brindle_model::net::{Family, Protocol};
 use brindle_model::verdict::DecisionId;
+use ipnet::Ipv6Net;
 
 use super::{Lowered, SetUse, Source};
 use crate::netlink::Snapshot;
-use crate::rule::{Criterion, CtState, MapKey, Rule, Target};
-use crate::table::{Chain, Field, Hook, HookPoint, SetSpec, Verdict};
+use crate::rule::{Criterion, CtState, MapKey, Rule, Side, Target};
+use crate::table::{Chain, Field, Hook, HookPoint, KnownState, SetSpec, Verdict};
+use crate::text::address_field;
 
-/// Map from a pod's interface to its egress program.
+/// Map from the group of a pod's interface to its egress program.
 pub const EGRESS: &str = "egress";
-/// Map from a pod's interface to its ingress program.
+/// Map from the group of a pod's interface to its ingress program.
 pub const INGRESS: &str = "ingress";
-/// (interface, IPv4 address) that a pod may send from.
-pub const OWN_SOURCES_V4: &str = "own-sources4";
-/// (interface, IPv6 address) that a pod may send from.
-pub const OWN_SOURCES_V6: &str = "own-sources6";
-/// Addresses of all pods of a node, of one family: far more than a node has.
-const MAX_OWN_SOURCES: u32 = 4096;
+/// Interfaces, or addresses of one family, of all pods of a node: far more than a node has.
+const MAX_ENDPOINTS: u32 = 4096;
 /// The priority of both base chains: `filter`.
 const FILTER: i32 = 0;
 /// Chains of the skeleton.
@@ -29,6 +27,23 @@ const FORWARD: &str = "forward";
 const FROM_PODS: &str = "from-pods";
 const TO_PODS: &str = "to-pods";
 const JUDGE_EGRESS: &str = "judge-egress";
+const NEIGHBOUR_DISCOVERY: &str = "neighbour-discovery";
+
+/// Set of (group of a pod's interface, address that it may send from).
+pub fn own_sources(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "own-sources4",
+        Family::V6 => "own-sources6",
+    }
+}
+
+/// Map of the same with the states of known flows, which are accepted.
+pub fn known_flows(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "known-flows4",
+        Family::V6 => "known-flows6",
+    }
+}
 
 /// The fixed chains and sets. `stop_revoked` adds the rules that drop packets of connections whose
 /// mark says that they are revoked, which is before all others that could accept them.
@@ -37,25 +52,29 @@ pub fn skeleton(stop_revoked: bool) -> Lowered {
         (FORWARD, base(HookPoint::Forward, "from and to pods", forward(stop_revoked))),
         ("input", base(HookPoint::Input, "from pods to their node", input(stop_revoked))),
         (FROM_PODS, regular("what a pod sends", from_pods())),
-        (JUDGE_EGRESS, regular("what a pod sends from its own address", judge(EGRESS))),
-        (TO_PODS, regular("what a pod is sent", judge(INGRESS))),
+        (NEIGHBOUR_DISCOVERY, regular("from whom a pod does so", neighbour_discovery_sources())),
+        (
+            JUDGE_EGRESS,
+            regular("what a pod sends from its own address", judge(MapKey::InputGroup, EGRESS)),
+        ),
+        (TO_PODS, regular("what a pod is sent", judge(MapKey::OutputGroup, INGRESS))),
     ];
-    let dispatch = |comment: &str| (vec![Field::Ifname], true, comment.to_owned());
-    let own = |field| (vec![Field::Ifname, field], false, "addresses a pod may use".to_owned());
-    let sets = [
-        (EGRESS, dispatch("program that judges what a pod sends")),
-        (INGRESS, dispatch("program that judges what a pod is sent")),
-        (OWN_SOURCES_V4, own(Field::Ipv4Addr)),
-        (OWN_SOURCES_V6, own(Field::Ipv6Addr)),
-    ];
-    let sets: BTreeMap<Name, SetUse> = sets
-        .into_iter()
-        .map(|(name, (key, verdicts, comment))| {
-            let size = (!verdicts).then_some(MAX_OWN_SOURCES);
-            let spec = Arc::new(SetSpec { key, interval: false, verdicts, size, comment });
-            (name.into(), SetUse { spec, source: Source::Dispatch })
-        })
-        .collect();
+    let mut sets = BTreeMap::new();
+    let mut set = |name: &str, key: Vec<Field>, verdicts, size, comment: &str| {
+        let (size, comment) = (Some(size), comment.to_owned());
+        let spec = Arc::new(SetSpec { key, interval: false, verdicts, size, comment });
+        sets.insert(name.into(), SetUse { spec, source: Source::Dispatch });
+    };
+    let group = || vec![Field::Devgroup];
+    set(EGRESS, group(), true, MAX_ENDPOINTS, "program that judges what a pod sends");
+    set(INGRESS, group(), true, MAX_ENDPOINTS, "program that judges what a pod is sent");
+    for family in Family::ALL {
+        let source = vec![Field::Devgroup, address_field(family)];
+        set(own_sources(family), source, false, MAX_ENDPOINTS, "addresses a pod may use");
+        let flow = vec![Field::Devgroup, address_field(family), Field::CtState];
+        let size = MAX_ENDPOINTS * KnownState::ALL.len() as u32;
+        set(known_flows(family), flow, true, size, "what a pod may send in known flows");
+    }
     let chains = chains.into_iter().map(|(name, chain)| (name.into(), Arc::new(chain))).collect();
     Lowered { chains, sets }
 }
@@ -83,22 +102,23 @@ fn drop_as(criteria: Vec<Criterion>, decision: &DecisionId) -> Rule {
 }
 
 fn own_source(family: Family) -> Criterion {
-    let set = match family {
-        Family::V4 => OWN_SOURCES_V4,
-        Family::V6 => OWN_SOURCES_V6,
-    };
-    Criterion::OwnSource { family, set: set.into() }
+    Criterion::OwnSource { family, set: own_sources(family).into() }
 }
 
 fn pod(input: bool, equal: bool) -> Criterion {
     Criterion::PodInterface { input, equal }
 }
 
+fn dispatch(criteria: Vec<Criterion>, key: MapKey, map: &str) -> Rule {
+    let target = Target::Map(key, map.into());
+    Rule { criteria, counter: false, target, comment: String::new() }
+}
+
 /// A pod's packet of a known flow, from its own address: the only rules that most packets meet.
-fn established_from_pods() -> [Rule; 2] {
+fn known_flows_of_pods() -> [Rule; 2] {
     Family::ALL.map(|family| {
-        let known = vec![own_source(family), Criterion::CtState(CtState::Accepted)];
-        rule(known, Verdict::Accept)
+        let criteria = vec![Criterion::Family(family)];
+        dispatch(criteria, MapKey::KnownFlow(family), known_flows(family))
     })
 }
 
@@ -120,7 +140,7 @@ fn forward(stop_revoked: bool) -> Vec<Rule> {
     if stop_revoked {
         rules.extend([true, false].map(drop_revoked));
     }
-    rules.extend(established_from_pods());
+    rules.extend(known_flows_of_pods());
     rules.push(rule(from_elsewhere, Verdict::Accept));
     rules.push(rule(vec![pod(true, true)], Verdict::Jump(FROM_PODS.into())));
     rules.push(rule(vec![pod(false, true)], Verdict::Goto(TO_PODS.into())));
@@ -130,15 +150,14 @@ fn forward(stop_revoked: bool) -> Vec<Rule> {
 fn input(stop_revoked: bool) -> Vec<Rule> {
     let mut rules = vec![rule(vec![pod(true, false)], Verdict::Accept)];
     rules.extend(stop_revoked.then(|| drop_revoked(true)));
-    rules.extend(established_from_pods());
+    rules.extend(known_flows_of_pods());
     rules.extend(neighbour_discovery());
     rules.push(rule(Vec::new(), Verdict::Jump(FROM_PODS.into())));
     rules
 }
 
 /// Types 130–133, 135 and 136, not 134: a pod must not advertise itself as a router (K34). They
-/// speak from link-local addresses and, before an address is confirmed, from none (RFC 4861,
-/// RFC 4862 §5.4), so they pass before the check of the source; they are for the node alone.
+/// are for the node alone.
 fn neighbour_discovery() -> [Rule; 2] {
     [(130, 133), (135, 136)].map(|(first, last)| {
         let criteria = vec![
@@ -146,9 +165,21 @@ fn neighbour_discovery() -> [Rule; 2] {
             Criterion::Protocol { equal: true, protocol: Protocol::ICMPV6 },
             Criterion::IcmpType { family: Family::V6, equal: true, first, last },
         ];
-        let accept = rule(criteria, Verdict::Accept);
-        Rule { comment: DecisionId::NeighbourDiscovery.to_string(), ..accept }
+        rule(criteria, Verdict::Jump(NEIGHBOUR_DISCOVERY.into()))
     })
+}
+
+/// It speaks from link-local addresses, from the pod's own, and, before an address is confirmed,
+/// from none (RFC 4861, RFC 4862 §5.4). Another source comes back, and is forged.
+fn neighbour_discovery_sources() -> Vec<Rule> {
+    let link_local = Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);
+    let unspecified = Ipv6Net::from(Ipv6Addr::UNSPECIFIED);
+    let prefix =
+        |net: Ipv6Net| Criterion::Prefix { side: Side::Source, equal: true, net: net.into() };
+    let sources = [prefix(link_local), prefix(unspecified), own_source(Family::V6)];
+    let accept = |source| rule(vec![source], Verdict::Accept);
+    let comment = DecisionId::NeighbourDiscovery.to_string();
+    sources.map(accept).map(|rule| Rule { comment: comment.clone(), ..rule }).to_vec()
 }
 
 fn from_pods() -> Vec<Rule> {
@@ -158,17 +189,10 @@ fn from_pods() -> Vec<Rule> {
     rules
 }
 
-fn judge(map: &str) -> Vec<Rule> {
-    let key = if map == EGRESS { MapKey::InputInterface } else { MapKey::OutputInterface };
-    let dispatch = Rule {
-        criteria: Vec::new(),
-        counter: false,
-        target: Target::Map(key, map.into()),
-        comment: String::new(),
-    };
+fn judge(key: MapKey, map: &str) -> Vec<Rule> {
     vec![
         drop_as(vec![Criterion::CtState(CtState::Invalid)], &DecisionId::Invalid),
-        dispatch,
+        dispatch(Vec::new(), key, map),
         drop_as(Vec::new(), &DecisionId::UnknownEndpoint),
     ]
 }

@@ -246,7 +246,14 @@ fn mask(data: &[u8]) -> Option<Expr> {
 }
 
 fn meta_key(number: u32) -> Option<MetaKey> {
-    let keys = [MetaKey::Iifname, MetaKey::Oifname, MetaKey::Nfproto, MetaKey::L4proto];
+    let keys = [
+        MetaKey::Iifname,
+        MetaKey::Oifname,
+        MetaKey::Nfproto,
+        MetaKey::L4proto,
+        MetaKey::Iifgroup,
+        MetaKey::Oifgroup,
+    ];
     keys.into_iter().find(|key| *key as u32 == number)
 }
 

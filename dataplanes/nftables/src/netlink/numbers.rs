@@ -124,6 +124,13 @@ pub mod set {
     pub const LOOKUP_INVERTED: u32 = 1;
 }
 
+/// Bits of `ct state` (`NF_CT_STATE_BIT` of `enum ip_conntrack_info`).
+pub mod ct_state {
+    pub const INVALID: u32 = 1;
+    pub const ESTABLISHED: u32 = 2;
+    pub const RELATED: u32 = 4;
+}
+
 /// Types of the TLVs that `nft` keeps in userdata.
 pub mod userdata {
     pub const TABLE_COMMENT: u8 = 0;

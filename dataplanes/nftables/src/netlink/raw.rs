@@ -5,12 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use brindle_model::net::Protocol;
 
-use super::numbers::set;
-use crate::table::{Field, Key, SetSpec};
+use super::numbers::{ct_state, set};
+use crate::table::{Field, Key, KnownState, SetSpec};
 use crate::text::octets;
 
-/// Longest key: an interface name and an IPv6 address.
-const MAX_KEY: usize = 32;
+/// Longest key: an interface group, an IPv6 address and a connection state.
+const MAX_KEY: usize = 24;
 
 /// A key, or the end of an interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,8 +38,8 @@ impl RawKey {
 impl Field {
     fn len(self) -> usize {
         match self {
-            Self::Ipv4Addr => 4,
-            Self::Ipv6Addr | Self::Ifname => 16,
+            Self::Ipv4Addr | Self::Devgroup | Self::CtState => 4,
+            Self::Ipv6Addr => 16,
             Self::InetProto => 1,
             Self::InetService => 2,
         }
@@ -52,13 +52,14 @@ impl Field {
             Self::Ipv6Addr => 8,
             Self::InetProto => 12,
             Self::InetService => 13,
-            Self::Ifname => 41,
+            Self::CtState => 26,
+            Self::Devgroup => 35,
         }
     }
 
     /// Whether `nft` keeps it in host order.
     fn host_order(self) -> bool {
-        self == Self::Ifname
+        matches!(self, Self::Devgroup | Self::CtState)
     }
 }
 
@@ -88,7 +89,7 @@ pub fn set_numbers(spec: &SetSpec) -> SetNumbers {
     SetNumbers {
         flags: flag(spec.interval, set::INTERVAL) | flag(spec.verdicts, set::MAP),
         key_type: spec.key.iter().fold(0, |all, field| (all << 6) | field.nft_type()),
-        key_len: u32::try_from(key_len).expect("keys are at most 32 bytes"),
+        key_len: u32::try_from(key_len).expect("keys are at most 24 bytes"),
         data_type: spec.verdicts.then_some(set::DATA_VERDICT),
         size: spec.size,
     }
@@ -105,7 +106,7 @@ pub fn host_order(spec: &SetSpec) -> Option<bool> {
 /// The raw key, and the end of the interval if it is one that ends before the last value.
 pub fn raw_keys(key: &Key) -> (RawKey, Option<RawKey>) {
     let (start, end) = bytes(key);
-    let start = RawKey::new(&start, false).expect("keys are at most 32 bytes");
+    let start = RawKey::new(&start, false).expect("keys are at most 24 bytes");
     (start, end.and_then(|end| RawKey::new(&end, true)))
 }
 
@@ -116,8 +117,12 @@ fn bytes(key: &Key) -> (Vec<u8>, Option<Vec<u8>>) {
         Key::Tuple(addr, protocol, port) => {
             (concat(&[&octets(*addr), &[protocol.0], &port.to_be_bytes()]), None)
         }
-        Key::Interface(name) => (interface(name), None),
-        Key::Source(name, addr) => (concat(&[&interface(name), &octets(*addr)]), None),
+        Key::Group(group) => (group.to_ne_bytes().to_vec(), None),
+        Key::Source(group, addr) => (concat(&[&group.to_ne_bytes(), &octets(*addr)]), None),
+        Key::KnownFlow(group, addr, state) => {
+            let state = state.bit().to_ne_bytes();
+            (concat(&[&group.to_ne_bytes(), &octets(*addr), &state]), None)
+        }
         Key::Ports(range) => {
             (range.first.to_be_bytes().to_vec(), after(range.last.to_be_bytes().to_vec()))
         }
@@ -146,11 +151,14 @@ fn concat(fields: &[&[u8]]) -> Vec<u8> {
     all
 }
 
-/// An interface name fills 16 bytes; the model keeps it to 15.
-fn interface(name: &str) -> Vec<u8> {
-    let mut bytes = name.as_bytes().to_vec();
-    bytes.resize(16, 0);
-    bytes
+impl KnownState {
+    /// The bit of `ct state`.
+    fn bit(self) -> u32 {
+        match self {
+            Self::Established => ct_state::ESTABLISHED,
+            Self::Related => ct_state::RELATED,
+        }
+    }
 }
 
 /// The key that a hash set's raw key stands for: what a foreign element is deleted by. `None` for
@@ -160,13 +168,21 @@ pub fn key_of(spec: &SetSpec, raw: &RawKey) -> Option<Key> {
     let key = match spec.key[..] {
         _ if spec.interval => return None,
         [Field::Ipv4Addr | Field::Ipv6Addr] => Key::Addr(address(bytes)?),
-        [Field::Ifname] => Key::Interface(name(bytes)?),
+        [Field::Devgroup] => Key::Group(number(bytes)?),
         [Field::InetProto] => Key::Protocol(Protocol(*bytes.first()?)),
         [Field::InetProto, Field::InetService] => {
             Key::Service(Protocol(*bytes.first()?), port(bytes.get(4..6)?)?)
         }
-        [Field::Ifname, Field::Ipv4Addr | Field::Ipv6Addr] => {
-            Key::Source(name(bytes.get(..16)?)?, address(bytes.get(16..)?)?)
+        [Field::Devgroup, Field::Ipv4Addr | Field::Ipv6Addr] => {
+            let (group, addr) = bytes.split_first_chunk::<4>()?;
+            Key::Source(number(group)?, address(addr)?)
+        }
+        [Field::Devgroup, Field::Ipv4Addr | Field::Ipv6Addr, Field::CtState] => {
+            let (group, rest) = bytes.split_first_chunk::<4>()?;
+            let (addr, bit) = rest.split_last_chunk::<4>()?;
+            let bit = number(bit)?;
+            let state = KnownState::ALL.into_iter().find(|state| state.bit() == bit)?;
+            Key::KnownFlow(number(group)?, address(addr)?, state)
         }
         [Field::Ipv4Addr, Field::InetProto, Field::InetService] => tuple(bytes, 4)?,
         [Field::Ipv6Addr, Field::InetProto, Field::InetService] => tuple(bytes, 16)?,
@@ -193,8 +209,6 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-fn name(bytes: &[u8]) -> Option<brindle_model::Name> {
-    let text = super::attr::text(bytes)?;
-    // Only names that the text printer can quote; another one is removed with its set.
-    text.chars().all(|c| c.is_ascii_graphic() && c != '"').then(|| text.into())
+fn number(bytes: &[u8]) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.try_into().ok()?))
 }

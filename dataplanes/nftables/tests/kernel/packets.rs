@@ -6,12 +6,13 @@
 //! all that was to arrive before.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use brindle_dataplane_core::Backend;
+use brindle_model::cluster::link_group;
 use brindle_model::net::Family;
 use brindle_model::packet::{Packet, Transport};
 use brindle_model::ruleset::{Ruleset, RulesetDelta, evaluate};
@@ -66,7 +67,8 @@ impl Node {
             ip(&format!(
                 "link add {host} address 02:00:00:00:01:00 type veth peer name w{i} address {mac} netns {at}"
             ));
-            ip(&format!("link set {host} up"));
+            let group = if host.starts_with("brd") { link_group(host) } else { 0 };
+            ip(&format!("link set {host} group {group} up"));
             for addr in addresses(i) {
                 let host = format!("{addr} dev {host}");
                 ip(&format!("route add {host}"));
@@ -294,6 +296,11 @@ fn with_own_addresses() {
     run("ip", &["link", "set", "lo", "up"]);
     run("ip", &["addr", "add", "10.9.9.9/32", "dev", "lo"]);
     run("ip", &["addr", "add", "fd00:9::9/128", "dev", "lo", "nodad"]);
+    // The kernel makes an IPv6 address's local route in its own time, even without detection.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while run("ip", &["-6", "route", "show", "table", "local", "fd00:9::9"]).is_empty() {
+        assert!(Instant::now() < deadline, "the node does not have its address");
+    }
 }
 
 /// K30: what the node itself sends reaches its pods, whatever their ingress policy.
@@ -365,7 +372,40 @@ fn upper_layer_checksum(frame: &[u8], protocol: u8) -> u16 {
     checksum(&all)
 }
 
-/// K34: a closed pod still finds its node's link-layer address.
+/// A neighbour solicitation of the node's link-local address by the first pod (RFC 4861 §4.3).
+fn solicitation(source: Ipv6Addr) -> Vec<u8> {
+    // The node's address follows from its MAC (RFC 4291 appendix A).
+    let target: Ipv6Addr = "fe80::ff:fe00:100".parse().expect("an address");
+    let solicited: Ipv6Addr = "ff02::1:ff00:100".parse().expect("an address");
+    // No source link-layer address option from the unspecified address.
+    let option = !source.is_unspecified();
+    let mut frame = vec![0x33, 0x33, 0xff, 0x00, 0x01, 0x00];
+    frame.extend(pod_mac(0));
+    frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, if option { 32 } else { 24 }, 58, 255]);
+    frame.extend(source.octets());
+    frame.extend(solicited.octets());
+    frame.extend([135, 0, 0, 0, 0, 0, 0, 0]);
+    frame.extend(target.octets());
+    if option {
+        frame.extend([1, 1]);
+        frame.extend(pod_mac(0));
+    }
+    let sum = upper_layer_checksum(&frame, 58);
+    frame[56..58].copy_from_slice(&sum.to_be_bytes());
+    frame
+}
+
+/// Where an advertisement that the node has sent to the first pod goes, as of now.
+fn advertised_to(node: &Node) -> Vec<Ipv6Addr> {
+    let destination = |frame: Vec<u8>| {
+        let advertisement = frame.get(20) == Some(&58) && frame.get(54) == Some(&136);
+        advertisement.then(|| Ipv6Addr::from(<[u8; 16]>::try_from(&frame[38..54]).expect("16")))
+    };
+    std::iter::from_fn(|| node.pods[0].receive()).filter_map(destination).collect()
+}
+
+/// K34: a closed pod still finds its node's link-layer address, from its own addresses, link-local
+/// ones and none; not from another's (C41).
 #[test]
 fn neighbour_discovery_passes_a_closed_pod() {
     isolated(|| {
@@ -373,31 +413,35 @@ fn neighbour_discovery_passes_a_closed_pod() {
         let mut ruleset = closed(Direction::Egress);
         ruleset.endpoints.remove(&endpoint_id(1));
         let _backend = loaded(&ruleset);
-        // The node's link-local address, from its MAC (RFC 4291 appendix A).
-        let target: std::net::Ipv6Addr = "fe80::ff:fe00:100".parse().expect("an address");
-        let solicited: std::net::Ipv6Addr = "ff02::1:ff00:100".parse().expect("an address");
-        let mut frame = vec![0x33, 0x33, 0xff, 0x00, 0x01, 0x00];
-        frame.extend(pod_mac(0));
-        frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 32, 58, 255]);
-        frame.extend("fe80::ff:fe00:200".parse::<std::net::Ipv6Addr>().expect("one").octets());
-        frame.extend(solicited.octets());
-        // A solicitation with the source link-layer address option (RFC 4861 §4.3).
-        frame.extend([135, 0, 0, 0, 0, 0, 0, 0]);
-        frame.extend(target.octets());
-        frame.extend([1, 1]);
-        frame.extend(pod_mac(0));
-        let sum = upper_layer_checksum(&frame, 58);
-        frame[56..58].copy_from_slice(&sum.to_be_bytes());
+        let address = |text: &str| text.parse::<Ipv6Addr>().expect("an address");
+        let own = addresses(0).into_iter().find_map(|a| match a {
+            IpAddr::V6(addr) => Some(addr),
+            IpAddr::V4(_) => None,
+        });
+        let foreign = address("fd00:0:0:1::1");
+        // From nowhere, the answer goes to all nodes (RFC 4861 §7.2.4).
+        let asked = [
+            (address("fe80::ff:fe00:200"), address("fe80::ff:fe00:200")),
+            (own.expect("it has one"), own.expect("it has one")),
+            (Ipv6Addr::UNSPECIFIED, address("ff02::1")),
+        ];
         let deadline = Instant::now() + Duration::from_secs(10);
-        // The node's address is tentative at first, and then not answered for: ask again.
-        let advertised = |f: Vec<u8>| f.get(20) == Some(&58) && f.get(54) == Some(&136);
-        loop {
-            node.pods[0].send(&frame);
-            if std::iter::from_fn(|| node.pods[0].receive()).any(advertised) {
-                break;
+        for (source, answer_to) in asked {
+            // The node's address is tentative at first, and then not answered for: ask again.
+            loop {
+                // If the forged one were answered, it would be before the other.
+                node.pods[0].send(&solicitation(foreign));
+                node.pods[0].send(&solicitation(source));
+                let answers = advertised_to(&node);
+                assert!(!answers.contains(&foreign), "a forged source was answered");
+                if answers.contains(&answer_to) {
+                    break;
+                }
+                assert!(Instant::now() < deadline, "no advertisement to {source} came");
             }
-            assert!(Instant::now() < deadline, "no advertisement came");
         }
+        let counted = run("nft", &["list", "chain", "inet", "brindle", "from-pods"]);
+        assert!(!counted.contains("packets 0 bytes 0 drop"), "{counted}");
     });
 }
 
@@ -444,6 +488,63 @@ fn a_forged_source_is_dropped() {
                 node.deliver(0, &[udp(own, to), udp(other, to), udp(foreign, to), udp(to, to)]);
             assert_eq!(arrived, BTreeSet::from([0]), "{family:?}");
         }
+    });
+}
+
+/// C41: no more does a pod speak in a known flow of others.
+#[test]
+fn a_forged_source_is_dropped_in_a_known_flow() {
+    isolated(|| {
+        let mut node = Node::build();
+        let _backend = loaded(&closed(Direction::Ingress));
+        for family in Family::ALL {
+            let of = |pod| addresses(pod).into_iter().find(|a| Family::of(*a) == family);
+            let [other, outside] = [1, 2].map(|pod| of(pod).expect("both families"));
+            let transport = Transport::Udp { source: 80, destination: 7 };
+            let reply = Packet { source: outside, destination: other, transport };
+            node.deliver(1, &[udp(other, outside)]);
+            node.foreign[0].send(&frame(pod_mac(2), &reply, 99));
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while node.pods[1].receive().and_then(|f| mark_of(&f)) != Some(99) {
+                assert!(Instant::now() < deadline, "{family:?}: the flow is not known");
+            }
+            assert!(node.deliver(0, &[reply]).is_empty(), "{family:?}");
+        }
+    });
+}
+
+/// K37: an interface whose group is wrong is closed, even if it has that of another pod, and for
+/// known flows too.
+#[test]
+fn a_pod_whose_group_is_wrong_is_closed() {
+    isolated(|| {
+        let mut node = Node::build();
+        let _backend = loaded(&open_ruleset());
+        let pairs: Vec<_> = addresses(0).into_iter().zip(addresses(1)).collect();
+        let requests: Vec<_> = pairs.iter().map(|(own, other)| udp(*own, *other)).collect();
+        let reply = |(own, other): &(IpAddr, IpAddr)| Packet {
+            source: *other,
+            destination: *own,
+            transport: Transport::Udp { source: 80, destination: 7 },
+        };
+        let replies: Vec<_> = pairs.iter().map(reply).collect();
+        let fresh = |packets: &[Packet], source| {
+            let with = |packet: &Packet| Packet {
+                transport: Transport::Udp { source, destination: 80 },
+                ..*packet
+            };
+            packets.iter().map(with).collect::<Vec<_>>()
+        };
+        assert_eq!(node.deliver(0, &requests).len(), 6);
+        assert_eq!(node.deliver(1, &replies).len(), 6);
+        let right = link_group(INTERFACES[1]);
+        for (port, wrong) in [(1001, 0), (1002, link_group(INTERFACES[0])), (1003, right + 1)] {
+            run("ip", &["link", "set", INTERFACES[1], "group", &wrong.to_string()]);
+            assert!(node.deliver(1, &replies).is_empty(), "{wrong}: in known flows");
+            assert!(node.deliver(1, &fresh(&replies, port)).is_empty(), "{wrong}: new flows");
+        }
+        run("ip", &["link", "set", INTERFACES[1], "group", &right.to_string()]);
+        assert_eq!(node.deliver(1, &replies).len(), 6, "known again");
     });
 }
 

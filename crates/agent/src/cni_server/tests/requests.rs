@@ -1,5 +1,9 @@
 //! One request at a time, without the socket.
 
+use std::collections::BTreeMap;
+
+use brindle_model::cluster::link_group;
+
 use super::*;
 
 #[test]
@@ -235,4 +239,44 @@ fn host_interface_names_fit_the_kernel_and_follow_from_the_handle() {
     assert!(names.iter().all(|n| n.len() == 15 && n.starts_with(HOST_INTERFACE_PREFIX)));
     assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), 4);
     assert_eq!(name("a", "eth0"), names[0]);
+}
+
+/// The dataplane would close both pods, so the second is refused, and the runtime makes another.
+#[test]
+fn a_second_interface_of_one_group_is_refused() {
+    let group = |n: usize| {
+        let ContainerInterface { container_id, interface } = target(n);
+        let handle = Handle { container_id: container_id.into(), interface: interface.into() };
+        link_group(&host_interface(&handle))
+    };
+    let mut seen = BTreeMap::new();
+    let [first, second] = (0..)
+        .find_map(|n| seen.insert(group(n), n).map(|earlier| [earlier, n]))
+        .expect("there are only so many groups");
+    let rig = Rig::new();
+    let (server, gate, _) = rig.start();
+    let pods = [Namespace::create().unwrap(), Namespace::create().unwrap()];
+    server.observe(&[first, second].map(|n| pod_update(&format!("p{n}"), Some("n1"))));
+    rig.add(&server, first, &pods[0]).unwrap();
+    let error = rig.add(&server, second, &pods[1]).unwrap_err();
+    assert!(error.message.contains("group"), "{error:?}");
+    rig.assert_consistent(&server, &gate);
+    rig.del(&server, first).unwrap();
+    rig.add(&server, second, &pods[1]).unwrap();
+}
+
+/// A pod's link that an earlier agent made, or that somebody changed, is known again at start.
+#[test]
+fn a_restart_repairs_the_group_of_a_link() {
+    let rig = Rig::new();
+    let (server, _, _) = rig.start();
+    let pod = Namespace::create().unwrap();
+    let added = rig.add(&server, 1, &pod).unwrap();
+    drop(server);
+    rig.node.run(|| run(&format!("ip link set {} group 0", added.host_interface))).unwrap();
+    let (server, gate, _) = rig.start();
+    let addresses = added.addresses.clone();
+    let check = Request::Check(CheckRequest { target: target(1), addresses });
+    done(rig.serve(&server, check, Some(&pod))).unwrap();
+    rig.assert_consistent(&server, &gate);
 }
