@@ -72,6 +72,17 @@ pub enum PolicyKind {
 }
 
 impl PolicyKind {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::ClusterNetworkPolicy,
+        Self::GlobalNetworkPolicy,
+        Self::KubernetesNetworkPolicy,
+        Self::NetworkPolicy,
+        Self::StagedGlobalNetworkPolicy,
+        Self::StagedKubernetesNetworkPolicy,
+        Self::StagedNetworkPolicy,
+    ];
+
     /// Whether policies of the kind are judged and reported, and never decide (C7).
     pub fn is_staged(self) -> bool {
         matches!(

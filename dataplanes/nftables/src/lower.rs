@@ -17,7 +17,8 @@
 //!
 //! program-<id>  each policy of each tier in order; the end of the tier; the end
 //! np/<namespace>/<name>/ingress
-//!               the policy's ingress rules, shared by every program that names it
+//!               the policy's ingress rules, shared by every program that names it; other kinds
+//!               than the upstream NetworkPolicy have other names, as gnp/<name>/ingress
 //! ```
 //! - *Egress Allow is `return`*, which leads back to the base chain, since everything after the
 //!   jump to `from-pods` is a `goto`: a packet between two pods of one node is judged by the

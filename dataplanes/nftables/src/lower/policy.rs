@@ -6,7 +6,7 @@ use std::sync::Arc;
 use brindle_model::Name;
 use brindle_model::net::Protocol;
 use brindle_model::ruleset::{Action, PolicyRules, Program, ProgramId, Ruleset, TierEnd};
-use brindle_model::verdict::{DecisionId, Direction, PolicyId, Verdict as Decision};
+use brindle_model::verdict::{DecisionId, Direction, PolicyId, PolicyKind, Verdict as Decision};
 
 use super::Lowered;
 use super::matches::Lowering;
@@ -25,14 +25,29 @@ pub fn program_chain(id: ProgramId) -> Name {
 
 /// The chain of a policy's direction: readable where the name allows it.
 fn policy_chain(id: &PolicyId, direction: Direction) -> Name {
-    let namespace = id.namespace.as_deref().unwrap_or("");
-    let name = format!("np/{namespace}/{}/{direction}", id.name);
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '/');
-    let parts_plain = !namespace.contains('/') && !id.name.contains('/');
-    if name.len() <= MAX_CHAIN_NAME && name.chars().all(plain) && parts_plain {
+    let parts = id.namespace.as_deref().into_iter().chain([&*id.name]);
+    // No part may hold a slash, so how many there are tells whether one is a namespace.
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    let readable = parts.clone().all(|part| !part.is_empty() && part.chars().all(plain));
+    let parts: Vec<&str> = parts.collect();
+    let name = format!("{}/{}/{direction}", kind(id.kind), parts.join("/"));
+    if readable && name.len() <= MAX_CHAIN_NAME {
         return name.into();
     }
-    format!("policy-{}/{direction}", content_hash(&id.to_string())).into()
+    format!("policy-{}/{direction}", content_hash(&format!("{id:?}"))).into()
+}
+
+/// A kind as `kubectl` users shorten it; as in its long name, the upstream one goes without a group.
+fn kind(kind: PolicyKind) -> &'static str {
+    match kind {
+        PolicyKind::ClusterNetworkPolicy => "cnp",
+        PolicyKind::GlobalNetworkPolicy => "gnp",
+        PolicyKind::KubernetesNetworkPolicy => "np",
+        PolicyKind::NetworkPolicy => "np.brindle",
+        PolicyKind::StagedGlobalNetworkPolicy => "staged-gnp",
+        PolicyKind::StagedKubernetesNetworkPolicy => "staged-np",
+        PolicyKind::StagedNetworkPolicy => "staged-np.brindle",
+    }
 }
 
 /// Whether a policy has a chain that programs jump to, or must stand in each program's chain.
