@@ -24,6 +24,7 @@ mod driver;
 pub mod fake;
 pub mod netlink;
 pub mod netns;
+pub mod nflog;
 mod pod_network;
 mod route_table;
 pub mod sysctl;

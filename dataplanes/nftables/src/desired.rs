@@ -6,12 +6,12 @@ use std::sync::Arc;
 use brindle_model::Name;
 use brindle_model::net::Family;
 use brindle_model::ruleset::{
-    Member, ProgramId, Ruleset, RulesetDelta, Set, SetDelta, SetId, SetKind,
+    Member, ProgramId, Ruleset, RulesetDelta, Set, SetDef, SetDelta, SetId,
 };
 use brindle_model::verdict::{Direction, PolicyId};
 
 use crate::layout::{Layout, Owner, Touched};
-use crate::lower::{self, dispatch_elements, element, members};
+use crate::lower::{self, Recording, dispatch_elements, element, members};
 use crate::netlink::Snapshot;
 use crate::plan::{self, Changes, ElementChanges};
 use crate::program::Program;
@@ -28,6 +28,7 @@ pub struct Known {
 
 /// The ruleset, its layout, and what changed in them since the last commit.
 pub struct Desired {
+    recording: Recording,
     ruleset: Ruleset,
     layout: Layout,
     touched: Touched,
@@ -39,12 +40,16 @@ pub struct Desired {
     staged: bool,
 }
 
-impl Default for Desired {
-    fn default() -> Self {
+impl Desired {
+    /// Nothing is desired yet but the skeleton.
+    pub fn new(recording: Recording) -> Self {
         let mut layout = Layout::default();
         let mut touched = Touched::default();
-        layout.replace(Owner::Skeleton, lower::skeleton(), &mut touched);
+        let mut skeleton = lower::skeleton();
+        recording.apply(&mut skeleton);
+        layout.replace(Owner::Skeleton, skeleton, &mut touched);
         Self {
+            recording,
             ruleset: Ruleset::default(),
             layout,
             touched,
@@ -55,9 +60,7 @@ impl Default for Desired {
             staged: false,
         }
     }
-}
 
-impl Desired {
     /// Whether anything was ever staged: before that nothing is desired.
     pub fn staged(&self) -> bool {
         self.staged
@@ -134,8 +137,8 @@ impl Desired {
                 pending.insert(*member, true);
             }
         }
-        if set.def.kind() == SetKind::Net {
-            // Prefixes stand in rules and in sets named by their content.
+        if matches!(set.def, SetDef::Cidrs(_)) {
+            // They stand in rules and in sets named by their content.
             let uses = |policy: &brindle_model::ruleset::PolicyRules| policy.sets().contains(&id);
             let users = self.ruleset.policies.iter().filter(|(_, policy)| uses(policy));
             self.policies.extend(users.map(|(id, _)| id.clone()));
@@ -153,13 +156,15 @@ impl Desired {
         }
         for id in policies {
             for direction in Direction::ALL {
-                let lowered = lower::lower_policy(&self.ruleset, &id, direction);
+                let mut lowered = lower::lower_policy(&self.ruleset, &id, direction);
+                self.recording.apply(&mut lowered);
                 let owner = Owner::Policy(id.clone(), direction);
                 self.layout.replace(owner, lowered, &mut self.touched);
             }
         }
         for id in std::mem::take(&mut self.programs) {
-            let lowered = lower::lower_program(&self.ruleset, id);
+            let mut lowered = lower::lower_program(&self.ruleset, id);
+            self.recording.apply(&mut lowered);
             self.layout.replace(Owner::Program(id), lowered, &mut self.touched);
         }
     }

@@ -26,6 +26,9 @@
 //!   without a mark. A policy's chain could not return so far, so egress rules stand in their
 //!   program's chain.
 //! - *Ingress Allow is `accept`*, at any depth. *Deny is `drop`*, final in both directions.
+//! - Each drop is a `goto` to the chain of its decision, `drop/…`, which counts and tells of it
+//!   ([`record`]); Log rules jump to such a chain and go on.
+//! - *Staged policies* have chains whose rules count and return.
 //! - *No match* falls through to the next policy. *Pass* is a `goto` to the program's next part;
 //!   since only a program knows what follows a tier, a policy with a Pass rule stands in its
 //!   programs' chains in both directions.
@@ -48,8 +51,10 @@
 mod matches;
 mod merge;
 mod policy;
+mod record;
 mod sets;
 mod skeleton;
+mod walk;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,6 +62,7 @@ use std::sync::Arc;
 use brindle_model::Name;
 
 pub use policy::{lower_policy, lower_program};
+pub use record::{DROPS_PER_SECOND, Recording, specimen};
 pub use sets::{Source, dispatch_elements, element, members};
 pub use skeleton::skeleton;
 

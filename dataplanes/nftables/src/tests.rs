@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use crate::desired::Desired;
 use crate::generate::{one_set, ruleset};
+use crate::lower::Recording;
 use crate::netlink::{Snapshot, classify, decode, encode};
 use crate::program::{Command, Program};
 use crate::{SocketError, lower, lower_change};
@@ -74,7 +75,7 @@ fn every_policy_has_a_chain_of_its_own() {
 }
 
 fn desired(ruleset: &Ruleset) -> Desired {
-    let mut desired = Desired::default();
+    let mut desired = Desired::new(Recording::default());
     desired.stage(&RulesetDelta::between(&Ruleset::default(), ruleset));
     desired
 }

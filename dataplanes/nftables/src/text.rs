@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use brindle_model::cluster::HOST_INTERFACE_PREFIX;
 use brindle_model::net::{Family, PortRange};
 
-use crate::rule::{Criterion, CtState, MapKey, Rule, Side, Target};
+use crate::rule::{Criterion, CtState, Log, MapKey, Rule, Side, Target};
 use crate::table::{Element, Field, Hook, HookPoint, Key, SetSpec, Verdict};
 
 impl Display for Field {
@@ -115,11 +115,20 @@ impl Display for Rule {
                 };
                 write!(f, "{key} vmap @{map}")?;
             }
+            Target::Log(log) => write!(f, "{log}")?,
         }
         if self.comment.is_empty() {
             return Ok(());
         }
         write!(f, " comment \"{}\"", self.comment)
+    }
+}
+
+impl Display for Log {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { group, prefix, per_second } = self;
+        write!(f, "limit rate {per_second}/second burst {per_second} packets ")?;
+        write!(f, "log prefix \"{prefix}\" group {group}")
     }
 }
 

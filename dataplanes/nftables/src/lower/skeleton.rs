@@ -7,6 +7,7 @@ use brindle_model::Name;
 use brindle_model::net::{Family, Protocol};
 use brindle_model::verdict::DecisionId;
 
+use super::walk::{decided, plain};
 use super::{Lowered, SetUse, Source};
 use crate::rule::{Criterion, CtState, MapKey, Rule, Target};
 use crate::table::{Chain, Field, Hook, HookPoint, SetSpec, Verdict};
@@ -67,16 +68,11 @@ fn regular(comment: &str, rules: Vec<Rule>) -> Chain {
 }
 
 fn rule(criteria: Vec<Criterion>, verdict: Verdict) -> Rule {
-    Rule { criteria, counter: false, target: Target::Verdict(verdict), comment: String::new() }
+    Rule { criteria, ..plain(verdict, "") }
 }
 
 fn drop_as(criteria: Vec<Criterion>, decision: &DecisionId) -> Rule {
-    Rule {
-        criteria,
-        counter: true,
-        target: Target::Verdict(Verdict::Drop),
-        comment: decision.to_string(),
-    }
+    Rule { criteria, ..decided(Verdict::Drop, decision.clone()) }
 }
 
 fn own_source(family: Family) -> Criterion {
@@ -140,12 +136,7 @@ fn from_pods() -> Vec<Rule> {
 
 fn judge(map: &str) -> Vec<Rule> {
     let key = if map == EGRESS { MapKey::InputInterface } else { MapKey::OutputInterface };
-    let dispatch = Rule {
-        criteria: Vec::new(),
-        counter: false,
-        target: Target::Map(key, map.into()),
-        comment: String::new(),
-    };
+    let dispatch = Rule { target: Target::Map(key, map.into()), ..plain(Verdict::Return, "") };
     vec![
         drop_as(vec![Criterion::CtState(CtState::Invalid)], &DecisionId::Invalid),
         dispatch,

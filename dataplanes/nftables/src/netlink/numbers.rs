@@ -101,6 +101,13 @@ pub mod attr {
     pub const LOOKUP_SREG: u16 = 2;
     pub const LOOKUP_DREG: u16 = 3;
     pub const LOOKUP_FLAGS: u16 = 5;
+    pub const LIMIT_RATE: u16 = 1;
+    pub const LIMIT_UNIT: u16 = 2;
+    pub const LIMIT_BURST: u16 = 3;
+    pub const LIMIT_TYPE: u16 = 4;
+    pub const LIMIT_FLAGS: u16 = 5;
+    pub const LOG_GROUP: u16 = 1;
+    pub const LOG_PREFIX: u16 = 2;
     pub const IMMEDIATE_DREG: u16 = 1;
     pub const IMMEDIATE_DATA: u16 = 2;
 }
@@ -122,6 +129,12 @@ pub mod set {
     pub const DATA_VERDICT: u32 = 0xffff_ff00;
     pub const INTERVAL_END: u32 = 1;
     pub const LOOKUP_INVERTED: u32 = 1;
+}
+
+/// Limits: of packets, not of bytes, a second.
+pub mod limit {
+    pub const SECOND: u64 = 1;
+    pub const PACKETS: u32 = 0;
 }
 
 /// Types of the TLVs that `nft` keeps in userdata.

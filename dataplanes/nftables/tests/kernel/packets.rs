@@ -235,11 +235,11 @@ fn admitted(ruleset: &Ruleset, from: usize, packet: &Packet) -> bool {
         && judge(1 - from, Direction::Ingress) == Some(true)
 }
 
-/// Ninety-six random rulesets with all criteria, 150 packets each.
+/// Two hundred and forty random rulesets with all criteria, 150 packets each.
 #[test]
 fn the_kernel_judges_as_the_evaluator_does() {
     let config = ProptestConfig {
-        cases: 24,
+        cases: 60,
         max_shrink_iters: 100,
         failure_persistence: None,
         ..ProptestConfig::default()
