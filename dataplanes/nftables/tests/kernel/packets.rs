@@ -34,14 +34,14 @@ fn pod_mac(pod: u8) -> [u8; 6] {
 }
 
 /// A node with two pods and a foreign host, seen from the wires' other ends.
-struct Node {
+pub struct Node {
     pods: [Wire; 2],
     foreign: [Wire; 2],
     sent: u16,
 }
 
 impl Node {
-    fn build() -> Self {
+    pub fn build() -> Self {
         let mut cpu = CpuSet::new();
         cpu.set(0).expect("CPU 0");
         sched_setaffinity(Pid::from_raw(0), &cpu).expect("pin the thread");
@@ -89,7 +89,7 @@ impl Node {
     }
 
     /// Sends each packet from a pod, and returns which of them arrived at the other.
-    fn deliver(&mut self, from: usize, packets: &[Packet]) -> BTreeSet<usize> {
+    pub fn deliver(&mut self, from: usize, packets: &[Packet]) -> BTreeSet<usize> {
         while self.pods[1 - from].receive().is_some() {}
         for (at, packet) in packets.iter().enumerate() {
             let mark = u16::try_from(at).expect("few packets");
@@ -224,7 +224,7 @@ fn packet() -> impl Strategy<Value = Packet> {
 }
 
 /// Whether both programs on the way admit the packet.
-fn admitted(ruleset: &Ruleset, from: usize, packet: &Packet) -> bool {
+pub fn admitted(ruleset: &Ruleset, from: usize, packet: &Packet) -> bool {
     let judge = |pod: usize, direction: Direction| {
         let endpoint = ruleset.endpoints.get(&endpoint_id(pod))?;
         let program = ruleset.programs.get(&endpoint.program(direction))?;
@@ -425,7 +425,7 @@ fn open_ruleset() -> Ruleset {
     ruleset
 }
 
-fn udp(source: IpAddr, destination: IpAddr) -> Packet {
+pub fn udp(source: IpAddr, destination: IpAddr) -> Packet {
     Packet { source, destination, transport: Transport::Udp { source: 7, destination: 80 } }
 }
 
