@@ -29,13 +29,13 @@ impl Edits {
                 if objects.remove(&key).is_none() {
                     bail!("{}: there is no {key} that could be gone", path.display());
                 }
-                updates.extend(update(&key, None));
+                updates.push(update(&key, None));
             }
         }
         for path in &self.with {
             for (key, (object, input)) in read(path)? {
                 objects.insert(key, object);
-                updates.extend(input);
+                updates.push(input);
             }
         }
         Ok(())
@@ -43,7 +43,7 @@ impl Edits {
 }
 
 /// The objects of a file, each with its input.
-fn read(path: &Path) -> Result<BTreeMap<ObjectKey, (Object, Option<Update>)>> {
+fn read(path: &Path) -> Result<BTreeMap<ObjectKey, (Object, Update)>> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut names = Interner::default();

@@ -1,7 +1,11 @@
 //! Verdicts and their names. Every verdict carries a [`DecisionId`]: the one answer to
 //! "why was this packet dropped?".
 
+mod label;
+
 use std::fmt;
+
+pub use label::{Label, MAX_LABEL, is_plain};
 
 use crate::{Name, NamespacedName};
 
@@ -72,6 +76,31 @@ pub enum PolicyKind {
 }
 
 impl PolicyKind {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::ClusterNetworkPolicy,
+        Self::GlobalNetworkPolicy,
+        Self::KubernetesNetworkPolicy,
+        Self::NetworkPolicy,
+        Self::StagedGlobalNetworkPolicy,
+        Self::StagedKubernetesNetworkPolicy,
+        Self::StagedNetworkPolicy,
+    ];
+
+    /// The kind as `kubectl` users shorten it. As in the long name, the upstream one goes without
+    /// its group.
+    pub fn short_name(self) -> &'static str {
+        match self {
+            Self::ClusterNetworkPolicy => "cnp",
+            Self::GlobalNetworkPolicy => "gnp",
+            Self::KubernetesNetworkPolicy => "np",
+            Self::NetworkPolicy => "np.brindle",
+            Self::StagedGlobalNetworkPolicy => "staged-gnp",
+            Self::StagedKubernetesNetworkPolicy => "staged-np",
+            Self::StagedNetworkPolicy => "staged-np.brindle",
+        }
+    }
+
     /// Whether policies of the kind are judged and reported, and never decide (C7).
     pub fn is_staged(self) -> bool {
         matches!(

@@ -29,6 +29,7 @@ mod driver;
 pub mod fake;
 pub mod netlink;
 pub mod netns;
+pub mod nflog;
 pub mod nfnetlink;
 mod pod_network;
 mod route_table;

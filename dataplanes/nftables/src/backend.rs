@@ -13,10 +13,12 @@
 //! and the time between by the driver's slow timer.
 
 use brindle_dataplane_core::{Backend, Commit, Drift};
+use brindle_model::Name;
 use brindle_model::ruleset::RulesetDelta;
 use nix::errno::Errno;
 
 use crate::desired::{Desired, Known};
+use crate::lower::{DROPS_PER_SECOND, Recording, specimen};
 use crate::netlink::{Encoded, Refusal, Snapshot, Socket, SocketError, encode};
 use crate::program::{Command, Program};
 use crate::table::TABLE;
@@ -79,8 +81,25 @@ impl Nftables {
     /// The kernel has no nf_tables (the source says what is missing), or the process may not use
     /// it.
     pub fn open() -> Result<Self, OpenError> {
-        let socket = Socket::open().map_err(OpenError)?;
-        Ok(Self { socket, kernel: Kernel::Unknown, desired: Desired::default() })
+        Self::telling(DROPS_PER_SECOND)
+    }
+
+    /// As [`Self::open`]; of each decision so many denied packets a second are told to the
+    /// listeners of [`GROUP`](brindle_dataplane_core::nflog::GROUP), none if it is 0.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn telling(drops_per_second: u32) -> Result<Self, OpenError> {
+        let mut socket = Socket::open().map_err(OpenError)?;
+        let nflog = takes_logs(&mut socket).map_err(OpenError)?;
+        if !nflog {
+            tracing::warn!(
+                "this kernel cannot tell of packets, so Log rules only count: check \
+                 CONFIG_NFT_LOG and CONFIG_NETFILTER_NETLINK_LOG"
+            );
+        }
+        let desired = Desired::new(Recording { drops_per_second, nflog });
+        Ok(Self { socket, kernel: Kernel::Unknown, desired })
     }
 
     fn read(&mut self) -> Result<(), NftablesError> {
@@ -111,7 +130,7 @@ impl Nftables {
             Kernel::Read(generation, _) | Kernel::Known(generation, _) => generation,
             Kernel::Unknown => return Ok(Sent::Stale),
         };
-        let seq = self.socket.reserve(messages(program));
+        let seq = self.socket.reserve(program.messages());
         let batch = encode(program, generation, seq);
         match self.socket.transact(&batch) {
             // The kernel counts transactions; 0 is skipped.
@@ -123,17 +142,27 @@ impl Nftables {
     }
 }
 
+/// Whether the kernel takes rules that log. Nothing is changed by the question.
+fn takes_logs(socket: &mut Socket) -> Result<bool, SocketError> {
+    let chain: Name = "rehearsal".into();
+    let (hook, comment) = (None, String::new());
+    let rule = Command::AddRule { chain: chain.clone(), rule: specimen() };
+    let mut commands = vec![Command::AddChain { name: chain, hook, comment }, rule];
+    // In our table, or in one that would be made.
+    let there = socket.rehearse(&Program { commands: commands.clone() })?;
+    if there.is_none() {
+        return Ok(true);
+    }
+    commands.insert(0, Command::AddTable);
+    Ok(socket.rehearse(&Program { commands })?.is_none())
+}
+
 /// How a batch ended.
 enum Sent {
     /// The kernel has this generation now.
     Done(u32),
     /// Nothing happened, since the batch was made for another generation.
     Stale,
-}
-
-/// At most so many messages: the frame, and lists of elements cut in pieces of at least one.
-fn messages(program: &Program) -> usize {
-    program.writes() + 2
 }
 
 fn refused(program: &Program, batch: &Encoded, refusals: &[Refusal]) -> NftablesError {

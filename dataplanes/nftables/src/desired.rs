@@ -6,12 +6,12 @@ use std::sync::Arc;
 use brindle_model::Name;
 use brindle_model::net::Family;
 use brindle_model::ruleset::{
-    Member, ProgramId, Ruleset, RulesetDelta, Set, SetDelta, SetId, SetKind,
+    Member, ProgramId, Ruleset, RulesetDelta, Set, SetDef, SetDelta, SetId,
 };
 use brindle_model::verdict::{Direction, PolicyId};
 
 use crate::layout::{Layout, Owner, Touched};
-use crate::lower::{self, dispatch_elements, element, members};
+use crate::lower::{self, Lowered, Recording, dispatch_elements, element, members};
 use crate::netlink::Snapshot;
 use crate::plan::{self, Changes, ElementChanges};
 use crate::program::Program;
@@ -28,6 +28,7 @@ pub struct Known {
 
 /// The ruleset, its layout, and what changed in them since the last commit.
 pub struct Desired {
+    recording: Recording,
     ruleset: Ruleset,
     layout: Layout,
     touched: Touched,
@@ -41,12 +42,14 @@ pub struct Desired {
     stop_revoked: Option<bool>,
 }
 
-impl Default for Desired {
-    fn default() -> Self {
+impl Desired {
+    /// Nothing is desired yet but the skeleton.
+    pub fn new(recording: Recording) -> Self {
         let mut layout = Layout::default();
         let mut touched = Touched::default();
-        layout.replace(Owner::Skeleton, lower::skeleton(false), &mut touched);
+        layout.replace(Owner::Skeleton, skeleton(recording, false), &mut touched);
         Self {
+            recording,
             ruleset: Ruleset::default(),
             layout,
             touched,
@@ -58,9 +61,7 @@ impl Default for Desired {
             stop_revoked: None,
         }
     }
-}
 
-impl Desired {
     /// Whether anything was ever staged: before that nothing is desired.
     pub fn staged(&self) -> bool {
         self.staged
@@ -69,7 +70,7 @@ impl Desired {
     /// Whether packets of revoked connections are dropped.
     pub fn stop_revoked(&mut self, stop: bool) {
         self.stop_revoked = Some(stop);
-        self.layout.replace(Owner::Skeleton, lower::skeleton(stop), &mut self.touched);
+        self.layout.replace(Owner::Skeleton, skeleton(self.recording, stop), &mut self.touched);
     }
 
     /// Takes over from what was read whether they are, unless it was said.
@@ -150,8 +151,8 @@ impl Desired {
                 pending.insert(*member, true);
             }
         }
-        if set.def.kind() == SetKind::Net {
-            // Prefixes stand in rules and in sets named by their content.
+        if matches!(set.def, SetDef::Cidrs(_)) {
+            // They stand in rules and in sets named by their content.
             let uses = |policy: &brindle_model::ruleset::PolicyRules| policy.sets().contains(&id);
             let users = self.ruleset.policies.iter().filter(|(_, policy)| uses(policy));
             self.policies.extend(users.map(|(id, _)| id.clone()));
@@ -169,13 +170,15 @@ impl Desired {
         }
         for id in policies {
             for direction in Direction::ALL {
-                let lowered = lower::lower_policy(&self.ruleset, &id, direction);
+                let mut lowered = lower::lower_policy(&self.ruleset, &id, direction);
+                self.recording.apply(&mut lowered);
                 let owner = Owner::Policy(id.clone(), direction);
                 self.layout.replace(owner, lowered, &mut self.touched);
             }
         }
         for id in std::mem::take(&mut self.programs) {
-            let lowered = lower::lower_program(&self.ruleset, id);
+            let mut lowered = lower::lower_program(&self.ruleset, id);
+            self.recording.apply(&mut lowered);
             self.layout.replace(Owner::Program(id), lowered, &mut self.touched);
         }
     }
@@ -289,4 +292,10 @@ impl Desired {
             dispatch: dispatch_elements(&self.ruleset),
         }
     }
+}
+
+fn skeleton(recording: Recording, stop_revoked: bool) -> Lowered {
+    let mut skeleton = lower::skeleton(stop_revoked);
+    recording.apply(&mut skeleton);
+    skeleton
 }

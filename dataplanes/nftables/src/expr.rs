@@ -10,7 +10,7 @@ use brindle_model::cluster::HOST_INTERFACE_PREFIX;
 use brindle_model::net::{Family, Protocol};
 
 use crate::netlink::ct_state;
-use crate::rule::{Criterion, CtState, MapKey, Rule, Side, Target};
+use crate::rule::{Criterion, CtState, Log, MapKey, Rule, Side, Target};
 use crate::table::Verdict;
 use crate::text::octets;
 
@@ -93,6 +93,10 @@ pub enum Expr {
     Lookup { set: Name, sreg: Register, map: bool, inverted: bool },
     /// Counts.
     Counter,
+    /// Holds for at most so many packets a second, after a burst of as many.
+    Limit { per_second: u32 },
+    /// Tells the listeners of an nfnetlink_log group.
+    Log { group: u16, prefix: Name },
     /// Decides.
     Immediate(Verdict),
 }
@@ -218,6 +222,10 @@ impl Rule {
                     Key::new().meta(MetaKey::L4proto).port(Side::Destination).map(map)
                 }
             }),
+            Target::Log(Log { group, prefix, per_second }) => exprs.extend([
+                Expr::Limit { per_second: *per_second },
+                Expr::Log { group: *group, prefix: prefix.clone() },
+            ]),
         }
         exprs
     }

@@ -26,6 +26,8 @@ pub enum Owner {
 #[derive(Default)]
 pub struct Layout {
     owners: BTreeMap<Owner, Lowered>,
+    /// The chains, and how many owners have each: those of one name are equal.
+    chain_owners: BTreeMap<Name, usize>,
     /// The chains.
     pub chains: BTreeMap<Name, Arc<Chain>>,
     /// The sets, and how many owners refer to each.
@@ -65,13 +67,20 @@ impl Layout {
                 }
             }
         }
-        for name in old.chains.keys() {
-            touched.chains.insert(name.clone());
-            self.chains.remove(name);
-        }
         for (name, chain) in &new.chains {
             touched.chains.insert(name.clone());
             self.chains.insert(name.clone(), Arc::clone(chain));
+            *self.chain_owners.entry(name.clone()).or_default() += 1;
+        }
+        for name in old.chains.keys() {
+            touched.chains.insert(name.clone());
+            if let Some(owners) = self.chain_owners.get_mut(name) {
+                *owners -= 1;
+                if *owners == 0 {
+                    self.chain_owners.remove(name);
+                    self.chains.remove(name);
+                }
+            }
         }
         if !new.chains.is_empty() {
             self.owners.insert(owner, new);

@@ -28,6 +28,7 @@ mod generate;
 mod tests;
 
 pub use backend::{Nftables, NftablesError, OpenError};
+pub use lower::DROPS_PER_SECOND;
 pub use netlink::{Snapshot, SocketError, decode};
 pub use program::{Command, Program};
 pub use table::{TABLE, TABLE_COMMENT};
@@ -36,14 +37,14 @@ use brindle_model::ruleset::{Ruleset, RulesetDelta};
 
 /// The transaction that loads a ruleset into a kernel that has nothing of ours. Pure.
 pub fn lower(ruleset: &Ruleset) -> Program {
-    let mut desired = desired::Desired::default();
+    let mut desired = desired::Desired::new(lower::Recording::default());
     desired.stage(&RulesetDelta::between(&Ruleset::default(), ruleset));
     desired.fresh()
 }
 
 /// The transaction that changes a table that was loaded from `old` into that of `new`. Pure.
 pub fn lower_change(old: &Ruleset, new: &Ruleset) -> Program {
-    let mut desired = desired::Desired::default();
+    let mut desired = desired::Desired::new(lower::Recording::default());
     desired.stage(&RulesetDelta::between(&Ruleset::default(), old));
     desired.fresh();
     let known = desired.settle(None);

@@ -19,7 +19,8 @@
 //!
 //! program-<id>  each policy of each tier in order; the end of the tier; the end
 //! np/<namespace>/<name>/ingress
-//!               the policy's ingress rules, shared by every program that names it
+//!               the policy's ingress rules, shared by every program that names it; other kinds
+//!               than the upstream NetworkPolicy have other names, as gnp/<name>/ingress
 //! ```
 //! - *Egress Allow is `return`*, which leads back to the base chain, since everything after the
 //!   jump to `from-pods` is a `goto`: a packet between two pods of one node is judged by the
@@ -27,6 +28,9 @@
 //!   without a mark. A policy's chain could not return so far, so egress rules stand in their
 //!   program's chain.
 //! - *Ingress Allow is `accept`*, at any depth. *Deny is `drop`*, final in both directions.
+//! - Each drop is a `goto` to the chain of its decision, `drop/…`, which counts and tells of it
+//!   ([`record`]); Log rules jump to such a chain and go on.
+//! - *Staged policies* have chains whose rules count and return.
 //! - *No match* falls through to the next policy. *Pass* is a `goto` to the program's next part;
 //!   since only a program knows what follows a tier, a policy with a Pass rule stands in its
 //!   programs' chains in both directions.
@@ -55,8 +59,10 @@
 mod matches;
 mod merge;
 mod policy;
+mod record;
 mod sets;
 mod skeleton;
+mod walk;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -64,6 +70,7 @@ use std::sync::Arc;
 use brindle_model::Name;
 
 pub use policy::{lower_policy, lower_program};
+pub use record::{DROPS_PER_SECOND, Recording, specimen};
 pub use sets::{Source, dispatch_elements, element, members};
 pub use skeleton::{skeleton, stops_revoked};
 

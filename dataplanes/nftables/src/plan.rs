@@ -227,6 +227,7 @@ impl Changes {
             if changes.flush {
                 commands.push(Command::FlushSet { name: set.clone(), map: spec.verdicts });
             }
+            // First what goes: an interval may come where the ends of another were.
             if !changes.delete.is_empty() {
                 commands.push(Command::DeleteElements {
                     set: set.clone(),

@@ -51,6 +51,11 @@ impl Program {
         self.commands.is_empty()
     }
 
+    /// At most so many messages: the frame, and lists of elements cut in pieces of at least one.
+    pub fn messages(&self) -> usize {
+        self.writes() + 2
+    }
+
     /// How many kernel objects it creates, changes or deletes.
     pub fn writes(&self) -> usize {
         self.commands.iter().map(Command::writes).sum()

@@ -1,8 +1,11 @@
 //! Rules as lowering writes them: each criterion has one spelling in nft syntax (`text.rs`) and one
 //! in kernel expressions (`expr.rs`).
 
+use std::sync::Arc;
+
 use brindle_model::Name;
 use brindle_model::net::{Family, PortRange, Protocol};
+use brindle_model::verdict::DecisionId;
 use ipnet::IpNet;
 
 use crate::table::Verdict;
@@ -18,6 +21,8 @@ pub struct Rule {
     pub target: Target,
     /// Who decided: names namespace, policy and rule.
     pub comment: String,
+    /// The same for programs: whose packets the counter counts. Several if they are joined.
+    pub decisions: Arc<[DecisionId]>,
 }
 
 /// What a rule does.
@@ -27,6 +32,19 @@ pub enum Target {
     Verdict(Verdict),
     /// The verdict of a map's element, or none if there is no such element.
     Map(MapKey, Name),
+    /// Tells userspace of the packet; the next rule goes on.
+    Log(Log),
+}
+
+/// A packet told to userspace over nfnetlink_log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Log {
+    /// Who listens.
+    pub group: u16,
+    /// What is told beside the packet: at most 127 bytes.
+    pub prefix: Name,
+    /// At most so often; further packets go on untold.
+    pub per_second: u32,
 }
 
 /// What a verdict map is asked with.

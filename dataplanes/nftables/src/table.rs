@@ -165,7 +165,7 @@ pub struct Hook {
 pub struct Chain {
     /// Set for a base chain.
     pub hook: Option<Hook>,
-    /// What it is for.
+    /// What it is for. It never changes under one name.
     pub comment: String,
     /// The rules, in order.
     pub rules: Vec<Rule>,

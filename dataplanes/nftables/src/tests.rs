@@ -2,14 +2,17 @@
 
 use std::path::Path;
 
+use brindle_model::Name;
 use brindle_model::cluster::link_group;
 use brindle_model::ruleset::{Endpoint, Ruleset, RulesetDelta};
+use brindle_model::verdict::{PolicyId, PolicyKind};
 use proptest::prelude::*;
 
 use crate::desired::Desired;
 use crate::generate::{one_set, ruleset};
+use crate::lower::Recording;
 use crate::netlink::{Snapshot, classify, decode, encode};
-use crate::program::Program;
+use crate::program::{Command, Program};
 use crate::{SocketError, lower, lower_change};
 
 /// Compares with a file of `tests/golden`; `UPDATE_GOLDEN=1` writes it.
@@ -58,8 +61,46 @@ fn two_interfaces_of_one_group_are_closed() {
     assert_eq!(element(&ruleset), [true; 4], "alone it is open");
 }
 
+/// One name under every kind, namespaced or not: no two policies share a chain.
+#[test]
+fn every_policy_has_a_chain_of_its_own() {
+    let mut ruleset = one_set();
+    let body = ruleset.policies.values().next().expect("a policy").clone();
+    let mut policies = Vec::new();
+    for kind in PolicyKind::ALL {
+        for namespace in [None, Some("ingress"), Some("a/b"), Some("a")] {
+            for name in ["ingress", "one", "b/one", &"x".repeat(253)] {
+                let namespace = namespace.map(Name::from);
+                policies.push(PolicyId { name: name.into(), namespace, kind });
+            }
+        }
+    }
+    ruleset.policies.extend(policies.iter().map(|id| (id.clone(), body.clone())));
+    for program in ruleset.programs.values_mut() {
+        let mut new = (**program).clone();
+        new.steps[0].policies.extend(policies.iter().cloned());
+        *program = new.into();
+    }
+    let chains: Vec<_> = lower(&ruleset)
+        .commands
+        .into_iter()
+        .filter_map(|command| match command {
+            Command::AddChain { name, comment, .. } => Some((name, comment)),
+            _ => None,
+        })
+        .collect();
+    let ends = |name: &str| name.ends_with("/ingress");
+    assert_eq!(chains.iter().filter(|(name, _)| ends(name)).count(), policies.len() + 1);
+    let named = |name: &str| chains.iter().any(|(chain, _)| **chain == *name);
+    for name in
+        ["np/a/one/ingress", "gnp/one/ingress", "cnp/one/ingress", "np.brindle/a/one/ingress"]
+    {
+        assert!(named(name), "{name}");
+    }
+}
+
 fn desired(ruleset: &Ruleset) -> Desired {
-    let mut desired = Desired::default();
+    let mut desired = Desired::new(Recording::default());
     desired.stage(&RulesetDelta::between(&Ruleset::default(), ruleset));
     desired
 }

@@ -8,7 +8,7 @@ use brindle_dataplane_core::REVOKED_MARK;
 use brindle_model::cluster::HOST_INTERFACE_PREFIX;
 use brindle_model::net::{Family, PortRange};
 
-use crate::rule::{Criterion, CtState, MapKey, Rule, Side, Target};
+use crate::rule::{Criterion, CtState, Log, MapKey, Rule, Side, Target};
 use crate::table::{Element, Field, Hook, HookPoint, Key, KnownState, SetSpec, Verdict};
 
 impl Display for Field {
@@ -117,6 +117,7 @@ impl Display for Rule {
         match &self.target {
             Target::Verdict(verdict) => write!(f, "{verdict}")?,
             Target::Map(key, map) => write!(f, "{key} vmap @{map}")?,
+            Target::Log(log) => write!(f, "{log}")?,
         }
         if self.comment.is_empty() {
             return Ok(());
@@ -133,6 +134,14 @@ impl Display for MapKey {
             Self::KnownFlow(family) => write!(f, "iifgroup . {} saddr . ct state", header(*family)),
             Self::Service => f.write_str("meta l4proto . th dport"),
         }
+    }
+}
+
+impl Display for Log {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { group, prefix, per_second } = self;
+        write!(f, "limit rate {per_second}/second burst {per_second} packets ")?;
+        write!(f, "log prefix \"{prefix}\" group {group}")
     }
 }
 

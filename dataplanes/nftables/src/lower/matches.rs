@@ -1,10 +1,12 @@
 //! One rule's criteria: a disjunction of conjunctions that the kernel can check.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use brindle_model::Name;
 use brindle_model::net::{Family, PortRange, Protocol};
-use brindle_model::ruleset::{PortMatch, Ruleset, SetId, SetKind, Side as Criteria};
+use brindle_model::ruleset::{Match, PortMatch, Ruleset, SetId, SetKind, Side as Criteria};
+use brindle_model::verdict::DecisionId;
 use ipnet::IpNet;
 
 use super::merge::{Draft, Tuples, decisions, nets_of, of_family};
@@ -16,7 +18,32 @@ use crate::table::{Element, Key, Verdict};
 const LINEAR_PORTS: usize = 3;
 
 /// Alternatives of conjunctions; none at all can never match.
-type Alternatives = Vec<Vec<Criterion>>;
+pub type Alternatives = Vec<Vec<Criterion>>;
+
+/// Who decides in a rule, for people and for programs.
+struct Decisions {
+    all: Arc<[DecisionId]>,
+    comment: String,
+}
+
+impl Decisions {
+    fn of<'d>(drafts: impl IntoIterator<Item = &'d Draft>) -> Self {
+        let all: BTreeSet<_> = drafts.into_iter().flat_map(|draft| &draft.decisions).collect();
+        let comment = decisions(all.iter().copied());
+        Self { all: all.into_iter().cloned().collect(), comment }
+    }
+
+    /// A rule that decides, and counts.
+    fn rule(&self, criteria: Vec<Criterion>, verdict: &Verdict) -> Rule {
+        Rule {
+            criteria,
+            counter: true,
+            target: Target::Verdict(verdict.clone()),
+            comment: self.comment.clone(),
+            decisions: Arc::clone(&self.all),
+        }
+    }
+}
 
 /// Lowers rules, and remembers the sets they refer to.
 pub struct Lowering<'a> {
@@ -39,24 +66,29 @@ impl<'a> Lowering<'a> {
 
     /// The rules of a draft: one for each alternative.
     pub fn rules(&mut self, draft: &Draft, verdict: &Verdict) -> Vec<Rule> {
-        let comment = decisions(draft.decisions.iter());
-        let alternatives: Alternatives = if needs_family(draft) {
-            Family::ALL.into_iter().flat_map(|f| self.alternatives(draft, Some(f))).collect()
-        } else {
-            self.alternatives(draft, None)
-        };
-        let rule = |criteria| Rule {
-            criteria,
-            counter: *verdict == Verdict::Drop,
-            target: Target::Verdict(verdict.clone()),
-            comment: comment.clone(),
-        };
-        alternatives.into_iter().map(rule).collect()
+        let decisions = Decisions::of([draft]);
+        let alternatives = self.criteria(draft).into_iter();
+        alternatives.map(|criteria| decisions.rule(criteria, verdict)).collect()
+    }
+
+    /// What a draft's packets fulfil: alternatives, of which those of different families exclude
+    /// each other.
+    pub fn criteria(&mut self, draft: &Draft) -> Alternatives {
+        if !needs_family(draft) {
+            return self.alternatives(draft, None);
+        }
+        Family::ALL.into_iter().flat_map(|f| self.alternatives(draft, Some(f))).collect()
     }
 
     /// The rules of tuples: one a family. The protocol is part of the key, so a packet without ports
     /// matches none.
-    pub fn tuple_rules(&mut self, tuples: Tuples, verdict: &Verdict, comment: &str) -> Vec<Rule> {
+    pub fn tuple_rules(
+        &mut self,
+        drafts: &[Draft],
+        tuples: &Tuples,
+        verdict: &Verdict,
+    ) -> Vec<Rule> {
+        let decisions = Decisions::of(drafts);
         let mut rules = Vec::new();
         for family in Family::ALL {
             let mine = tuples.members.iter().filter(|(addr, ..)| Family::of(*addr) == family);
@@ -73,12 +105,7 @@ impl<'a> Lowering<'a> {
                 equal: true,
                 set,
             };
-            rules.push(Rule {
-                criteria: vec![Criterion::Family(family), lookup],
-                counter: *verdict == Verdict::Drop,
-                target: Target::Verdict(verdict.clone()),
-                comment: comment.to_owned(),
-            });
+            rules.push(decisions.rule(vec![Criterion::Family(family), lookup], verdict));
         }
         rules
     }
@@ -106,15 +133,9 @@ impl<'a> Lowering<'a> {
         let steps = [
             self.ports(&mut all, draft, family, protocol),
             icmp(&mut all, draft, family, protocol),
-            self.addresses(&mut all, &matches.source, Side::Source, family),
-            self.addresses(&mut all, &matches.destination, Side::Destination, family),
+            self.addresses(&mut all, draft, family),
         ];
         if steps.contains(&Err(Never)) {
-            return Vec::new();
-        }
-        if let (Some(peer), Some(family)) = (&draft.peer, family)
-            && self.nets(&mut all, peer.side, family, true, &peer.nets).is_err()
-        {
             return Vec::new();
         }
         all
@@ -178,6 +199,8 @@ impl<'a> Lowering<'a> {
                 let any = self.any_port(side, &criteria.ports, family);
                 or(all, any);
             }
+        }
+        for (side, criteria) in sides {
             self.no_port(all, side, &criteria.not_ports, family);
         }
         all.append(&mut portless);
@@ -249,15 +272,23 @@ impl<'a> Lowering<'a> {
     fn addresses(
         &mut self,
         all: &mut Alternatives,
-        criteria: &Criteria,
-        side: Side,
+        draft: &Draft,
         family: Option<Family>,
     ) -> Result<(), Never> {
         let Some(family) = family else { return Ok(()) };
-        let wanted = criteria.sets.iter().map(|id| (*id, true));
-        let unwanted = criteria.not_sets.iter().map(|id| (*id, false));
-        for (id, equal) in wanted.chain(unwanted) {
-            self.member_of(all, id, side, family, equal)?;
+        let Match { source, destination, .. } = &draft.matches;
+        let sides = [(Side::Source, source), (Side::Destination, destination)];
+        // What is wanted of both sides comes first: `nft` compares neighbouring fields together, and
+        // so do we, where nothing stands between them.
+        for equal in [true, false] {
+            for (side, criteria) in sides {
+                for id in if equal { &criteria.sets } else { &criteria.not_sets } {
+                    self.member_of(all, *id, side, family, equal)?;
+                }
+                if let Some(peer) = draft.peer.as_ref().filter(|peer| equal && peer.side == side) {
+                    self.nets(all, side, family, true, &peer.nets)?;
+                }
+            }
         }
         Ok(())
     }
@@ -273,8 +304,8 @@ impl<'a> Lowering<'a> {
         if let Some(nets) = nets_of(self.ruleset, id) {
             return self.nets(all, side, family, equal, &nets);
         }
-        let set = self.ruleset.sets.get(&id).filter(|set| set.def.kind() == SetKind::Addr);
-        let Some(set) = set else {
+        let set = self.ruleset.sets.get(&id);
+        let Some(set) = set.filter(|set| set.def.kind() != SetKind::AddrProtoPort) else {
             // No address is a member of a set that does not exist, or holds no addresses.
             return if equal { Err(Never) } else { Ok(()) };
         };

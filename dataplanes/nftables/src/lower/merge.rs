@@ -1,16 +1,18 @@
 //! Joining a policy's rules, so that a new connection pays for lookups and not for the number of
 //! rules.
 //!
-//! Within a run of rules with the same action the order does not matter, and rules are
-//! alternatives: the run decides if any of them matches. So
+//! Within a run of rules with the same action the order does not matter for the verdict, and rules
+//! are alternatives: the run decides if any of them matches. So
 //!
 //! 1. rules that differ in one list of prefixes only are one rule over the union;
 //! 2. rules that differ in their destination ports only are one rule over the union;
 //! 3. rules (single addresses, protocol, single ports) are one lookup of (address, protocol, port);
 //! 4. many rules, each of one destination port, are reached by a verdict map of that port.
 //!
-//! Which of the user's rules decided is told by evaluating again, not by the kernel; comments name
-//! all rules that were joined. Sets of pods are never joined: their members would be stored twice.
+//! Who decided must be told, by counters and for denied packets: so only the pieces of one of the
+//! user's rules are joined, and rules keep their order, except in long runs that admit or pass.
+//! There a counter stands for all rules that were joined, and comments name them. Sets of pods are
+//! never joined: their members would be stored twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
@@ -28,6 +30,8 @@ use crate::table::comment;
 const SERVICES: usize = 8;
 /// From how many rules on the lookup of tuples pays for its set.
 const TUPLES: usize = 4;
+/// Up to so many of the user's rules in a run are told apart: about what a lookup costs.
+const APART: usize = 8;
 
 /// A rule, or several joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +74,8 @@ pub enum Part {
         /// All of them.
         drafts: Vec<Draft>,
     },
+    /// Alternatives of one Log rule.
+    Log(Vec<Draft>),
 }
 
 /// Addresses of one side, with protocol and destination port.
@@ -81,13 +87,32 @@ pub struct Tuples {
     pub members: BTreeSet<(std::net::IpAddr, Protocol, u16)>,
 }
 
-/// The parts of a chain.
-pub fn parts(ruleset: &Ruleset, rules: &[Rule]) -> Vec<Part> {
-    runs(rules).flat_map(|run| by_service(by_tuple(joined(ruleset, run)))).collect()
+/// The parts of a chain. Of a staged policy every rule is told apart.
+pub fn parts(ruleset: &Ruleset, rules: &[Rule], staged: bool) -> Vec<Part> {
+    runs(rules, staged)
+        .into_iter()
+        .flat_map(|run| {
+            let drafts = joined(ruleset, run);
+            match run[0].action {
+                Action::Log => vec![Part::Log(drafts)],
+                Action::Allow | Action::Deny | Action::Pass => by_service(by_tuple(drafts)),
+            }
+        })
+        .collect()
 }
 
-fn runs(rules: &[Rule]) -> impl Iterator<Item = &[Rule]> {
-    rules.chunk_by(|a, b| a.action == b.action)
+/// Neighbours that may be joined and change places.
+fn runs(rules: &[Rule], staged: bool) -> Vec<&[Rule]> {
+    let mut runs = Vec::new();
+    for run in rules.chunk_by(|a, b| a.action == b.action) {
+        let mut users = run.chunk_by(|a, b| a.decision == b.decision);
+        let apart = match run[0].action {
+            Action::Deny | Action::Log => true,
+            Action::Allow | Action::Pass => staged || users.clone().count() <= APART,
+        };
+        if apart { runs.extend(&mut users) } else { runs.push(run) }
+    }
+    runs
 }
 
 fn joined(ruleset: &Ruleset, run: &[Rule]) -> Vec<Draft> {

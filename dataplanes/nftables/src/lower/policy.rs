@@ -1,19 +1,14 @@
 //! Programs and policies as chains.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use brindle_model::Name;
-use brindle_model::net::Protocol;
 use brindle_model::ruleset::{Action, PolicyRules, Program, ProgramId, Ruleset, TierEnd};
-use brindle_model::verdict::{DecisionId, Direction, PolicyId, Verdict as Decision};
+use brindle_model::verdict::{DecisionId, Direction, PolicyId, Verdict as Decision, is_plain};
 
 use super::Lowered;
-use super::matches::Lowering;
-use super::merge::{self, Draft, Part};
-use super::sets::{self, content_hash};
-use crate::rule::{MapKey, Rule, Target};
-use crate::table::{Chain, Element, Key, Verdict, comment};
+use super::merge;
+use super::sets::content_hash;
+use super::walk::{Walk, decided, plain};
+use crate::table::{Verdict, comment};
 
 /// Longest readable chain name; the kernel takes 255 bytes, and parts are appended.
 const MAX_CHAIN_NAME: usize = 200;
@@ -25,35 +20,72 @@ pub fn program_chain(id: ProgramId) -> Name {
 
 /// The chain of a policy's direction: readable where the name allows it.
 fn policy_chain(id: &PolicyId, direction: Direction) -> Name {
-    let namespace = id.namespace.as_deref().unwrap_or("");
-    let name = format!("np/{namespace}/{}/{direction}", id.name);
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '/');
-    let parts_plain = !namespace.contains('/') && !id.name.contains('/');
-    if name.len() <= MAX_CHAIN_NAME && name.chars().all(plain) && parts_plain {
+    let parts: Vec<&str> = id.namespace.as_deref().into_iter().chain([&*id.name]).collect();
+    let kind = id.kind.short_name();
+    let name = format!("{kind}/{}/{direction}", parts.join("/"));
+    // No part holds a slash, so how many there are tells whether one is a namespace.
+    if name.len() <= MAX_CHAIN_NAME && parts.iter().all(|part| is_plain(part)) {
         return name.into();
     }
-    format!("policy-{}/{direction}", content_hash(&id.to_string())).into()
+    format!("policy-{}/{direction}", content_hash(&format!("{id:?}"))).into()
 }
 
-/// Whether a policy has a chain that programs jump to, or must stand in each program's chain.
-fn has_chain(rules: &PolicyRules, direction: Direction) -> bool {
-    direction == Direction::Ingress && rules.ingress.iter().all(|rule| rule.action != Action::Pass)
+/// How a policy's direction takes part in a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// It has nothing to say.
+    Nowhere,
+    /// A chain that every program jumps to.
+    Chain,
+    /// The program's own chain: only there its verdicts lead where they must.
+    Program,
+}
+
+fn place(id: &PolicyId, policy: &PolicyRules, direction: Direction) -> Place {
+    let rules = policy.rules(direction);
+    let pass = || rules.iter().any(|rule| rule.action == Action::Pass);
+    match (id.kind.is_staged(), direction) {
+        // A staged policy does not log (C7).
+        (true, _) if rules.iter().all(|rule| rule.action == Action::Log) => Place::Nowhere,
+        (true, _) => Place::Chain,
+        (false, _) if rules.is_empty() => Place::Nowhere,
+        (false, Direction::Ingress) if !pass() => Place::Chain,
+        (false, _) => Place::Program,
+    }
 }
 
 /// Lowers a policy's direction to its chain, with the chains of its parts. Nothing if it has no
 /// rules there, or must stand in its programs' chains.
 pub fn lower_policy(ruleset: &Ruleset, id: &PolicyId, direction: Direction) -> Lowered {
     let Some(policy) = ruleset.policies.get(id) else { return Lowered::default() };
-    if policy.rules(direction).is_empty() || !has_chain(policy, direction) {
+    if place(id, policy, direction) != Place::Chain {
         return Lowered::default();
     }
     let name = policy_chain(id, direction);
     let comment = comment(&format!("{id} {direction}"));
-    let mut walk = Walk::new(ruleset, name, comment);
-    for part in merge::parts(ruleset, policy.rules(direction)) {
-        walk.part(part, &|action| verdict(direction, action), None);
+    let mut walk = Walk::new(ruleset, name.clone(), comment);
+    if id.kind.is_staged() {
+        staged(&mut walk, ruleset, policy.rules(direction), &name);
+    } else {
+        for part in merge::parts(ruleset, policy.rules(direction), false) {
+            walk.part(part, &|action| verdict(direction, action), None);
+        }
     }
     walk.finish()
+}
+
+/// Counts what each rule of a staged policy would decide, and decides nothing: the first that
+/// matches leads back to the program. So, as in a program, no verdict may be reached by a jump.
+fn staged(
+    walk: &mut Walk<'_>,
+    ruleset: &Ruleset,
+    rules: &[brindle_model::ruleset::Rule],
+    chain: &Name,
+) {
+    let deciding: Vec<_> = rules.iter().filter(|r| r.action != Action::Log).cloned().collect();
+    for part in merge::parts(ruleset, &deciding, true) {
+        walk.part(part, &|_| Verdict::Return, Some(chain));
+    }
 }
 
 /// Lowers a program to its chains. A new one begins where rules may continue from several places:
@@ -68,138 +100,50 @@ pub fn lower_program(ruleset: &Ruleset, id: ProgramId) -> Lowered {
         let mut may_pass = false;
         for policy in &step.policies {
             let Some(body) = ruleset.policies.get(policy) else { continue };
-            let rules = body.rules(direction);
-            if rules.is_empty() {
-                continue;
-            }
-            if has_chain(body, direction) {
-                let chain = policy_chain(policy, direction);
-                walk.rules.push(plain(false, Verdict::Jump(chain), &policy.to_string()));
-                continue;
-            }
-            may_pass |= rules.iter().any(|rule| rule.action == Action::Pass);
-            let verdict = |action| match action {
-                Action::Pass => Verdict::Goto(next.clone()),
-                other => verdict(direction, other),
-            };
-            for part in merge::parts(ruleset, rules) {
-                walk.part(part, &verdict, Some(&base));
+            match place(policy, body, direction) {
+                Place::Nowhere => {}
+                Place::Chain => {
+                    let chain = policy_chain(policy, direction);
+                    walk.push(plain(Verdict::Jump(chain), &policy.to_string()));
+                }
+                Place::Program => {
+                    let rules = body.rules(direction);
+                    may_pass |= rules.iter().any(|rule| rule.action == Action::Pass);
+                    let verdict = |action| match action {
+                        Action::Pass => Verdict::Goto(next.clone()),
+                        other => verdict(direction, other),
+                    };
+                    for part in merge::parts(ruleset, rules, false) {
+                        walk.part(part, &verdict, Some(&base));
+                    }
+                }
             }
         }
         if step.end == TierEnd::Drop {
-            let decision = DecisionId::TierEnd { tier: step.tier.clone() };
-            walk.rules.push(plain(true, Verdict::Drop, &decision.to_string()));
+            walk.push(decided(Verdict::Drop, DecisionId::TierEnd { tier: step.tier.clone() }));
             if !may_pass {
                 // Nothing can come after this tier.
                 return walk.finish();
             }
         } else if may_pass {
             let comment = format!("no match in tier {}", step.tier);
-            walk.rules.push(plain(false, Verdict::Goto(next.clone()), &comment));
+            walk.push(plain(Verdict::Goto(next.clone()), &comment));
         }
         if may_pass {
             walk.begin(next, format!("{direction} program after tier {}", step.tier));
         }
     }
     let (end, decision) = &program.end;
-    let (counter, verdict) = match end {
-        Decision::Allow => (false, verdict(direction, Action::Allow)),
-        Decision::Deny => (true, Verdict::Drop),
+    let action = match end {
+        Decision::Allow => Action::Allow,
+        Decision::Deny => Action::Deny,
     };
-    walk.rules.push(plain(counter, verdict, &decision.to_string()));
+    walk.push(decided(verdict(direction, action), decision.clone()));
     walk.finish()
 }
 
-/// Writes rules into a chain, and goes on in others.
-struct Walk<'a> {
-    lowering: Lowering<'a>,
-    chains: BTreeMap<Name, Arc<Chain>>,
-    name: Name,
-    comment: String,
-    rules: Vec<Rule>,
-}
-
-impl<'a> Walk<'a> {
-    fn new(ruleset: &'a Ruleset, name: Name, comment: String) -> Self {
-        let lowering = Lowering::new(ruleset);
-        Self { lowering, chains: BTreeMap::new(), name, comment, rules: Vec::new() }
-    }
-
-    /// Ends the chain, and begins another.
-    fn begin(&mut self, name: Name, text: String) {
-        let name = std::mem::replace(&mut self.name, name);
-        let comment = std::mem::replace(&mut self.comment, comment(&text));
-        let rules = std::mem::take(&mut self.rules);
-        self.chains.insert(name, Arc::new(Chain { hook: None, comment, rules }));
-    }
-
-    fn finish(mut self) -> Lowered {
-        self.begin("".into(), String::new());
-        Lowered { chains: self.chains, sets: self.lowering.sets }
-    }
-
-    /// Writes a part. `within` is the program whose chain this is: its verdicts must not be reached
-    /// by a jump.
-    fn part(&mut self, part: Part, verdict: &dyn Fn(Action) -> Verdict, within: Option<&Name>) {
-        match part {
-            Part::Linear(draft) => {
-                let rules = self.lowering.rules(&draft, &verdict(draft.action));
-                self.rules.extend(rules);
-            }
-            Part::Tuples { drafts, tuples } => {
-                let (verdict, comment) = (verdict(drafts[0].action), decisions(&drafts));
-                self.rules.extend(self.lowering.tuple_rules(tuples, &verdict, &comment));
-            }
-            Part::Services { services, drafts } => {
-                self.services(services, &drafts, verdict, within);
-            }
-        }
-    }
-
-    /// Rules that a verdict map of protocol and port leads to. In a policy's own chain it jumps, and
-    /// comes back if none of them matched; in a program both ways meet in a chain of what follows.
-    fn services(
-        &mut self,
-        services: BTreeMap<(Protocol, u16), Vec<Draft>>,
-        drafts: &[Draft],
-        verdict: &dyn Fn(Action) -> Verdict,
-        within: Option<&Name>,
-    ) {
-        let base = within.unwrap_or(&self.name).clone();
-        // What the map holds follows from its place and keys, so they name it.
-        let place = self.chains.len();
-        let keys = services.keys().map(|(p, port)| format!("{p} {port} ")).collect::<String>();
-        let map: Name =
-            format!("{base}/services-{}", content_hash(&format!("{place} {keys}"))).into();
-        let rest: Name = format!("{map}/rest").into();
-        let mut elements = Vec::new();
-        for ((protocol, port), drafts) in services {
-            let chain: Name = format!("{map}/{protocol}-{port}").into();
-            let lower = |draft: &Draft| self.lowering.rules(draft, &verdict(draft.action));
-            let mut rules: Vec<Rule> = drafts.iter().flat_map(lower).collect();
-            let leads_to = if within.is_some() {
-                rules.push(plain(false, Verdict::Goto(rest.clone()), "none of these"));
-                Verdict::Goto(chain.clone())
-            } else {
-                Verdict::Jump(chain.clone())
-            };
-            let comment = comment(&format!("{protocol} port {port}"));
-            self.chains.insert(chain, Arc::new(Chain { hook: None, comment, rules }));
-            let key = Key::Service(protocol, port);
-            elements.push(Element { key, verdict: Some(leads_to), comment: String::new() });
-        }
-        let comment = decisions(drafts);
-        self.lowering.use_set(sets::services(map.clone(), elements, comment.clone()));
-        let target = Target::Map(MapKey::Service, map);
-        self.rules.push(Rule { criteria: Vec::new(), counter: false, target, comment });
-        if within.is_some() {
-            self.rules.push(plain(false, Verdict::Goto(rest.clone()), "other services"));
-            self.begin(rest, "what follows the services".to_owned());
-        }
-    }
-}
-
-/// Allow in a policy's or program's chain; Pass is the program's own affair.
+/// Allow and Deny in a policy's or program's chain; Pass is the program's own affair, and Log is no
+/// verdict.
 fn verdict(direction: Direction, action: Action) -> Verdict {
     match (direction, action) {
         (Direction::Ingress, Action::Allow) => Verdict::Accept,
@@ -208,18 +152,8 @@ fn verdict(direction: Direction, action: Action) -> Verdict {
     }
 }
 
-/// Names every rule of some drafts, in short.
-fn decisions(drafts: &[Draft]) -> String {
-    merge::decisions(drafts.iter().flat_map(|draft| &draft.decisions))
-}
-
 fn describe(program: &Program) -> String {
     let tiers: Vec<&str> = program.steps.iter().map(|step| &*step.tier).collect();
     let tiers = if tiers.is_empty() { "no policy".to_owned() } else { tiers.join(", ") };
     comment(&format!("{} program: {tiers}", program.direction))
-}
-
-fn plain(counter: bool, verdict: Verdict, text: &str) -> Rule {
-    let target = Target::Verdict(verdict);
-    Rule { criteria: Vec::new(), counter, target, comment: comment(text) }
 }

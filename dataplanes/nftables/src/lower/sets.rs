@@ -1,8 +1,8 @@
 //! Sets: which kernel set holds what, and its elements.
 //!
-//! Kernel sets are one a family. Members of pods' address sets change all the time, so those sets
-//! are named by the abstract set and filled from it; all others have a fixed content, and are named
-//! by a hash of it.
+//! Kernel sets are one a family. Sets of what the cluster has (pods, nodes, Services, network sets)
+//! change all the time, so they are named by the abstract set and filled from it; all others have a
+//! fixed content, and are named by a hash of it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use brindle_model::Name;
 use brindle_model::cluster::link_group;
 use brindle_model::net::{Family, PortRange, Protocol};
-use brindle_model::ruleset::{Endpoint, Member, Ruleset, Set, SetId, SetKind};
+use brindle_model::ruleset::{Endpoint, Member, Ruleset, Set, SetDef, SetId, SetKind};
 use brindle_model::verdict::Direction;
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
@@ -41,18 +41,24 @@ fn digit(family: Family) -> char {
     }
 }
 
-/// The kernel set of an abstract set's members of one family (kinds `Addr` and `AddrProtoPort`).
+/// The kernel set of an abstract set's members of one family.
 pub fn members(id: SetId, set: &Set, family: Family) -> (Name, SetUse) {
-    let address = address_field(family);
-    let (name, key) = match set.def.kind() {
-        SetKind::AddrProtoPort => (
-            format!("ports{}-{id}", digit(family)),
-            vec![address, Field::InetProto, Field::InetService],
-        ),
-        SetKind::Addr | SetKind::Net => (format!("pods{}-{id}", digit(family)), vec![address]),
+    let what = match set.def {
+        SetDef::Selector(_) => "pods",
+        SetDef::NetworkSets(_) => "network-sets",
+        SetDef::Nodes(_) => "nodes",
+        SetDef::Service { ports: false, .. } => "service",
+        SetDef::NamedPort { .. } | SetDef::Service { ports: true, .. } => "ports",
+        SetDef::Cidrs(_) => "nets",
     };
+    let name = format!("{what}{}-{id}", digit(family));
+    let mut key = vec![address_field(family)];
+    if set.def.kind() == SetKind::AddrProtoPort {
+        key.extend([Field::InetProto, Field::InetService]);
+    }
     let comment = comment(&set.def.to_string());
-    let spec = Arc::new(SetSpec { key, interval: false, verdicts: false, size: None, comment });
+    let interval = set.def.kind() == SetKind::Net;
+    let spec = Arc::new(SetSpec { key, interval, verdicts: false, size: None, comment });
     (name.into(), SetUse { spec, source: Source::Members(id, family) })
 }
 
@@ -64,7 +70,8 @@ pub fn element(member: &Member) -> Option<Element> {
         Member::Port(addr, protocol, port) if protocol.has_ports() => {
             Some(Element::of(Key::Tuple(*addr, *protocol, *port)))
         }
-        Member::Port(..) | Member::Net(_) => None,
+        Member::Net(net) => Some(Element::of(Key::Net(*net))),
+        Member::Port(..) => None,
     }
 }
 
@@ -174,12 +181,11 @@ fn endpoint_elements(
     let mut elements = Vec::new();
     for (direction, map) in [(Direction::Egress, EGRESS), (Direction::Ingress, INGRESS)] {
         let program = endpoint.program(direction);
-        // An unknown program cannot be run; the endpoint is closed.
-        let verdict = match ruleset.programs.contains_key(&program) {
-            true => Verdict::Goto(program_chain(program)),
-            false => Verdict::Drop,
-        };
-        elements.push((map, Key::Group(group), Some(verdict)));
+        // A program that is not there cannot be run: the endpoint is as unknown, and as closed.
+        if ruleset.programs.contains_key(&program) {
+            let verdict = Verdict::Goto(program_chain(program));
+            elements.push((map, Key::Group(group), Some(verdict)));
+        }
     }
     for addr in &endpoint.addresses {
         let family = Family::of(*addr);

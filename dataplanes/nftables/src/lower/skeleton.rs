@@ -8,6 +8,7 @@ use brindle_model::net::{Family, Protocol};
 use brindle_model::verdict::DecisionId;
 use ipnet::Ipv6Net;
 
+use super::walk::{decided, plain};
 use super::{Lowered, SetUse, Source};
 use crate::netlink::Snapshot;
 use crate::rule::{Criterion, CtState, MapKey, Rule, Side, Target};
@@ -89,16 +90,11 @@ fn regular(comment: &str, rules: Vec<Rule>) -> Chain {
 }
 
 fn rule(criteria: Vec<Criterion>, verdict: Verdict) -> Rule {
-    Rule { criteria, counter: false, target: Target::Verdict(verdict), comment: String::new() }
+    Rule { criteria, ..plain(verdict, "") }
 }
 
 fn drop_as(criteria: Vec<Criterion>, decision: &DecisionId) -> Rule {
-    Rule {
-        criteria,
-        counter: true,
-        target: Target::Verdict(Verdict::Drop),
-        comment: decision.to_string(),
-    }
+    Rule { criteria, ..decided(Verdict::Drop, decision.clone()) }
 }
 
 fn own_source(family: Family) -> Criterion {
@@ -111,7 +107,7 @@ fn pod(input: bool, equal: bool) -> Criterion {
 
 fn dispatch(criteria: Vec<Criterion>, key: MapKey, map: &str) -> Rule {
     let target = Target::Map(key, map.into());
-    Rule { criteria, counter: false, target, comment: String::new() }
+    Rule { criteria, counter: false, target, comment: String::new(), decisions: [].into() }
 }
 
 /// A pod's packet of a known flow, from its own address: the only rules that most packets meet.

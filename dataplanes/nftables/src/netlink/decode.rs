@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use brindle_model::Name;
 
 use super::attr::{self, NFGENMSG, attrs, be32, find, tlv};
-use super::numbers::{NFNL_SUBSYS_NFTABLES, attr as a, msg, set, userdata, verdict};
+use super::numbers::{NFNL_SUBSYS_NFTABLES, attr as a, limit, msg, set, userdata, verdict};
 use super::raw::{RawKey, SetNumbers};
 use crate::expr::{Base, CmpOp, CtKey, Expr, MetaKey, VERDICT};
 use crate::table::{TABLE, Verdict};
@@ -223,12 +223,31 @@ fn expression(data: &[u8]) -> Option<Expr> {
             },
         }),
         "counter" => Some(Expr::Counter),
+        "limit" => rate_limit(data),
+        // Other attributes change what is told, or where.
+        "log" => attrs(data)
+            .all(|(kind, _)| matches!(kind, a::LOG_GROUP | a::LOG_PREFIX))
+            .then_some(Expr::Log {
+                group: u16::from_be_bytes(find(data, a::LOG_GROUP)?.try_into().ok()?),
+                prefix: attr::text(find(data, a::LOG_PREFIX)?)?.into(),
+            }),
         "immediate" if number(a::IMMEDIATE_DREG)? == VERDICT => {
             let data = find(data, a::IMMEDIATE_DATA)?;
             Some(Expr::Immediate(decision(find(data, a::DATA_VERDICT)?)?))
         }
         _ => None,
     }
+}
+
+fn rate_limit(data: &[u8]) -> Option<Expr> {
+    let number = |kind| find(data, kind).and_then(be32);
+    let long = |kind| Some(u64::from_be_bytes(find(data, kind)?.try_into().ok()?));
+    let per_second = number(a::LIMIT_BURST)?;
+    let plain = long(a::LIMIT_RATE)? == u64::from(per_second)
+        && long(a::LIMIT_UNIT)? == limit::SECOND
+        && number(a::LIMIT_TYPE).unwrap_or(0) == limit::PACKETS
+        && number(a::LIMIT_FLAGS).unwrap_or(0) == 0;
+    plain.then_some(Expr::Limit { per_second })
 }
 
 fn mask(data: &[u8]) -> Option<Expr> {

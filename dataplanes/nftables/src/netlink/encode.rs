@@ -2,10 +2,10 @@
 
 use brindle_model::Name;
 
-use super::attr::{self as frame, Writer, comment_tlv};
+use super::attr::{self as frame, NFGENMSG, NLMSG_HEADER, Writer, comment_tlv};
 use super::numbers::{
     NFNL_BATCH_GENID, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES, attr, hook,
-    msg, set, userdata, verdict,
+    limit, msg, set, userdata, verdict,
 };
 use super::raw::{RawKey, host_order, raw_keys, set_numbers};
 use crate::expr::{CmpOp, Expr, Register, VERDICT};
@@ -37,6 +37,13 @@ pub struct Encoded {
 }
 
 impl Encoded {
+    /// The batch without its end: the kernel checks and answers all of it, and undoes it
+    /// (`nft --check` does the same).
+    pub fn without_end(mut self) -> Self {
+        self.bytes.truncate(self.bytes.len() - NLMSG_HEADER - NFGENMSG);
+        self
+    }
+
     /// The command that a message belongs to.
     pub fn command(&self, seq: u32) -> Option<usize> {
         self.firsts.partition_point(|first| *first <= seq).checked_sub(1)
@@ -303,6 +310,17 @@ fn expression(w: &mut Writer, expr: &Expr) {
             }
         }
         Expr::Counter => {}
+        Expr::Limit { per_second } => {
+            w.attr(attr::LIMIT_RATE, &u64::from(*per_second).to_be_bytes());
+            w.attr(attr::LIMIT_UNIT, &limit::SECOND.to_be_bytes());
+            w.u32(attr::LIMIT_BURST, *per_second);
+            w.u32(attr::LIMIT_TYPE, limit::PACKETS);
+            w.u32(attr::LIMIT_FLAGS, 0);
+        }
+        Expr::Log { group, prefix } => {
+            w.string(attr::LOG_PREFIX, prefix);
+            w.attr(attr::LOG_GROUP, &group.to_be_bytes());
+        }
         Expr::Immediate(verdict) => {
             w.u32(attr::IMMEDIATE_DREG, VERDICT);
             w.nest(attr::IMMEDIATE_DATA, |w| verdict_attr(w, verdict));
@@ -329,6 +347,8 @@ impl Expr {
             Self::Mask { .. } => "bitwise",
             Self::Lookup { .. } => "lookup",
             Self::Counter => "counter",
+            Self::Limit { .. } => "limit",
+            Self::Log { .. } => "log",
             Self::Immediate(_) => "immediate",
         }
     }

@@ -101,6 +101,13 @@ pub mod attr {
     pub const LOOKUP_SREG: u16 = 2;
     pub const LOOKUP_DREG: u16 = 3;
     pub const LOOKUP_FLAGS: u16 = 5;
+    pub const LIMIT_RATE: u16 = 1;
+    pub const LIMIT_UNIT: u16 = 2;
+    pub const LIMIT_BURST: u16 = 3;
+    pub const LIMIT_TYPE: u16 = 4;
+    pub const LIMIT_FLAGS: u16 = 5;
+    pub const LOG_GROUP: u16 = 1;
+    pub const LOG_PREFIX: u16 = 2;
     pub const IMMEDIATE_DREG: u16 = 1;
     pub const IMMEDIATE_DATA: u16 = 2;
 }
@@ -129,6 +136,12 @@ pub mod ct_state {
     pub const INVALID: u32 = 1;
     pub const ESTABLISHED: u32 = 2;
     pub const RELATED: u32 = 4;
+}
+
+/// Limits: of packets, not of bytes, a second.
+pub mod limit {
+    pub const SECOND: u64 = 1;
+    pub const PACKETS: u32 = 0;
 }
 
 /// Types of the TLVs that `nft` keeps in userdata.

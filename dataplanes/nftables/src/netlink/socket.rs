@@ -8,8 +8,9 @@ use nix::errno::Errno;
 
 use super::attr::{self, NFGENMSG, Writer, be32, find};
 use super::decode::{Snapshot, decode};
-use super::encode::Encoded;
+use super::encode::{Encoded, encode};
 use super::numbers::{NFNL_SUBSYS_NFTABLES, attr as a, msg};
+use crate::program::Program;
 use crate::table::TABLE;
 
 /// How often a dump that somebody else's change interrupts is begun anew.
@@ -152,6 +153,25 @@ impl Socket {
             Some(r) if r.seq == batch.begin => Err(classify("batch", r.errno.into())),
             Some(_) => Err(SocketError::Refused(refusals)),
         }
+    }
+
+    /// Asks what the kernel would say to a program, without carrying it out. Returns the first
+    /// message that it would refuse, if any.
+    ///
+    /// # Errors
+    /// See [`SocketError`].
+    pub fn rehearse(&mut self, program: &Program) -> Result<Option<Refusal>, SocketError> {
+        for _ in 0..DUMP_ATTEMPTS {
+            let generation = self.generation()?;
+            let seq = self.reserve(program.messages());
+            match self.transact(&encode(program, generation, seq).without_end()) {
+                Ok(()) => return Ok(None),
+                Err(SocketError::Refused(refusals)) => return Ok(refusals.into_iter().next()),
+                Err(SocketError::Stale) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        Err(SocketError::Restless)
     }
 
     /// Reads our table, and the generation that was read.

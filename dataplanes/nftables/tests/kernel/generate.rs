@@ -11,7 +11,7 @@ use brindle_model::ruleset::{
     SetId, Side, TierEnd, TierStep,
 };
 use brindle_model::selector::Selector;
-use brindle_model::verdict::{DecisionId, Direction, PolicyId, Verdict};
+use brindle_model::verdict::{DecisionId, Direction, PolicyId, PolicyKind, Verdict};
 use brindle_model::{Name, NamespacedName};
 use ipnet::IpNet;
 use proptest::collection::{btree_set, vec};
@@ -63,15 +63,32 @@ fn set() -> impl Strategy<Value = Set> {
         members: members.into_iter().map(Member::Addr).collect(),
     });
     let tuple = (address(), protocol(), select(PORTS.to_vec()));
-    let ports = (protocol(), btree_set(tuple, 0..6)).prop_map(|(protocol, members)| Set {
-        def: SetDef::NamedPort { name: "web".into(), protocol, selector: Selector::All },
+    let service = |ports| SetDef::Service { service: NamespacedName::new("ns", "web"), ports };
+    let port_sets = prop_oneof![
+        2 => protocol().prop_map(|protocol| {
+            SetDef::NamedPort { name: "web".into(), protocol, selector: Selector::All }
+        }),
+        1 => Just(service(true)),
+    ];
+    let ports = (port_sets, btree_set(tuple, 0..6)).prop_map(|(def, members)| Set {
+        def,
         members: members.into_iter().map(|(a, p, port)| Member::Port(a, p, port)).collect(),
     });
-    let nets = prefixes().prop_map(|def| {
-        let SetDef::Cidrs(nets) = &def else { unreachable!("prefixes are Cidrs") };
-        Set { members: nets.iter().copied().map(Member::Net).collect(), def }
+    let hosts = select(vec![SetDef::Nodes(Selector::All), service(false)]);
+    let hosts = (hosts, btree_set(address(), 0..6)).prop_map(|(def, members)| Set {
+        def,
+        members: members.into_iter().map(Member::Addr).collect(),
     });
-    prop_oneof![2 => pods, 1 => ports, 3 => nets]
+    let nets = |def: &SetDef| -> BTreeSet<Member> {
+        let SetDef::Cidrs(nets) = def else { unreachable!("prefixes are Cidrs") };
+        nets.iter().copied().map(Member::Net).collect()
+    };
+    let cidrs = prefixes().prop_map(move |def| Set { members: nets(&def), def });
+    let network_sets = (0..2usize, prefixes()).prop_map(move |(which, cover)| Set {
+        def: SetDef::NetworkSets(Selector::equals("set", which.to_string())),
+        members: nets(&cover),
+    });
+    prop_oneof![2 => pods, 1 => hosts, 1 => ports, 2 => cidrs, 2 => network_sets]
 }
 
 /// A set to be chosen among the ruleset's.
@@ -97,7 +114,7 @@ where
     proptest::option::weighted(0.2, strategy)
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct SideChoice {
     sets: Vec<Choice>,
     not_sets: Vec<Choice>,
@@ -105,20 +122,41 @@ struct SideChoice {
     not_ports: Vec<Result<PortRange, Choice>>,
 }
 
+fn none_or(most: usize) -> impl Strategy<Value = usize> {
+    prop_oneof![5 => Just(0usize), 2 => Just(1), 1 => 1..most]
+}
+
 fn side() -> impl Strategy<Value = SideChoice> {
     let few = prop_oneof![6 => Just(0usize), 3 => Just(1), 1 => Just(2)];
     let choices = few.prop_flat_map(|n| vec(any::<Choice>(), n));
-    let none_or = |n| prop_oneof![5 => Just(0usize), 2 => Just(1), 1 => 1..n];
-    let ports = none_or(6usize).prop_flat_map(|n| vec(port(), n));
-    let not_ports = none_or(6usize).prop_flat_map(|n| vec(port(), n));
-    let not_sets = rarely(any::<Choice>());
-    (choices, not_sets, ports, rarely(not_ports)).prop_map(|(sets, not_sets, ports, not_ports)| {
-        let not_sets = not_sets.into_iter().collect();
-        SideChoice { sets, not_sets, ports, not_ports: not_ports.unwrap_or_default() }
+    let ports = none_or(6).prop_flat_map(|n| vec(port(), n));
+    let negated = rarely(negated_side());
+    (choices, ports, negated).prop_map(|(sets, ports, negated)| {
+        let negated = negated.unwrap_or_default();
+        SideChoice { sets, ports, ..negated }
     })
 }
 
-type RuleChoice = (
+/// Only negated criteria.
+fn negated_side() -> impl Strategy<Value = SideChoice> {
+    let not_sets = none_or(3).prop_flat_map(|n| vec(any::<Choice>(), n));
+    let not_ports = none_or(6).prop_flat_map(|n| vec(port(), n));
+    (not_sets, not_ports).prop_map(|(not_sets, not_ports)| SideChoice {
+        not_sets,
+        not_ports,
+        ..SideChoice::default()
+    })
+}
+
+#[derive(Clone, Debug)]
+struct RuleChoice {
+    criteria: Criteria,
+    action: Action,
+    /// Another piece of the user's rule before it.
+    piece: bool,
+}
+
+type Criteria = (
     Option<Family>,
     Option<Protocol>,
     Option<Protocol>,
@@ -126,7 +164,6 @@ type RuleChoice = (
     Option<IcmpMatch>,
     SideChoice,
     SideChoice,
-    Action,
 );
 
 fn icmp() -> impl Strategy<Value = IcmpMatch> {
@@ -135,7 +172,7 @@ fn icmp() -> impl Strategy<Value = IcmpMatch> {
 }
 
 fn rule() -> impl Strategy<Value = RuleChoice> {
-    (
+    let mixed = (
         rarely(select(Family::ALL.to_vec())),
         proptest::option::weighted(0.6, protocol()),
         rarely(protocol()),
@@ -143,8 +180,29 @@ fn rule() -> impl Strategy<Value = RuleChoice> {
         rarely(icmp()),
         side(),
         side(),
-        prop_oneof![4 => Just(Action::Allow), 1 => Just(Action::Deny), 1 => Just(Action::Pass)],
-    )
+    );
+    let negated = (
+        Just(None),
+        Just(None),
+        proptest::option::of(protocol()),
+        Just(None),
+        proptest::option::of(icmp()),
+        negated_side(),
+        negated_side(),
+    );
+    let action = prop_oneof![
+        4 => Just(Action::Allow),
+        2 => Just(Action::Deny),
+        1 => Just(Action::Pass),
+        1 => Just(Action::Log),
+    ];
+    let piece = prop::bool::weighted(0.25);
+    let criteria = prop_oneof![4 => mixed, 1 => negated];
+    (criteria, action, piece).prop_map(|(criteria, action, piece)| RuleChoice {
+        criteria,
+        action,
+        piece,
+    })
 }
 
 fn lower_side(side: &SideChoice, sets: &BTreeMap<SetId, Set>) -> Side {
@@ -171,10 +229,27 @@ fn lower_side(side: &SideChoice, sets: &BTreeMap<SetId, Set>) -> Side {
     }
 }
 
+/// How many policies there are.
+const POLICIES: usize = 8;
+
 fn policy_id(at: usize) -> PolicyId {
-    // One that fits into a chain's name, and one that does not.
-    let name = if at == 2 { "x".repeat(253) } else { format!("policy-{at}") };
-    PolicyId::network_policy(&NamespacedName::new(format!("ns-{at}"), name))
+    let named = |kind, namespace: Option<&str>, name: &str| PolicyId {
+        name: name.into(),
+        namespace: namespace.map(Name::from),
+        kind,
+    };
+    match at {
+        // Equal names.
+        0 => named(PolicyKind::KubernetesNetworkPolicy, Some("ns"), "web"),
+        1 => named(PolicyKind::NetworkPolicy, Some("ns"), "web"),
+        2 => named(PolicyKind::StagedKubernetesNetworkPolicy, Some("ns"), "web"),
+        3 => named(PolicyKind::StagedNetworkPolicy, Some("ns"), "web"),
+        4 => named(PolicyKind::GlobalNetworkPolicy, None, "web"),
+        5 => named(PolicyKind::StagedGlobalNetworkPolicy, None, "web"),
+        // One that does not fit into the name of a chain.
+        6 => named(PolicyKind::NetworkPolicy, Some("ns"), &"x".repeat(253)),
+        _ => named(PolicyKind::ClusterNetworkPolicy, None, "web"),
+    }
 }
 
 fn rules(
@@ -183,9 +258,15 @@ fn rules(
     policy: &PolicyId,
     direction: Direction,
 ) -> Vec<Rule> {
-    let indexed = (0u32..).zip(choices);
-    let lower = |(index, choice): (u32, &RuleChoice)| {
-        let (family, protocol, not_protocol, icmp, not_icmp, source, destination, action) = choice;
+    let mut user: Option<(u32, Action)> = None;
+    let lower = |RuleChoice { criteria, action, piece }: &RuleChoice| {
+        let (family, protocol, not_protocol, icmp, not_icmp, source, destination) = criteria;
+        let (index, action) = match user {
+            None => (0, *action),
+            Some((index, action)) if *piece => (index, action),
+            Some((index, _)) => (index + 1, *action),
+        };
+        user = Some((index, action));
         Rule {
             decision: DecisionId::Rule { policy: policy.clone(), direction, index },
             matches: Match {
@@ -197,28 +278,34 @@ fn rules(
                 source: lower_side(source, sets),
                 destination: lower_side(destination, sets),
             },
-            action: *action,
+            action,
         }
     };
-    indexed.map(lower).collect()
+    choices.iter().map(lower).collect()
 }
 
 /// Rules of one port each, so many that they are joined.
 fn many() -> impl Strategy<Value = Vec<RuleChoice>> {
-    let none = || SideChoice { sets: vec![], not_sets: vec![], ports: vec![], not_ports: vec![] };
     let ports = vec![1u16, 2, 3, 4, 5, 6, 7, 8, 80, 81, 443];
-    vec((any::<Choice>(), select(ports), any::<bool>()), 10..40).prop_map(move |all| {
-        let one = |(set, port, from): (Choice, u16, bool)| {
-            let mut peer = none();
-            peer.sets.push(set);
-            let (mut source, mut destination) = (none(), none());
-            *(if from { &mut source } else { &mut destination }) = peer;
-            destination.ports = vec![Ok(PortRange::single(port))];
-            let (tcp, allow) = (Some(Protocol::TCP), Action::Allow);
-            (None, tcp, None, None, None, source, destination, allow)
-        };
-        all.into_iter().map(one).collect()
-    })
+    let one = (any::<Choice>(), select(ports), any::<bool>());
+    let action = prop_oneof![5 => Just(Action::Allow), 1 => Just(Action::Deny)];
+    // Pieces of few rules, or many rules.
+    let pieces = select(vec![0.0, 0.9, 1.0]);
+    (vec((one, any::<prop::sample::Index>()), 10..40), action, pieces).prop_map(
+        |(all, action, pieces)| {
+            let one = |((set, port, from), piece): ((Choice, u16, bool), Index)| {
+                let mut peer = SideChoice::default();
+                peer.sets.push(set);
+                let (mut source, mut destination) = Default::default();
+                *(if from { &mut source } else { &mut destination }) = peer;
+                destination.ports = vec![Ok(PortRange::single(port))];
+                let criteria = (None, Some(Protocol::TCP), None, None, None, source, destination);
+                let piece = (piece.index(10) as f64) < pieces * 10.0;
+                RuleChoice { criteria, action, piece }
+            };
+            all.into_iter().map(one).collect()
+        },
+    )
 }
 
 fn rule_list() -> impl Strategy<Value = Vec<RuleChoice>> {
@@ -228,14 +315,17 @@ fn rule_list() -> impl Strategy<Value = Vec<RuleChoice>> {
 type Tiers = Vec<(BTreeSet<usize>, bool)>;
 
 fn tiers() -> impl Strategy<Value = Tiers> {
-    vec((btree_set(0..4usize, 1..3), prop::bool::weighted(0.4)), 0..3)
+    vec((btree_set(0..POLICIES, 1..4), prop::bool::weighted(0.4)), 0..5)
 }
 
 fn program(direction: Direction, tiers: &Tiers, allow: bool) -> Program {
     let steps = tiers.iter().enumerate().map(|(i, (policies, drop))| TierStep {
         tier: format!("tier-{i}").into(),
         policies: policies.iter().copied().map(policy_id).collect(),
-        end: if *drop { TierEnd::Drop } else { TierEnd::NextTier },
+        end: match policies.iter().all(|at| policy_id(*at).kind.is_staged()) {
+            false if *drop => TierEnd::Drop,
+            _ => TierEnd::NextTier,
+        },
     });
     let verdict = if allow { Verdict::Allow } else { Verdict::Deny };
     let end = (verdict, DecisionId::Profile { name: "kns.test".into() });
@@ -244,9 +334,9 @@ fn program(direction: Direction, tiers: &Tiers, allow: bool) -> Program {
 
 /// A ruleset of two pods.
 pub fn ruleset() -> impl Strategy<Value = Ruleset> {
-    let policies = vec((rule_list(), rule_list()), 4);
+    let policies = vec((rule_list(), rule_list()), POLICIES);
     let programs = vec((tiers(), tiers(), prop::bool::weighted(0.7)), 2);
-    (vec(set(), 0..6), policies, programs, vec(prop::bool::weighted(0.95), 2)).prop_map(
+    (vec(set(), 0..8), policies, programs, vec(prop::bool::weighted(0.95), 2)).prop_map(
         |(sets, policies, programs, present)| {
             let sets: BTreeMap<_, _> = sets.into_iter().map(|set| (set.def.id(), set)).collect();
             let mut ruleset = Ruleset { sets, ..Ruleset::default() };

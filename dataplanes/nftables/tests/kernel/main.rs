@@ -1,6 +1,7 @@
 //! The backend against the running kernel. Needs root; everything happens in network namespaces of
 //! its own, which end with the test.
 
+mod covers;
 mod faults;
 mod generate;
 mod load;

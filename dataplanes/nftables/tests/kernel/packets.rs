@@ -35,14 +35,14 @@ fn pod_mac(pod: u8) -> [u8; 6] {
 }
 
 /// A node with two pods and a foreign host, seen from the wires' other ends.
-struct Node {
+pub struct Node {
     pods: [Wire; 2],
     foreign: [Wire; 2],
     sent: u16,
 }
 
 impl Node {
-    fn build() -> Self {
+    pub fn build() -> Self {
         let mut cpu = CpuSet::new();
         cpu.set(0).expect("CPU 0");
         sched_setaffinity(Pid::from_raw(0), &cpu).expect("pin the thread");
@@ -91,7 +91,7 @@ impl Node {
     }
 
     /// Sends each packet from a pod, and returns which of them arrived at the other.
-    fn deliver(&mut self, from: usize, packets: &[Packet]) -> BTreeSet<usize> {
+    pub fn deliver(&mut self, from: usize, packets: &[Packet]) -> BTreeSet<usize> {
         while self.pods[1 - from].receive().is_some() {}
         for (at, packet) in packets.iter().enumerate() {
             let mark = u16::try_from(at).expect("few packets");
@@ -226,7 +226,7 @@ fn packet() -> impl Strategy<Value = Packet> {
 }
 
 /// Whether both programs on the way admit the packet.
-fn admitted(ruleset: &Ruleset, from: usize, packet: &Packet) -> bool {
+pub fn admitted(ruleset: &Ruleset, from: usize, packet: &Packet) -> bool {
     let judge = |pod: usize, direction: Direction| {
         let endpoint = ruleset.endpoints.get(&endpoint_id(pod))?;
         let program = ruleset.programs.get(&endpoint.program(direction))?;
@@ -237,11 +237,11 @@ fn admitted(ruleset: &Ruleset, from: usize, packet: &Packet) -> bool {
         && judge(1 - from, Direction::Ingress) == Some(true)
 }
 
-/// Ninety-six random rulesets with all criteria, 150 packets each.
+/// Two hundred and forty random rulesets with all criteria, 150 packets each.
 #[test]
 fn the_kernel_judges_as_the_evaluator_does() {
     let config = ProptestConfig {
-        cases: 24,
+        cases: 60,
         max_shrink_iters: 100,
         failure_persistence: None,
         ..ProptestConfig::default()
@@ -469,7 +469,7 @@ fn open_ruleset() -> Ruleset {
     ruleset
 }
 
-fn udp(source: IpAddr, destination: IpAddr) -> Packet {
+pub fn udp(source: IpAddr, destination: IpAddr) -> Packet {
     Packet { source, destination, transport: Transport::Udp { source: 7, destination: 80 } }
 }
 

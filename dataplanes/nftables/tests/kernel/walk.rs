@@ -12,7 +12,7 @@ use crate::load::loaded;
 use crate::namespace::{isolated, listing, nft};
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 100, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn changes_end_where_a_fresh_load_ends(walk in proptest::collection::vec(ruleset(), 2..6)) {

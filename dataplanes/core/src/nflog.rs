@@ -1,0 +1,44 @@
+//! Packets that the kernel tells of: denied ones, and those that a Log rule records
+//! (`nfnetlink_log`).
+//!
+//! A backend's rules send them to [`GROUP`] with a [prefix](Event::prefix) that names the decision.
+
+use brindle_model::verdict::{DecisionId, Label};
+
+/// The nfnetlink_log group that backends log to. A network namespace has one listener a group;
+/// other programs use the low numbers.
+pub const GROUP: u16 = 9898;
+
+/// What happened to a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Event {
+    /// It was dropped.
+    Deny,
+    /// A Log rule matched; the packet went on (C5).
+    Log,
+}
+
+impl Event {
+    const ALL: [Self; 2] = [Self::Deny, Self::Log];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Deny => "deny",
+            Self::Log => "log",
+        }
+    }
+
+    /// The prefix of a packet about which a decision was taken: at most 127 bytes, in which nothing
+    /// needs quoting.
+    pub fn prefix(self, decision: &DecisionId) -> String {
+        format!("{} {}", self.word(), decision.label())
+    }
+
+    /// Reads a prefix. `None` if it is nobody's of ours.
+    pub fn parse(prefix: &str) -> Option<(Self, Label)> {
+        let (word, label) = prefix.split_once(' ')?;
+        let event = Self::ALL.into_iter().find(|event| event.word() == word)?;
+        Some((event, DecisionId::from_label(label)?))
+    }
+}
