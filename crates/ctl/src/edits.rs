@@ -29,7 +29,7 @@ impl Edits {
                 if objects.remove(&key).is_none() {
                     bail!("{}: there is no {key} that could be gone", path.display());
                 }
-                updates.push(update(&key, None));
+                updates.extend(update(&key, None));
             }
         }
         for path in &self.with {
