@@ -1,5 +1,6 @@
 //! nfnetlink: what the netlink protocols of netfilter share. Connection tracking
-//! ([`crate::conntrack`]) and the nftables backend speak through it.
+//! ([`crate::conntrack`]), logged packets ([`crate::nflog`]) and the nftables backend speak through
+//! it.
 
 mod frame;
 mod socket;

@@ -18,6 +18,7 @@ use brindle_model::ruleset::RulesetDelta;
 use nix::errno::Errno;
 
 use crate::desired::{Desired, Known};
+use crate::hits::Counters;
 use crate::lower::{DROPS_PER_SECOND, Recording, specimen};
 use crate::netlink::{Encoded, Refusal, Snapshot, Socket, SocketError, encode};
 use crate::program::{Command, Program};
@@ -123,6 +124,11 @@ impl Nftables {
             Kernel::Known(_, known) => self.desired.update(known),
             Kernel::Unknown => Program::default(),
         })
+    }
+
+    /// Who is counted where: what [`Counters::read`] needs.
+    pub fn counters(&self) -> Counters {
+        Counters::new(self.desired.chains())
     }
 
     fn send(&mut self, program: &Program) -> Result<Sent, NftablesError> {

@@ -80,6 +80,11 @@ impl Desired {
         }
     }
 
+    /// The chains as of the last commit, or as they are about to be.
+    pub fn chains(&self) -> BTreeMap<Name, Arc<Chain>> {
+        self.layout.chains.clone()
+    }
+
     /// Takes a delta. Costs what the delta is long.
     pub fn stage(&mut self, delta: &RulesetDelta) {
         self.staged = true;

@@ -12,6 +12,7 @@
 mod backend;
 mod desired;
 mod expr;
+mod hits;
 mod layout;
 mod lower;
 mod netlink;
@@ -28,6 +29,7 @@ mod generate;
 mod tests;
 
 pub use backend::{Nftables, NftablesError, OpenError};
+pub use hits::{Counters, Hit, Hits};
 pub use lower::DROPS_PER_SECOND;
 pub use netlink::{Snapshot, SocketError, decode};
 pub use program::{Command, Program};

@@ -13,7 +13,7 @@ mod socket;
 #[cfg(test)]
 pub(crate) use socket::classify;
 
-pub use decode::{ChainDump, RawElement, SetDump, Snapshot, decode};
+pub use decode::{ChainDump, Counted, RawElement, RuleDump, SetDump, Snapshot, decode};
 pub use encode::{Encoded, encode, hook_number};
 pub use numbers::ct_state;
 pub use raw::{RawKey, key_of, raw_keys, set_numbers};

@@ -8,9 +8,11 @@ use brindle_model::ruleset::Ruleset;
 
 use crate::layout::Layout;
 use crate::netlink::{
-    ChainDump, RawElement, RawKey, SetDump, Snapshot, hook_number, key_of, raw_keys, set_numbers,
+    ChainDump, RawElement, RawKey, RuleDump, SetDump, Snapshot, hook_number, key_of, raw_keys,
+    set_numbers,
 };
 use crate::program::{Command, Program};
+use crate::rule::Rule;
 use crate::table::{Chain, Element, SetSpec, TABLE_COMMENT};
 
 /// What differs between the kernel and what is desired.
@@ -121,9 +123,12 @@ fn same_hook(chain: &Chain, dump: &ChainDump) -> bool {
 
 fn same_rules(chain: &Chain, dump: &ChainDump) -> bool {
     chain.rules.len() == dump.rules.len()
-        && chain.rules.iter().zip(&dump.rules).all(|(rule, dump)| {
-            rule.comment == dump.comment && dump.exprs.as_ref() == Some(&rule.exprs())
-        })
+        && chain.rules.iter().zip(&dump.rules).all(|(rule, dump)| same_rule(rule, dump))
+}
+
+/// Whether a rule is as it was written.
+pub fn same_rule(rule: &Rule, dump: &RuleDump) -> bool {
+    rule.comment == dump.comment && dump.exprs.as_ref() == Some(&rule.exprs())
 }
 
 /// Compares elements by their raw keys. An interval set, or one with an element that cannot be

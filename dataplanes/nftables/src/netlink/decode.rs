@@ -40,6 +40,17 @@ pub struct RuleDump {
     pub exprs: Option<Vec<Expr>>,
     /// The comment.
     pub comment: String,
+    /// What its counter has counted, if it has one.
+    pub counted: Option<Counted>,
+}
+
+/// Packets that a rule has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// How many.
+    pub packets: u64,
+    /// Their length with the IP header.
+    pub bytes: u64,
 }
 
 /// A set.
@@ -117,10 +128,11 @@ fn chain(snapshot: &mut Snapshot, body: &[u8]) -> Option<()> {
 fn rule(snapshot: &mut Snapshot, body: &[u8]) -> Option<()> {
     let chain = attr::text(find(body, a::RULE_CHAIN)?)?;
     let exprs = find(body, a::RULE_EXPRESSIONS).unwrap_or_default();
+    let counted = attrs(exprs).find_map(|(_, data)| counter(data));
     let exprs = attrs(exprs).map(|(_, data)| expression(data)).collect();
     let comment = comment(find(body, a::RULE_USERDATA), userdata::RULE_COMMENT);
     let chain = snapshot.chains.entry(chain.into()).or_default();
-    chain.rules.push(RuleDump { exprs, comment });
+    chain.rules.push(RuleDump { exprs, comment, counted });
     Some(())
 }
 
@@ -237,6 +249,16 @@ fn expression(data: &[u8]) -> Option<Expr> {
         }
         _ => None,
     }
+}
+
+/// What a counter holds; `None` for other expressions.
+fn counter(data: &[u8]) -> Option<Counted> {
+    if attr::text(find(data, a::EXPR_NAME)?)? != "counter" {
+        return None;
+    }
+    let data = find(data, a::EXPR_DATA)?;
+    let number = |kind| Some(u64::from_be_bytes(find(data, kind)?.try_into().ok()?));
+    Some(Counted { packets: number(a::COUNTER_PACKETS)?, bytes: number(a::COUNTER_BYTES)? })
 }
 
 fn rate_limit(data: &[u8]) -> Option<Expr> {

@@ -101,6 +101,8 @@ pub mod attr {
     pub const LOOKUP_SREG: u16 = 2;
     pub const LOOKUP_DREG: u16 = 3;
     pub const LOOKUP_FLAGS: u16 = 5;
+    pub const COUNTER_BYTES: u16 = 1;
+    pub const COUNTER_PACKETS: u16 = 2;
     pub const LIMIT_RATE: u16 = 1;
     pub const LIMIT_UNIT: u16 = 2;
     pub const LIMIT_BURST: u16 = 3;

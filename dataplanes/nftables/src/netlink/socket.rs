@@ -190,6 +190,21 @@ impl Socket {
         Err(SocketError::Restless)
     }
 
+    /// Reads our chains with their rules, and nothing else. What changes meanwhile is read before or
+    /// after its change.
+    ///
+    /// # Errors
+    /// See [`SocketError`].
+    pub fn rules(&mut self) -> Result<Snapshot, SocketError> {
+        for _ in 0..DUMP_ATTEMPTS {
+            let mut snapshot = Snapshot::default();
+            if self.dump(msg::GETRULE, &mut snapshot, |w| w.string(a::RULE_TABLE, TABLE))? {
+                return Ok(snapshot);
+            }
+        }
+        Err(SocketError::Restless)
+    }
+
     fn read_into(&mut self, snapshot: &mut Snapshot) -> Result<bool, SocketError> {
         // Attribute 1 is the table's name in every request.
         let by_table = |w: &mut Writer| w.string(a::TABLE_NAME, TABLE);

@@ -229,8 +229,9 @@ fn lower_side(side: &SideChoice, sets: &BTreeMap<SetId, Set>) -> Side {
     }
 }
 
-/// How many policies there are.
-const POLICIES: usize = 8;
+/// How many policies there are, the same number in each of the tiers.
+const POLICIES: usize = 12;
+const TIERS: usize = 4;
 
 fn policy_id(at: usize) -> PolicyId {
     let named = |kind, namespace: Option<&str>, name: &str| PolicyId {
@@ -239,7 +240,7 @@ fn policy_id(at: usize) -> PolicyId {
         kind,
     };
     match at {
-        // Equal names.
+        // Equal names, in several tiers.
         0 => named(PolicyKind::KubernetesNetworkPolicy, Some("ns"), "web"),
         1 => named(PolicyKind::NetworkPolicy, Some("ns"), "web"),
         2 => named(PolicyKind::StagedKubernetesNetworkPolicy, Some("ns"), "web"),
@@ -248,7 +249,11 @@ fn policy_id(at: usize) -> PolicyId {
         5 => named(PolicyKind::StagedGlobalNetworkPolicy, None, "web"),
         // One that does not fit into the name of a chain.
         6 => named(PolicyKind::NetworkPolicy, Some("ns"), &"x".repeat(253)),
-        _ => named(PolicyKind::ClusterNetworkPolicy, None, "web"),
+        7 => named(PolicyKind::ClusterNetworkPolicy, None, "web"),
+        8 => named(PolicyKind::ClusterNetworkPolicy, None, "db"),
+        9 => named(PolicyKind::NetworkPolicy, Some("ns"), "db"),
+        10 => named(PolicyKind::NetworkPolicy, Some("db"), "db"),
+        _ => named(PolicyKind::GlobalNetworkPolicy, None, "db"),
     }
 }
 
@@ -312,21 +317,26 @@ fn rule_list() -> impl Strategy<Value = Vec<RuleChoice>> {
     prop_oneof![4 => vec(rule(), 0..5), 1 => many()]
 }
 
-type Tiers = Vec<(BTreeSet<usize>, bool)>;
+/// Policies that govern an endpoint, and which tiers drop at their end.
+type Tiers = (BTreeSet<usize>, Vec<bool>);
 
 fn tiers() -> impl Strategy<Value = Tiers> {
-    vec((btree_set(0..POLICIES, 1..4), prop::bool::weighted(0.4)), 0..5)
+    (btree_set(0..POLICIES, 0..9), vec(prop::bool::weighted(0.3), TIERS))
 }
 
 fn program(direction: Direction, tiers: &Tiers, allow: bool) -> Program {
-    let steps = tiers.iter().enumerate().map(|(i, (policies, drop))| TierStep {
-        tier: format!("tier-{i}").into(),
-        policies: policies.iter().copied().map(policy_id).collect(),
-        end: match policies.iter().all(|at| policy_id(*at).kind.is_staged()) {
+    let (policies, ends) = tiers;
+    let step = |(tier, drop): (usize, &bool)| {
+        let mine = policies.iter().filter(|at| *at % TIERS == tier);
+        let policies: Vec<_> = mine.copied().map(policy_id).collect();
+        let end = match policies.iter().all(|id| id.kind.is_staged()) {
             false if *drop => TierEnd::Drop,
             _ => TierEnd::NextTier,
-        },
-    });
+        };
+        let tier = format!("tier-{tier}").into();
+        (!policies.is_empty()).then_some(TierStep { tier, policies, end })
+    };
+    let steps = ends.iter().enumerate().filter_map(step);
     let verdict = if allow { Verdict::Allow } else { Verdict::Deny };
     let end = (verdict, DecisionId::Profile { name: "kns.test".into() });
     Program { direction, steps: steps.collect(), end }

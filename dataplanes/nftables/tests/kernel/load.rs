@@ -10,7 +10,11 @@ use crate::namespace::{isolated, listing, nft};
 
 /// A backend that has loaded a ruleset.
 pub fn loaded(ruleset: &Ruleset) -> Nftables {
-    let mut backend = Nftables::open().expect("the kernel has nf_tables");
+    load(Nftables::open().expect("the kernel has nf_tables"), ruleset)
+}
+
+/// Loads a ruleset.
+pub fn load(mut backend: Nftables, ruleset: &Ruleset) -> Nftables {
     backend.resync().expect("resync");
     backend.stage(&RulesetDelta::between(&Ruleset::default(), ruleset));
     backend.commit().expect("commit");

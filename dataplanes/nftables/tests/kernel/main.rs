@@ -7,5 +7,6 @@ mod generate;
 mod load;
 mod namespace;
 mod packets;
+mod told;
 mod walk;
 mod wire;

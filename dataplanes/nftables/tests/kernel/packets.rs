@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use brindle_dataplane_core::Backend;
+use brindle_dataplane_nftables::Nftables;
 use brindle_model::cluster::link_group;
 use brindle_model::net::Family;
 use brindle_model::packet::{Packet, Transport};
@@ -24,8 +25,9 @@ use proptest::sample::select;
 use proptest::test_runner::TestRunner;
 
 use crate::generate::{INTERFACES, PORTS, addresses, endpoint_id, one_set, ruleset};
-use crate::load::loaded;
+use crate::load::{load, loaded};
 use crate::namespace::{isolated, run};
+use crate::told::{Expected, Witness};
 use crate::wire::Wire;
 
 const NODE_MAC: [u8; 6] = [2, 0, 0, 0, 1, 0];
@@ -237,11 +239,11 @@ pub fn admitted(ruleset: &Ruleset, from: usize, packet: &Packet) -> bool {
         && judge(1 - from, Direction::Ingress) == Some(true)
 }
 
-/// Two hundred and forty random rulesets with all criteria, 150 packets each.
+/// Two hundred random rulesets with all criteria, 150 packets each.
 #[test]
 fn the_kernel_judges_as_the_evaluator_does() {
     let config = ProptestConfig {
-        cases: 60,
+        cases: 50,
         max_shrink_iters: 100,
         failure_persistence: None,
         ..ProptestConfig::default()
@@ -254,7 +256,9 @@ fn the_kernel_judges_as_the_evaluator_does() {
             for ruleset in &rulesets {
                 // Each ruleset has a node of its own, so that no flow is known.
                 let mut node = Node::build();
-                let _backend = loaded(ruleset);
+                let witness = Witness::listen();
+                let telling = Nftables::telling(10_000).expect("the kernel has nf_tables");
+                let backend = load(telling, ruleset);
                 let arrived = node.deliver(0, &packets);
                 passed.fetch_add(arrived.len(), Ordering::Relaxed);
                 sent.fetch_add(packets.len(), Ordering::Relaxed);
@@ -262,6 +266,10 @@ fn the_kernel_judges_as_the_evaluator_does() {
                     let expected = admitted(ruleset, 0, packet);
                     prop_assert_eq!(arrived.contains(&at), expected, "{:?}", packet);
                 }
+                let told = witness.until_forged(&mut node);
+                let counted = backend.counters().read().expect("counters");
+                prop_assert_eq!(counted.left_out, 0);
+                Expected::of(ruleset, 0, &packets).compare(&told, &counted.hits)?;
             }
             Ok(())
         })
