@@ -6,7 +6,7 @@
 //!   nobody (docs/decisions/0001-broken-network-policy-fails-closed.md);
 //! - a broken rule of any other policy admits nobody or denies everything, by its action; a policy
 //!   that does not say where it stands or whom it governs is absent
-//!   (docs/decisions/0008-broken-tiered-policies.md);
+//!   (docs/decisions/0011-broken-tiered-policies.md);
 //! - a network set or endpoint slice is what is readable of it;
 //! - any other broken object is absent: a pod that is not known is closed (K37), a pool or
 //!   neighbour that is not known is not used.

@@ -69,7 +69,6 @@ impl<'a> Kubernetes<'a> {
 
 /// What every tiered policy has, enforced or staged.
 struct Tiered<'a> {
-    tier: &'a mut Option<String>,
     order: &'a mut Option<f64>,
     selector: &'a mut Option<String>,
     service_account_selector: &'a mut Option<String>,
@@ -83,7 +82,6 @@ fn tiered(world: &mut World) -> impl Iterator<Item = Tiered<'_>> {
     let namespaced = world.tiered_policies.iter_mut().map(|p| &mut p.spec);
     let staged = world.staged_network_policies.iter_mut().map(|p| &mut p.spec.policy);
     let namespaced = namespaced.chain(staged).map(|s| Tiered {
-        tier: &mut s.tier,
         order: &mut s.order,
         selector: &mut s.selector,
         service_account_selector: &mut s.service_account_selector,
@@ -94,7 +92,6 @@ fn tiered(world: &mut World) -> impl Iterator<Item = Tiered<'_>> {
     let global = world.global_network_policies.iter_mut().map(|p| &mut p.spec);
     let staged = world.staged_global_network_policies.iter_mut().map(|p| &mut p.spec.policy);
     namespaced.chain(global.chain(staged).map(|s| Tiered {
-        tier: &mut s.tier,
         order: &mut s.order,
         selector: &mut s.selector,
         service_account_selector: &mut s.service_account_selector,
