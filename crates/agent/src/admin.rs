@@ -5,6 +5,7 @@
 
 mod debug;
 mod metrics;
+mod packets;
 mod status;
 
 use std::fs;
@@ -29,6 +30,7 @@ use tokio::net::{TcpListener, UnixListener};
 use crate::backend::AnyBackend;
 use crate::connections::Changes;
 use crate::northbound::Barriers;
+use crate::packet_log::PacketLog;
 use crate::pipeline::Pipeline;
 
 /// What the admin API asks.
@@ -51,6 +53,10 @@ pub struct Sources {
     pub route_table: DriverSender<RouteTable>,
     /// The backend.
     pub backend: DriverSender<AnyBackend>,
+    /// Denied packets that a decision tells of at most, a second.
+    pub drops_per_second: u32,
+    /// Packets that the kernel told of.
+    pub packet_log: PacketLog,
     /// The speaker.
     pub bgp: Commands,
     /// The judge of connections that were admitted before.
@@ -81,6 +87,7 @@ pub fn full(sources: Arc<Sources>) -> Router {
         .route("/status", get(status))
         .route("/sync", post(sync))
         .merge(debug::routes())
+        .merge(packets::routes())
         .with_state(sources.clone())
         .merge(public(sources))
 }

@@ -1,7 +1,7 @@
 //! The backends that this build offers, behind one type: the only place that names them all.
 
 use brindle_dataplane_core::{Backend, Commit, Drift};
-use brindle_dataplane_nftables::{Nftables, NftablesError, OpenError};
+use brindle_dataplane_nftables::{Counters, Nftables, NftablesError, OpenError};
 use brindle_model::ruleset::RulesetDelta;
 
 /// One of them.
@@ -22,6 +22,22 @@ impl AnyBackend {
     /// There is none.
     pub fn open() -> Result<Self, NoBackend> {
         Nftables::open().map(Self::Nftables).map_err(NoBackend)
+    }
+
+    /// As [`Self::open`]; of each decision so many denied packets a second are told to the
+    /// [listener](brindle_dataplane_core::nflog::Listener), none if it is 0.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn telling(drops_per_second: u32) -> Result<Self, NoBackend> {
+        Nftables::telling(drops_per_second).map(Self::Nftables).map_err(NoBackend)
+    }
+
+    /// Who is counted where.
+    pub fn counters(&self) -> Counters {
+        match self {
+            Self::Nftables(backend) => backend.counters(),
+        }
     }
 }
 

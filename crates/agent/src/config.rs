@@ -62,6 +62,13 @@ pub struct RunOptions {
     /// What becomes of connections that policy admitted and, after a change, does not any more.
     #[arg(long, value_enum, default_value_t)]
     pub existing_connections: ExistingConnections,
+    /// Denied packets of which the kernel tells, a second and decision, for `brindlectl drops`; 0 is
+    /// none. All are counted.
+    #[arg(long, default_value_t = brindle_dataplane_nftables::DROPS_PER_SECOND)]
+    pub drops_per_second: u32,
+    /// How many denied packets are remembered, and as many logged ones.
+    #[arg(long, default_value_t = 1024)]
+    pub packets_kept: usize,
     /// Log as JSON lines.
     #[arg(long)]
     pub log_json: bool,

@@ -3,8 +3,8 @@
 //! [`tasks`] has the picture. The rest is one file a joint: [`northbound`] (the folder),
 //! [`pipeline`] (the compile thread and the barrier), [`backend`] (which dataplane), [`connections`]
 //! (those that were admitted before), [`bgp`] (the bridge to the speaker), [`links`] and
-//! [`cni_server`] (pods), [`admin`] (HTTP), and what a start must know: [`config`], [`lock`],
-//! [`restart`].
+//! [`cni_server`] (pods), [`packet_log`] (denied packets), [`admin`] (HTTP), and what a start must
+//! know: [`config`], [`lock`], [`restart`].
 
 pub mod admin;
 pub mod backend;
@@ -16,6 +16,7 @@ pub mod heap;
 pub mod links;
 pub mod lock;
 pub mod northbound;
+pub mod packet_log;
 pub mod pipeline;
 pub mod probe;
 pub mod restart;

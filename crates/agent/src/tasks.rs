@@ -58,6 +58,7 @@ use crate::heap;
 use crate::links::Links;
 use crate::lock::NodeLock;
 use crate::northbound::{self, Barriers, Northbound};
+use crate::packet_log::PacketLog;
 use crate::pipeline::{Origin, Outputs, Pipeline};
 use crate::restart::RestartFile;
 
@@ -101,6 +102,8 @@ pub fn run(options: &RunOptions) -> Result<()> {
         routes: south.route_driver.applied().clone(),
         route_table: south.routes.clone(),
         backend: south.backend.clone(),
+        drops_per_second: options.drops_per_second,
+        packet_log: PacketLog::start(options.packets_kept),
         bgp: south.bgp.clone(),
         connections: south.changes.clone(),
         ipam: north.server.ipam().clone(),
@@ -138,7 +141,7 @@ impl South {
     fn start(options: &RunOptions, restart: &RestartFile) -> Result<Self> {
         let config =
             DriverConfig { resync_interval: options.resync_interval, ..DriverConfig::default() };
-        let backend = AnyBackend::open()?;
+        let backend = AnyBackend::telling(options.drops_per_second)?;
         let (dataplane, backend) =
             Driver::spawn(backend, config).context("start the dataplane's driver")?;
         let route_config = DriverConfig { queue: ROUTE_QUEUE, ..config };

@@ -75,6 +75,18 @@ pub enum Command {
     },
     /// Address blocks of the node and who holds which address.
     Ipam,
+    /// Packets that the kernel denied of late, and who decided so.
+    Drops {
+        /// Packets that Log rules told of, instead.
+        #[arg(long)]
+        logged: bool,
+        /// Go on with those that come, until interrupted; as JSON a line each.
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// How many packets each rule and default decided about, since the rule was last written: first
+    /// packets of flows, and all that are denied.
+    Hits,
 }
 
 /// Where objects are read.

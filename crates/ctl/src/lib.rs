@@ -16,9 +16,11 @@ pub mod explain;
 pub mod ipam;
 pub mod objects;
 pub mod output;
+pub mod packets;
 pub mod status;
 pub mod what_if;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -112,6 +114,22 @@ pub fn run(cli: &Cli) -> Result<Answer> {
         Command::Bgp { peer } => {
             let value = client.get("/debug/bgp")?;
             Ok(Answer::yes(bgp::render(value, peer.as_deref(), format)?))
+        }
+        Command::Drops { logged, follow: false } => {
+            let found = packets::fetch(&client, *logged, 0)?;
+            Ok(Answer::yes(packets::render(&found, format)?))
+        }
+        Command::Drops { logged, follow: true } => {
+            let mut output = std::io::stdout();
+            packets::follow(&client, *logged, format, |text| {
+                output.write_all(text.as_bytes())?;
+                Ok(output.flush()?)
+            })?;
+            Ok(Answer::yes(String::new()))
+        }
+        Command::Hits => {
+            let hits = packets::fetch_hits(&client)?;
+            Ok(Answer::yes(packets::render_hits(&hits, format)?))
         }
         Command::Ipam => {
             let value = client.get("/debug/ipam")?;

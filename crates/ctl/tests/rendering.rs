@@ -2,7 +2,7 @@
 
 use brindle_ctl::dumps::{self, Dump};
 use brindle_ctl::output::Format;
-use brindle_ctl::{bgp, ipam, status};
+use brindle_ctl::{bgp, ipam, packets, status};
 use serde_json::{Value, json};
 
 fn bgp_answer() -> Value {
@@ -165,4 +165,92 @@ fn a_node_at_a_glance() {
     ] {
         assert!(text.contains(line), "{text}");
     }
+}
+
+fn drops() -> Value {
+    json!({
+        "problem": null, "perSecond": 5, "lost": 0, "overruns": 0,
+        "packets": [
+            {
+                "number": 4, "ageSeconds": 61.0, "decision": { "TierEnd": { "tier": "default" } },
+                "words": "end of tier default", "hook": "forward", "input": "brd1",
+                "output": "brd2", "fromPod": "shop/client", "toPod": "shop/web",
+                "packet": {
+                    "source": "10.0.0.1", "destination": "10.0.0.2",
+                    "transport": { "Tcp": { "source": 4711, "destination": 80 } }
+                }
+            },
+            {
+                "number": 5, "ageSeconds": 2.0, "decision": "Spoof",
+                "words": "spoofed source address", "hook": "input", "input": "brd1",
+                "output": null, "fromPod": null, "toPod": null,
+                "packet": {
+                    "source": "fd00::1", "destination": "fd00::2",
+                    "transport": { "Icmp": { "icmp_type": 128, "code": 0 } }
+                }
+            }
+        ]
+    })
+}
+
+#[test]
+fn denied_packets() {
+    let text = packets::render(&serde_json::from_value(drops()).unwrap(), Format::Table).unwrap();
+    assert_eq!(
+        text,
+        "\
+sampled: at most 5 packets a second and decision; `hits` counts all
+
+HEARD     PACKET                                    FROM         TO         DECIDED BY
+1m1s ago  tcp 10.0.0.1:4711 -> 10.0.0.2:80          shop/client  shop/web   end of tier default
+2s ago    icmpv6 type 128 code 0 fd00::1 -> fd00::2  brd1         this node  spoofed source address
+"
+    );
+}
+
+#[test]
+fn what_is_not_shown_is_said() {
+    let mut answer = drops();
+    (answer["lost"], answer["overruns"]) = (json!(9), json!(2));
+    let found = serde_json::from_value(answer.clone()).unwrap();
+    let text = packets::render(&found, Format::Table).unwrap();
+    assert!(text.contains("lost: 9 packets, in 2 overruns\n"), "{text}");
+    let text = packets::news(&found, 1, 4, Format::Table).unwrap();
+    assert!(text.starts_with("lost: 5 packets\nno longer remembered: 2 packets\ntcp "), "{text}");
+    let text = packets::news(&found, 3, 9, Format::Json).unwrap();
+    assert_eq!(text.lines().count(), 2);
+    answer["perSecond"] = json!(0);
+    let text = packets::render(&serde_json::from_value(answer.clone()).unwrap(), Format::Table);
+    assert!(text.unwrap().contains("--drops-per-second"));
+    answer["problem"] = json!("somebody else listens");
+    let text = packets::render(&serde_json::from_value(answer).unwrap(), Format::Table).unwrap();
+    assert!(text.starts_with("nothing is heard: somebody else listens\n"), "{text}");
+}
+
+#[test]
+fn hits() {
+    let answer = json!({
+        "decisions": [
+            {
+                "decisions": [{ "TierEnd": { "tier": "default" } }],
+                "words": "end of tier default", "action": "deny", "packets": 7, "bytes": 420
+            },
+            {
+                "decisions": [{ "Profile": { "name": "kns.shop" } }],
+                "words": "profile kns.shop", "action": "allow", "packets": 12, "bytes": 720
+            }
+        ],
+        "leftOut": 1
+    });
+    let text = packets::render_hits(&serde_json::from_value(answer).unwrap(), Format::Table);
+    assert_eq!(
+        text.unwrap(),
+        "\
+PACKETS  BYTES  ACTION  DECIDED BY
+7        420    deny    end of tier default
+12       720    allow   profile kns.shop
+
+1 chains were being changed and are left out
+"
+    );
 }

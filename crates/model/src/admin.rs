@@ -9,6 +9,9 @@
 //! | `GET /status` | [`NodeStatus`] |
 //! | `POST /sync?timeout=SECONDS` | 200 [`Synced`] when every change made to the source before is enforced, 504 [`Failure`] if not in time |
 //! | `GET /metrics` | OpenMetrics text |
+//! | `GET /drops?after=NUMBER` | [`Packets`] that were denied |
+//! | `GET /logged?after=NUMBER` | [`Packets`] that Log rules told of |
+//! | `GET /hits` | [`Hits`] |
 //! | `GET /debug/ruleset` | everything compiled |
 //! | `GET /debug/sets` | sets with their members and who brings them |
 //! | `GET /debug/endpoints` | endpoints with the programs that they run |
@@ -20,8 +23,11 @@
 //!
 //! Every other answer than 200 has a [`Failure`] as body.
 
+mod packets;
+
 use std::net::Ipv4Addr;
 
+pub use packets::{DecisionHits, Hits, PacketReport, Packets};
 use serde::{Deserialize, Serialize};
 
 use crate::Name;

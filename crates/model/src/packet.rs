@@ -1,6 +1,7 @@
 //! The packet: what the oracle, the ruleset evaluator and the probes all speak of.
 
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::net::{Family, Protocol};
 use crate::{Name, NamespacedName};
@@ -88,6 +89,24 @@ impl Packet {
         match self.transport {
             Transport::Icmp { icmp_type, code } => Some((icmp_type, code)),
             _ => None,
+        }
+    }
+}
+
+/// `tcp 10.0.0.1:4711 -> 10.0.0.2:80`, `icmp type 8 code 0 10.0.0.1 -> 10.0.0.2`.
+impl fmt::Display for Packet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { source, destination, transport } = *self;
+        let protocol = self.protocol();
+        match (transport, self.ports()) {
+            (_, Some((from, to))) => {
+                let ends = [(source, from), (destination, to)].map(SocketAddr::from);
+                write!(f, "{protocol} {} -> {}", ends[0], ends[1])
+            }
+            (Transport::Icmp { icmp_type, code }, None) => {
+                write!(f, "{protocol} type {icmp_type} code {code} {source} -> {destination}")
+            }
+            (_, None) => write!(f, "protocol {protocol} {source} -> {destination}"),
         }
     }
 }

@@ -158,6 +158,17 @@ pub enum Action {
     Log,
 }
 
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Pass => "pass",
+            Self::Log => "log",
+        })
+    }
+}
+
 /// Which packets a rule matches, in one of the two shapes that users write.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub enum Criteria {

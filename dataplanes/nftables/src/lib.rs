@@ -30,7 +30,7 @@ mod tests;
 
 pub use backend::{Nftables, NftablesError, OpenError};
 pub use hits::{Counters, Hit, Hits};
-pub use lower::DROPS_PER_SECOND;
+pub use lower::{DROPS_PER_SECOND, LOGS_PER_SECOND};
 pub use netlink::{Snapshot, SocketError, decode};
 pub use program::{Command, Program};
 pub use table::{TABLE, TABLE_COMMENT};

@@ -9,6 +9,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 
+use brindle_model::admin::{Hits, PacketReport, Packets};
+use brindle_model::packet::Transport;
+use brindle_model::verdict::DecisionId;
 use nix::sys::signal::Signal;
 use node::Node;
 
@@ -54,6 +57,52 @@ fn policy_is_enforced_and_follows_the_folder() {
     fs::remove_file(node.path("objects/web.yaml")).unwrap();
     node.sync();
     other.reaches(&web, 80, true);
+    node.end(Signal::SIGTERM);
+}
+
+/// The kernel itself says why it denies a packet, and how often each rule decided.
+#[test]
+fn denied_packets_are_told_with_their_decision() {
+    let mut node = Node::new();
+    node.start();
+    let (client, web) = (node.pod("client"), node.pod("web"));
+    node.write("web.yaml", ONLY_80);
+    node.sync();
+    client.reaches(&web, 80, true);
+    client.reaches(&web, 81, false);
+
+    let to_81 = |report: &PacketReport| match report.packet.map(|p| p.transport) {
+        Some(Transport::Tcp { destination, .. }) => destination == 81,
+        _ => false,
+    };
+    // One of each family at least: a retry of a SYN is denied, too.
+    let mut drops = Packets::default();
+    node.wait("both families to be told of", |node| {
+        drops = node.get("/drops");
+        let of = |v4| drops.packets.iter().any(|r| r.packet.unwrap().source.is_ipv4() == v4);
+        of(true) && of(false)
+    });
+    assert_eq!((drops.problem, drops.lost, drops.per_second), (None, 0, 5));
+    for report in &drops.packets {
+        assert!(to_81(report), "{report:?}");
+        assert_eq!(report.decision, Some(DecisionId::TierEnd { tier: "default".into() }));
+        assert_eq!(report.from_pod.as_deref(), Some("shop/client"));
+        assert_eq!(report.to_pod.as_deref(), Some("shop/web"));
+        assert_eq!(report.hook, "forward");
+    }
+    let last = drops.packets.last().unwrap().number;
+    let later: Packets = node.get(&format!("/drops?after={last}"));
+    assert!(later.packets.iter().all(|report| report.number > last), "{later:?}");
+    assert!(node.get::<Packets>("/logged").packets.is_empty());
+
+    let hits: Hits = node.get("/hits");
+    let hit = |words: &str| hits.decisions.iter().find(|hit| hit.words == words).expect(words);
+    let admitted = hit("NetworkPolicy shop/web ingress rule 0");
+    // A connection of each family.
+    assert_eq!((admitted.packets, &*admitted.action), (2, "allow"));
+    let denied = hit("end of tier default");
+    assert!(denied.packets >= drops.packets.len() as u64 && denied.action == "deny", "{denied:?}");
+    assert_eq!(hits.left_out, 0);
     node.end(Signal::SIGTERM);
 }
 

@@ -161,7 +161,12 @@ impl Node {
 
     /// The agent at a glance.
     pub fn status(&self) -> NodeStatus {
-        let (code, body) = self.request("GET", "/status").expect("the agent answers");
+        self.get("/status")
+    }
+
+    /// A document of the agent's.
+    pub fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> T {
+        let (code, body) = self.request("GET", path).expect("the agent answers");
         assert_eq!(code, 200, "{body}");
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"))
     }

@@ -25,7 +25,7 @@ use crate::rule::{Log, Rule, Target};
 use crate::table::{Chain, Verdict, comment};
 
 /// Packets a second that a Log rule tells of; the others are only counted.
-const LOGS_PER_SECOND: u32 = 10;
+pub const LOGS_PER_SECOND: u32 = 10;
 
 /// Denied packets that are told of, a second and decision, unless the operator says otherwise:
 /// enough to see who is refused, and at the worst a few hundred messages a second on a node.
