@@ -19,10 +19,18 @@
 //! [`Command::InSync`], and best routes are reported only when every peer has sent its own
 //! End-of-RIB or the restart time is over (`deferral`). What we originate is advertised at once:
 //! it depends on no peer. As the helper: see `peer::helper`.
+//!
+//! # Faults of our own
+//! A panic while a peer is handled ends that peer's sessions and starts it anew; other sessions do
+//! not notice (`isolation`). A panic anywhere else is the driver's to see: the tables of all peers
+//! may be wrong then.
 
 pub mod command;
 mod deferral;
 pub mod event;
+#[cfg(any(test, feature = "fault-injection"))]
+pub mod fault;
+mod isolation;
 mod peers;
 mod report;
 pub mod status;
@@ -40,6 +48,8 @@ use crate::timer::{Jitter, Time};
 pub use command::{Command, Config, Identity, InvalidCommand, NextHops, PeerConfig, PeerName};
 use deferral::Deferral;
 pub use event::Event;
+#[cfg(any(test, feature = "fault-injection"))]
+pub use fault::Fault;
 pub use status::SpeakerStatus;
 
 /// What the driver has to do with sockets.
@@ -142,6 +152,8 @@ impl Speaker {
             }
             Command::Refresh(name) => self.request_refresh(&name, now),
             Command::Stop { graceful } => self.stop(graceful, now),
+            #[cfg(any(test, feature = "fault-injection"))]
+            Command::Fail(name, fault) => self.arm(&name, fault),
         }
         self.after(now);
         Ok(())
@@ -200,10 +212,11 @@ impl Speaker {
             self.peers.iter().filter(|(_, p)| due(p)).map(|(name, _)| name.clone()).collect();
         for name in names {
             self.with_peer(&name, now, Peer::timeout);
-            if let Some(peer) = self.peers.get_mut(&name) {
+            self.contain(&name, now, |speaker| {
+                let Some(peer) = speaker.peers.get_mut(&name) else { return };
                 let expired = peer.helper.expire(now);
-                expired.iter().for_each(|family| self.rib.sweep(peer.id, family));
-            }
+                expired.iter().for_each(|family| speaker.rib.sweep(peer.id, family));
+            });
         }
         self.after(now);
     }
@@ -222,7 +235,16 @@ impl Speaker {
     /// The next octets to write to a connection: whole messages. Ask only while it can take some;
     /// UPDATEs are built at this moment, from the newest routes.
     pub fn poll_transmit(&mut self, conn: ConnId, now: Time) -> Option<Vec<u8>> {
-        let peer = self.peers.get_mut(self.conns.get(&conn)?)?;
+        let name = self.conns.get(&conn)?.clone();
+        // Whose route a panic in here is about cannot be told: it is not contained.
+        self.rib.decide();
+        self.contain(&name, now, |speaker| speaker.next_octets(&name, conn, now)).flatten()
+    }
+
+    fn next_octets(&mut self, name: &PeerName, conn: ConnId, now: Time) -> Option<Vec<u8>> {
+        let peer = self.peers.get_mut(name)?;
+        #[cfg(any(test, feature = "fault-injection"))]
+        peer.fail_at(Fault::Transmit);
         let place = peer.place_of(conn)?;
         if let Some(octets) = peer.session_mut(place)?.transmit(now) {
             return Some(octets);

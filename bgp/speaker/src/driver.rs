@@ -154,6 +154,20 @@ impl Driver {
 
     /// Does what the speaker asks until it asks no more.
     async fn pump(&mut self) {
+        self.pump_io().await;
+        let now = self.now();
+        for (conn, connection) in &self.connections {
+            while let Some(room) = connection.room()
+                && let Some(octets) = self.speaker.poll_transmit(*conn, now)
+            {
+                room.send(octets);
+            }
+        }
+        // Building octets may have failed and closed a connection.
+        self.pump_io().await;
+    }
+
+    async fn pump_io(&mut self) {
         while let Some(io) = self.speaker.poll_io() {
             match io {
                 Io::Connect { conn, remote, source } => {
@@ -164,14 +178,6 @@ impl Driver {
                     self.port = port;
                     self.listen().await;
                 }
-            }
-        }
-        let now = self.now();
-        for (conn, connection) in &self.connections {
-            while let Some(room) = connection.room()
-                && let Some(octets) = self.speaker.poll_transmit(*conn, now)
-            {
-                room.send(octets);
             }
         }
     }

@@ -129,6 +129,11 @@ impl Commands {
         self.0.send(Request::Status(answer)).await.map_err(|_| Stopped)?;
         status.await.map_err(|_| Stopped)
     }
+
+    /// Whether the speaker's thread has ended, for whatever reason.
+    pub fn has_stopped(&self) -> bool {
+        self.0.is_closed()
+    }
 }
 
 impl Events {

@@ -116,17 +116,18 @@ pub async fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 async fn status(State(sources): Shared) -> Result<Response, Refused> {
-    let bgp = sources.bgp.status().await.map_err(stopping)?;
-    let status = blocking(move || status::node(&sources, &bgp)).await?.map_err(stopping)?;
+    let bgp = sources.bgp.status().await.ok();
+    let status = blocking(move || status::node(&sources, bgp.as_ref())).await?;
+    let status = status.map_err(stopping)?;
     Ok(Json(status).into_response())
 }
 
 async fn healthz(State(sources): Shared) -> Response {
-    health(status::problems(&sources.dataplane, &sources.routes))
+    health(status::problems(&sources))
 }
 
 async fn readyz(State(sources): Shared) -> Response {
-    let mut problems = status::problems(&sources.dataplane, &sources.routes);
+    let mut problems = status::problems(&sources);
     if sources.pipeline.applied().is_none() {
         problems.push("the first complete ruleset is not enforced yet".to_owned());
     }
@@ -140,9 +141,9 @@ fn health(problems: Vec<String>) -> Response {
 }
 
 async fn metrics(State(sources): Shared) -> Result<Response, Refused> {
-    let bgp = sources.bgp.status().await.map_err(stopping)?;
+    let bgp = sources.bgp.status().await.ok();
     let text = blocking(move || {
-        let status = status::node(&sources, &bgp).map_err(stopping)?;
+        let status = status::node(&sources, bgp.as_ref()).map_err(stopping)?;
         metrics::render(&status).map_err(stopping)
     });
     let text = text.await??;
@@ -170,7 +171,7 @@ async fn sync(State(sources): Shared, Query(query): Query<SyncQuery>) -> Result<
     };
     blocking(move || {
         sources.barriers.sync(Instant::now() + timeout).map_err(|error| {
-            let problems = status::problems(&sources.dataplane, &sources.routes).join("; ");
+            let problems = status::problems(&sources).join("; ");
             let text = if problems.is_empty() { error.to_string() } else { problems };
             Refused(StatusCode::GATEWAY_TIMEOUT, text)
         })?;

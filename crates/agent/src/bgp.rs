@@ -6,6 +6,9 @@
 //! ```
 //! It runs on a thread of its own: handing a route to a busy route table blocks, and what waits
 //! then are the speaker's events, which it merges by prefix. No session waits.
+//!
+//! Should the speaker end by itself, the bridge goes on taking batches: policy must be enforced
+//! though nothing is announced. Routes that were learned stay, and health says what happened.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -20,7 +23,7 @@ use brindle_dataplane_core::{DriverSender, RouteInput, RouteTable};
 use brindle_model::routing::{Change, Speaker};
 use brindle_model::ruleset::Batch;
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// Batches that may wait for the bridge.
 pub const QUEUE: usize = 64;
@@ -101,31 +104,45 @@ fn bridge(
     routes: &DriverSender<RouteTable>,
 ) {
     runtime.block_on(async {
-        let mut in_sync = false;
-        loop {
-            tokio::select! {
-                batch = batches.recv() => {
-                    let Some(batch) = batch else { break };
-                    if forward(&speaker.commands, &batch, !in_sync).await.is_err() {
-                        break;
-                    }
-                    in_sync = true;
-                }
-                event = speaker.events.recv() => {
-                    let Some(event) = event else { break };
-                    let Some(input) = route(event) else { continue };
-                    if routes.send(input).is_err() {
-                        break;
-                    }
-                }
-            }
+        if connect(&mut speaker, &mut batches, routes).await.is_err() {
+            error!("the BGP speaker has ended by itself: nothing is announced any more");
+            while batches.recv().await.is_some() {}
+            return;
         }
-        // It fails only if the speaker has stopped by itself.
+        // It fails only if the speaker has just ended by itself.
         if speaker.commands.send(Command::Stop { graceful: true }).await.is_err() {
             warn!("the BGP speaker stopped before it was told to");
         }
     });
     speaker.join();
+}
+
+/// Carries batches and events until there are no more batches, or nobody wants the events.
+///
+/// # Errors
+/// The speaker has ended.
+async fn connect(
+    speaker: &mut Handle,
+    batches: &mut mpsc::Receiver<Arc<Batch>>,
+    routes: &DriverSender<RouteTable>,
+) -> Result<(), Stopped> {
+    let mut in_sync = false;
+    loop {
+        tokio::select! {
+            batch = batches.recv() => {
+                let Some(batch) = batch else { return Ok(()) };
+                forward(&speaker.commands, &batch, !in_sync).await?;
+                in_sync = true;
+            }
+            event = speaker.events.recv() => {
+                let event = event.ok_or(Stopped)?;
+                let Some(input) = route(event) else { continue };
+                if routes.send(input).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
 }
 
 /// The first batch is everything: after it the speaker may say that it has told all (RFC 4724

@@ -16,7 +16,7 @@ use crate::timer::Timer;
 /// Longest pause after failures of TCP, before jitter.
 const MAX_PAUSE_TCP: Duration = CONNECT_RETRY;
 /// Longest pause after failures of BGP, which no retry mends, before jitter.
-const MAX_PAUSE_BGP: Duration = Duration::from_secs(60);
+pub(super) const MAX_PAUSE_BGP: Duration = Duration::from_secs(60);
 /// A session that lasted this long makes earlier failures forgotten.
 const STABLE: Duration = Duration::from_secs(60);
 
@@ -135,10 +135,14 @@ impl Peer {
         if !self.enabled || other >= State::OpenConfirm {
             return;
         }
+        let of_tcp = input.event == Event::TcpConnectionFails && before != State::OpenConfirm;
+        self.pause(if of_tcp { MAX_PAUSE_TCP } else { MAX_PAUSE_BGP }, env);
+    }
+
+    /// Counts a failure and plans the next attempt.
+    pub(super) fn pause(&mut self, longest: Duration, env: &mut Env<'_>) {
         let doubled = 1_u32 << self.history.failures.min(6);
         self.history.failures = self.history.failures.saturating_add(1);
-        let of_tcp = input.event == Event::TcpConnectionFails && before != State::OpenConfirm;
-        let longest = if of_tcp { MAX_PAUSE_TCP } else { MAX_PAUSE_BGP };
         if !self.config.passive {
             let pause = (Duration::from_secs(1) * doubled).min(longest);
             self.idle_hold = Some(env.now + env.jitter.apply(pause));

@@ -117,6 +117,9 @@ pub enum Command {
         /// Whether we shall be back.
         graceful: bool,
     },
+    /// Makes the handling of a peer panic, once.
+    #[cfg(any(test, feature = "fault-injection"))]
+    Fail(PeerName, super::Fault),
 }
 
 /// A command that no speaker could obey.

@@ -123,8 +123,19 @@ impl Speaker {
         }
     }
 
-    /// Lets a peer handle something and does what it asks for; `None` without peer or identity.
+    /// Lets a peer handle something and does what it asks for; `None` without peer or identity, or
+    /// if that panicked.
     pub(super) fn with_peer<T>(
+        &mut self,
+        name: &PeerName,
+        now: Time,
+        handle: impl FnOnce(&mut Peer, &mut Env<'_>) -> T,
+    ) -> Option<T> {
+        self.contain(name, now, |speaker| speaker.step(name, now, handle)).flatten()
+    }
+
+    /// The same, without protection against panics.
+    pub(super) fn step<T>(
         &mut self,
         name: &PeerName,
         now: Time,
@@ -160,7 +171,7 @@ impl Speaker {
     }
 
     /// Of several changes that wait, the owner is told the last one, and why the session ended.
-    fn report_state(&mut self, name: &PeerName, state: State, reason: Option<String>) {
+    pub(super) fn report_state(&mut self, name: &PeerName, state: State, reason: Option<String>) {
         let earlier = match self.peer_events.remove(name) {
             Some(Event::Peer { reason, .. }) if state != State::Established => reason,
             _ => None,
@@ -189,6 +200,8 @@ impl Speaker {
             Effect::Down { keep, .. } => self.rib.peer_down(peer.id, keep),
             Effect::Update(update) => {
                 self.rib.update(peer.id, &update);
+                #[cfg(any(test, feature = "fault-injection"))]
+                peer.fail_at(super::Fault::Update);
                 if let Some(family) = update.end_of_rib {
                     peer.end_of_rib(family);
                     self.rib.sweep(peer.id, family);

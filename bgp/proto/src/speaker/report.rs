@@ -38,6 +38,7 @@ impl Speaker {
             updates_received: history.updates_received,
             updates_malformed: history.updates_malformed,
             failures: history.failures,
+            panics: history.panics,
             idle_because: self.idle_because(name, peer),
             last_error: history.last_error.clone(),
             last_received_notification: history.last_received.clone(),

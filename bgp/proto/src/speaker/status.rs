@@ -62,6 +62,8 @@ pub struct PeerStatus {
     /// Failures since the last session that lasted; the pause before the next attempt grows with
     /// it.
     pub failures: u32,
+    /// Panics of ours while the peer was handled; each restarted the session.
+    pub panics: u64,
     /// Why no connection is wanted, if so.
     pub idle_because: Option<String>,
     /// Why there is no session, or why the last one ended: the latest error of any kind.

@@ -98,6 +98,12 @@ impl Bird {
         Ok(lines.filter_map(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).sum())
     }
 
+    /// Why the session ended last; its log keeps what the protocol's status forgets.
+    pub fn last_error(&self) -> Result<String> {
+        let log = std::fs::read_to_string(self.socket.with_file_name("protocol.log"))?;
+        Ok(log.lines().rfind(|line| line.contains("node: ")).unwrap_or_default().to_owned())
+    }
+
     /// Kills it as a crash would: its kernel closes the connections.
     pub fn crash(self) -> Result<()> {
         self.daemon.end(nix::sys::signal::Signal::SIGKILL, PATIENCE)

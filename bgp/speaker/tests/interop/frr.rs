@@ -70,6 +70,13 @@ impl Frr {
         }))
     }
 
+    /// Why the session ended last.
+    pub fn last_error(&self) -> Result<String> {
+        let answer = self.json("show bgp neighbors json")?;
+        let of_us = &answer[&self.us];
+        Ok(format!("{} {}", of_us["lastNotificationReason"], of_us["lastResetDueTo"]))
+    }
+
     /// UPDATE messages it has counted from us.
     pub fn updates_received(&self) -> Result<u64> {
         let answer = self.json("show bgp neighbors json")?;

@@ -4,6 +4,7 @@ mod bird;
 mod exchange;
 mod faults;
 mod frr;
+mod isolation;
 mod restart;
 mod router;
 mod scale;

@@ -89,6 +89,14 @@ impl Router {
         }
     }
 
+    /// Why its session with us ended last, in its words.
+    pub fn last_error(&self) -> Result<String> {
+        match self {
+            Self::Bird(bird) => bird.last_error(),
+            Self::Frr(frr) => frr.last_error(),
+        }
+    }
+
     fn describe(&self) -> String {
         match self {
             Self::Bird(bird) => bird.ask("show protocols all node"),

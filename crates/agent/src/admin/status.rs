@@ -1,6 +1,6 @@
 //! The agent at a glance.
 
-use brindle_bgp_speaker::Status;
+use brindle_bgp_speaker::{Commands, Status};
 use brindle_compiler::Compiler;
 use brindle_dataplane_core::{Applied, DriverState, DriverStatus};
 use brindle_model::admin::{BgpSummary, CompiledStatus, NodeStatus, TableStatus};
@@ -8,16 +8,16 @@ use brindle_model::admin::{BgpSummary, CompiledStatus, NodeStatus, TableStatus};
 use super::Sources;
 use crate::cni_server::ports::Stopped;
 
-/// Puts the status together.
-pub fn node(sources: &Sources, bgp: &Status) -> Result<NodeStatus, Stopped> {
+/// Puts the status together; of a speaker that has ended nothing is known.
+pub fn node(sources: &Sources, bgp: Option<&Status>) -> Result<NodeStatus, Stopped> {
     let compiled = sources.pipeline.inspect(compiled)?;
     let leases = sources.ipam.leases();
     let applied = sources.pipeline.applied();
-    let mut problems = problems(&sources.dataplane, &sources.routes);
+    let mut problems = problems(sources);
     if applied.is_none() {
         problems.push("the first complete ruleset is not enforced yet".to_owned());
     }
-    if let Some(error) = &bgp.listen_error {
+    if let Some(error) = bgp.and_then(|bgp| bgp.listen_error.as_ref()) {
         problems.push(format!("BGP cannot listen everywhere: {error}"));
     }
     Ok(NodeStatus {
@@ -33,15 +33,22 @@ pub fn node(sources: &Sources, bgp: &Status) -> Result<NodeStatus, Stopped> {
         compiled,
         dataplane: table(sources.dataplane.status()),
         routes: table(sources.routes.status()),
-        bgp: summary(bgp),
+        bgp: bgp.map(summary).unwrap_or_default(),
         blocks: sources.ipam.blocks().len(),
         addresses: leases.values().map(Vec::len).sum(),
         resident_kib: resident_kib(),
     })
 }
 
+/// What is wrong: every part of the agent that does not do its work. Only a restart mends a thread
+/// that has ended, so this is what health is about.
+pub fn problems(sources: &Sources) -> Vec<String> {
+    let bgp = speaker_problem(&sources.bgp);
+    table_problems(&sources.dataplane, &sources.routes).into_iter().chain(bgp).collect()
+}
+
 /// What is wrong with the kernel tables.
-pub fn problems(dataplane: &Applied, routes: &Applied) -> Vec<String> {
+fn table_problems(dataplane: &Applied, routes: &Applied) -> Vec<String> {
     let tables = [dataplane.status(), routes.status()];
     let problem = |table: DriverStatus| {
         let error = table.last_error.unwrap_or_default();
@@ -52,6 +59,11 @@ pub fn problems(dataplane: &Applied, routes: &Applied) -> Vec<String> {
         }
     };
     tables.into_iter().filter_map(problem).collect()
+}
+
+/// A speaker never ends by itself unless it panicked. Policy goes on without it, routes do not.
+fn speaker_problem(bgp: &Commands) -> Option<String> {
+    bgp.has_stopped().then(|| "bgp: its thread has ended; sessions are down".to_owned())
 }
 
 fn compiled(compiler: &Compiler) -> CompiledStatus {
@@ -102,4 +114,28 @@ fn resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use brindle_bgp_proto::family::FamilySet;
+    use brindle_bgp_speaker::{Command, Config};
+
+    use super::*;
+
+    #[test]
+    fn a_speaker_that_has_ended_is_a_problem() {
+        let forwarding_preserved = FamilySet::NONE;
+        let config = Config { restarting: false, forwarding_preserved, jitter_seed: 1 };
+        let mut speaker = brindle_bgp_speaker::spawn(config).unwrap();
+        assert_eq!(speaker_problem(&speaker.commands), None);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            speaker.commands.send(Command::Stop { graceful: true }).await.unwrap();
+            while speaker.events.recv().await.is_some() {}
+        });
+        let problem = speaker_problem(&speaker.commands).unwrap_or_default();
+        assert!(problem.starts_with("bgp: its thread has ended"), "{problem}");
+        speaker.join();
+    }
 }
