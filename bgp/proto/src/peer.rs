@@ -29,6 +29,7 @@ use crate::rib::{PeerId, PeerSession};
 use crate::session::open;
 use crate::session::{ConnId, OPEN_HOLD, Place, Session};
 use crate::speaker::command::{Identity, PeerConfig};
+use crate::speaker::transport::Transport;
 use crate::timer::{Jitter, Time, Timer};
 
 use act::MAX_PAUSE_BGP;
@@ -58,7 +59,7 @@ pub(crate) struct Env<'a> {
 #[derive(Debug)]
 pub(crate) enum Effect {
     /// Open a TCP connection.
-    Connect { conn: ConnId, remote: SocketAddr, source: Option<IpAddr> },
+    Connect { conn: ConnId, remote: SocketAddr, source: Option<IpAddr>, transport: Transport },
     /// Write what is left and close.
     Close { conn: ConnId, last: Vec<u8> },
     /// The session is up. Stale routes of other families than these are to go.
@@ -221,6 +222,14 @@ impl Peer {
         Place::ALL
             .into_iter()
             .find(|place| self.session(*place).is_some_and(|s| s.conn == Some(conn)))
+    }
+
+    /// Socket options of its connections.
+    pub(crate) fn transport(&self, env: &Env<'_>) -> Transport {
+        let external = self.config.as_number != env.identity.as_number;
+        let (ttl, min_ttl) = self.config.hops.ttls(external);
+        let key = self.config.password.as_ref().and_then(|password| password.key.clone());
+        Transport { ttl, min_ttl, key }
     }
 
     /// Whether TCP is up on a connection.

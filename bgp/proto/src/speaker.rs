@@ -34,6 +34,7 @@ mod isolation;
 mod peers;
 mod report;
 pub mod status;
+pub mod transport;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -51,6 +52,7 @@ pub use event::Event;
 #[cfg(any(test, feature = "fault-injection"))]
 pub use fault::Fault;
 pub use status::SpeakerStatus;
+pub use transport::{Hops, Md5Key, Password, Transport};
 
 /// What the driver has to do with sockets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +65,8 @@ pub enum Io {
         remote: SocketAddr,
         /// From which address, if that matters.
         source: Option<IpAddr>,
+        /// Its socket options.
+        transport: Transport,
     },
     /// Write what was transmitted and this, then close; or give up connecting. Nothing about the
     /// connection need be told any more.
@@ -72,8 +76,25 @@ pub enum Io {
         /// Last octets; may be empty.
         last: Vec<u8>,
     },
+    /// Connections from and to this address are signed with this key from now on, also those that
+    /// are open; `None`: not signed.
+    SetKey {
+        /// The neighbour.
+        address: IpAddr,
+        /// Its key.
+        key: Option<Md5Key>,
+    },
     /// Listen on this port of all addresses and nowhere else; `None`: nowhere.
     Listen(Option<u16>),
+}
+
+/// A connection was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its name from now on.
+    pub conn: ConnId,
+    /// Its socket options.
+    pub transport: Transport,
 }
 
 /// A connection was not accepted; close it.
@@ -98,6 +119,8 @@ pub struct Speaker {
     peers: BTreeMap<PeerName, Peer>,
     /// Who claims an address: usually one.
     addresses: BTreeMap<IpAddr, BTreeSet<PeerName>>,
+    /// The keys that the driver was told.
+    keys: BTreeMap<IpAddr, Md5Key>,
     /// Whose a connection is.
     conns: BTreeMap<ConnId, PeerName>,
     next_peer: u32,
@@ -120,6 +143,7 @@ impl Speaker {
             identity: None,
             peers: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            keys: BTreeMap::new(),
             conns: BTreeMap::new(),
             next_peer: 0,
             rib: Rib::new(NOBODY),
@@ -177,7 +201,7 @@ impl Speaker {
         remote: IpAddr,
         local: IpAddr,
         now: Time,
-    ) -> Result<ConnId, Refusal> {
+    ) -> Result<Accepted, Refusal> {
         let Some(name) = self.owner_of(remote).cloned() else {
             self.refused += 1;
             return Err(Refusal::UnknownPeer(remote));
@@ -186,10 +210,10 @@ impl Speaker {
             if !peer.is_enabled() {
                 return Err(Refusal::Disabled(remote));
             }
-            Ok(peer.accept(local, env))
+            Ok(Accepted { transport: peer.transport(env), conn: peer.accept(local, env) })
         });
-        if let Some(Ok(conn)) = accepted {
-            self.conns.insert(conn, name);
+        if let Some(Ok(accepted)) = &accepted {
+            self.conns.insert(accepted.conn, name);
         }
         self.after(now);
         accepted.unwrap_or(Err(Refusal::Disabled(remote)))

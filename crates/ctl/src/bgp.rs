@@ -33,6 +33,8 @@ struct Peer {
     port: u16,
     as_number: u32,
     passive: bool,
+    protection: Vec<String>,
+    password_problem: Option<String>,
     state: String,
     since: f64,
     established_count: u64,
@@ -146,6 +148,7 @@ fn detail(peer: &Peer, uptime: f64) -> String {
         ("peer", peer.name.clone()),
         ("address", format!("{} port {}{passive}", peer.address, peer.port)),
         ("AS", peer.as_number.to_string()),
+        ("protection", list(&peer.protection)),
         ("state", format!("{} for {}", peer.state, output::span(uptime - peer.since))),
         ("came up", format!("{} times, went down {}", peer.established_count, peer.flaps)),
         (
@@ -157,6 +160,9 @@ fn detail(peer: &Peer, uptime: f64) -> String {
         ("notification received", event(&peer.last_received_notification)),
         ("notification sent", event(&peer.last_sent_notification)),
     ];
+    if let Some(problem) = &peer.password_problem {
+        fields.push(("password", problem.clone()));
+    }
     if let Some(why) = &peer.idle_because {
         fields.push(("idle because", why.clone()));
     }

@@ -10,6 +10,7 @@
 //! What depends on several objects (pools that overlap) is decided in [`crate::pools`].
 
 mod bgp;
+mod bgp_peer;
 mod cidr;
 mod labels;
 mod network_policy;

@@ -32,13 +32,15 @@ impl Peer {
     ) {
         let now = env.now;
         let ever_up = self.history.established_count > 0;
+        let transport = self.transport(env);
         let Some(session) = self.session_mut(place) else { return };
         match action {
             Action::Connect => {
                 let conn = new_conn(env);
                 session.conn = Some(conn);
                 let remote = SocketAddr::new(self.config.address, self.config.port);
-                env.effects.push(Effect::Connect { conn, remote, source: self.config.source });
+                let source = self.config.source;
+                env.effects.push(Effect::Connect { conn, remote, source, transport });
             }
             Action::StartConnectRetry => {
                 session.timers.start(Timer::ConnectRetry, now + env.jitter.apply(CONNECT_RETRY));

@@ -45,6 +45,10 @@ pub struct PeerStatus {
     pub as_number: u32,
     /// Whether we only wait for it.
     pub passive: bool,
+    /// What protects its connections, in words.
+    pub protection: Vec<String>,
+    /// Why its password is not as configured, if so.
+    pub password_problem: Option<String>,
     /// State of its furthest connection.
     #[serde(serialize_with = "display")]
     pub state: State,

@@ -64,6 +64,15 @@ impl Bird {
         )
     }
 
+    /// Replaces the protocols beside its two static routes.
+    pub fn reconfigure(&self, protocols: &str) -> Result<()> {
+        let config = self.socket.with_file_name("bird.conf");
+        let before = std::fs::read_to_string(&config)?;
+        let kept = before.split_once(STATICS).context("no static routes")?.0.to_owned();
+        std::fs::write(&config, kept + STATICS + protocols)?;
+        self.ask("configure").map(drop)
+    }
+
     pub fn ask(&self, question: &str) -> Result<String> {
         let output =
             Command::new("birdc").arg("-s").arg(&self.socket).args(question.split(' ')).output()?;

@@ -38,6 +38,20 @@ impl Frr {
         Ok(frr)
     }
 
+    /// Changes lines of `router bgp`.
+    pub fn configure(&self, lines: &[&str]) -> Result<()> {
+        let mut command = Command::new("vtysh");
+        command.arg("--vty_socket").arg(&self.dir).args(["-d", "bgpd", "-c", "configure terminal"]);
+        command.args(["-c", "router bgp"]);
+        lines.iter().for_each(|line| drop(command.args(["-c", line])));
+        let output = command.output()?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        if !output.status.success() || said.contains('%') {
+            bail!("{lines:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    }
+
     pub fn ask(&self, question: &str) -> Result<String> {
         let output = Command::new("vtysh")
             .arg("--vty_socket")

@@ -8,7 +8,7 @@ use brindle_model::cluster::{Attachment, EndpointId, NamedPort, Namespace, Node,
 use brindle_model::labels::{Labels, NAMESPACE_NAME_LABEL};
 use brindle_model::net::{PortRange, Protocol};
 use brindle_model::policy::{DEFAULT_TIER, Order, Peer, Policy, Port, PortSpec, Rule};
-use brindle_model::routing::{BgpConfiguration, BgpPeer, NodeScope};
+use brindle_model::routing::{BgpConfiguration, BgpPeer, NodeScope, PeerSettings};
 use brindle_model::selector::Selector;
 use brindle_model::verdict::PolicyId;
 use brindle_model::{Name, NamespacedName};
@@ -256,5 +256,6 @@ fn peer() -> impl Strategy<Value = BgpPeer> {
         port: 179,
         as_number: 65000,
         passive: false,
+        settings: PeerSettings::default(),
     })
 }
