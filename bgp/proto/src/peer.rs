@@ -29,8 +29,10 @@ use crate::rib::{PeerId, PeerSession};
 use crate::session::open;
 use crate::session::{ConnId, OPEN_HOLD, Place, Session};
 use crate::speaker::command::{Identity, PeerConfig};
+use crate::speaker::transport::Transport;
 use crate::timer::{Jitter, Time, Timer};
 
+use act::MAX_PAUSE_BGP;
 pub(crate) use helper::Helper;
 pub(crate) use history::History;
 
@@ -57,7 +59,7 @@ pub(crate) struct Env<'a> {
 #[derive(Debug)]
 pub(crate) enum Effect {
     /// Open a TCP connection.
-    Connect { conn: ConnId, remote: SocketAddr, source: Option<IpAddr> },
+    Connect { conn: ConnId, remote: SocketAddr, source: Option<IpAddr>, transport: Transport },
     /// Write what is left and close.
     Close { conn: ConnId, last: Vec<u8> },
     /// The session is up. Stale routes of other families than these are to go.
@@ -104,6 +106,9 @@ pub(crate) struct Peer {
     end_of_rib_received: FamilySet,
     /// Whether a session since the start has sent all of all.
     sent_all: bool,
+    /// Where a test wants a panic.
+    #[cfg(any(test, feature = "fault-injection"))]
+    pub(crate) fault: Option<crate::speaker::Fault>,
 }
 
 impl Peer {
@@ -120,6 +125,8 @@ impl Peer {
             idle_hold: None,
             end_of_rib_received: FamilySet::NONE,
             sent_all: false,
+            #[cfg(any(test, feature = "fault-injection"))]
+            fault: None,
         }
     }
 
@@ -130,6 +137,12 @@ impl Peer {
         if !self.config.passive {
             self.idle_hold = Some(env.now + env.jitter.below(START_SPREAD));
         }
+    }
+
+    /// The same after a failure, which is counted: the pause before the first attempt grows.
+    pub(crate) fn start_again(&mut self, env: &mut Env<'_>) {
+        self.enabled = true;
+        self.pause(MAX_PAUSE_BGP, env);
     }
 
     /// Ends both connections with this Cease and accepts none until started again.
@@ -211,6 +224,20 @@ impl Peer {
             .find(|place| self.session(*place).is_some_and(|s| s.conn == Some(conn)))
     }
 
+    /// Socket options of its connections.
+    pub(crate) fn transport(&self, env: &Env<'_>) -> Transport {
+        let external = self.config.as_number != env.identity.as_number;
+        let (ttl, min_ttl) = self.config.hops.ttls(external);
+        let key = self.config.password.as_ref().and_then(|password| password.key.clone());
+        Transport { ttl, min_ttl, key }
+    }
+
+    /// Whether TCP is up on a connection.
+    pub(crate) fn is_open(&self, conn: ConnId) -> bool {
+        let session = self.place_of(conn).and_then(|place| self.session(place));
+        session.is_some_and(|session| session.state.is_open())
+    }
+
     /// Our attempt to connect succeeded.
     pub(crate) fn connected(&mut self, local: IpAddr, env: &mut Env<'_>) {
         self.main.local = Some(local);
@@ -247,6 +274,8 @@ impl Peer {
 
     /// Octets came.
     pub(crate) fn receive(&mut self, place: Place, octets: &[u8], env: &mut Env<'_>) {
+        #[cfg(any(test, feature = "fault-injection"))]
+        self.fail_at(crate::speaker::Fault::Receive);
         let Some(session) = self.session_mut(place) else { return };
         session.receive(octets);
         let Some(conn) = session.conn else { return };

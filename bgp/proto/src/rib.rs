@@ -204,6 +204,12 @@ impl Rib {
         self.peers.remove(&id);
     }
 
+    /// Forgets a peer and every path of it, whatever state an interrupted update left them in.
+    pub fn purge(&mut self, id: PeerId) {
+        self.peers.remove(&id);
+        self.dirty.extend(self.loc.remove_paths_of(id));
+    }
+
     /// Marks a peer's routes of a family as from before its restart. Those marked already go: a
     /// second restart in a row ends their time (RFC 4724 §4.2).
     pub fn mark_stale(&mut self, id: PeerId, family: Family) {
@@ -343,7 +349,7 @@ impl Rib {
     }
 
     /// Runs the decision for every dirty prefix and queues what peers must learn of it.
-    fn decide(&mut self) {
+    pub(crate) fn decide(&mut self) {
         while let Some(prefix) = self.dirty.pop_first() {
             let Some(entry) = self.loc.get_mut(&prefix) else { continue };
             entry.decide(&self.peers);

@@ -19,13 +19,22 @@
 //! [`Command::InSync`], and best routes are reported only when every peer has sent its own
 //! End-of-RIB or the restart time is over (`deferral`). What we originate is advertised at once:
 //! it depends on no peer. As the helper: see `peer::helper`.
+//!
+//! # Faults of our own
+//! A panic while a peer is handled ends that peer's sessions and starts it anew; other sessions do
+//! not notice (`isolation`). A panic anywhere else is the driver's to see: the tables of all peers
+//! may be wrong then.
 
 pub mod command;
 mod deferral;
 pub mod event;
+#[cfg(any(test, feature = "fault-injection"))]
+pub mod fault;
+mod isolation;
 mod peers;
 mod report;
 pub mod status;
+pub mod transport;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -40,7 +49,10 @@ use crate::timer::{Jitter, Time};
 pub use command::{Command, Config, Identity, InvalidCommand, NextHops, PeerConfig, PeerName};
 use deferral::Deferral;
 pub use event::Event;
+#[cfg(any(test, feature = "fault-injection"))]
+pub use fault::Fault;
 pub use status::SpeakerStatus;
+pub use transport::{Hops, Md5Key, Password, Transport};
 
 /// What the driver has to do with sockets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +65,8 @@ pub enum Io {
         remote: SocketAddr,
         /// From which address, if that matters.
         source: Option<IpAddr>,
+        /// Its socket options.
+        transport: Transport,
     },
     /// Write what was transmitted and this, then close; or give up connecting. Nothing about the
     /// connection need be told any more.
@@ -62,8 +76,25 @@ pub enum Io {
         /// Last octets; may be empty.
         last: Vec<u8>,
     },
+    /// Connections from and to this address are signed with this key from now on, also those that
+    /// are open; `None`: not signed.
+    SetKey {
+        /// The neighbour.
+        address: IpAddr,
+        /// Its key.
+        key: Option<Md5Key>,
+    },
     /// Listen on this port of all addresses and nowhere else; `None`: nowhere.
     Listen(Option<u16>),
+}
+
+/// A connection was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its name from now on.
+    pub conn: ConnId,
+    /// Its socket options.
+    pub transport: Transport,
 }
 
 /// A connection was not accepted; close it.
@@ -88,6 +119,8 @@ pub struct Speaker {
     peers: BTreeMap<PeerName, Peer>,
     /// Who claims an address: usually one.
     addresses: BTreeMap<IpAddr, BTreeSet<PeerName>>,
+    /// The keys that the driver was told.
+    keys: BTreeMap<IpAddr, Md5Key>,
     /// Whose a connection is.
     conns: BTreeMap<ConnId, PeerName>,
     next_peer: u32,
@@ -110,6 +143,7 @@ impl Speaker {
             identity: None,
             peers: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            keys: BTreeMap::new(),
             conns: BTreeMap::new(),
             next_peer: 0,
             rib: Rib::new(NOBODY),
@@ -142,6 +176,8 @@ impl Speaker {
             }
             Command::Refresh(name) => self.request_refresh(&name, now),
             Command::Stop { graceful } => self.stop(graceful, now),
+            #[cfg(any(test, feature = "fault-injection"))]
+            Command::Fail(name, fault) => self.arm(&name, fault),
         }
         self.after(now);
         Ok(())
@@ -165,7 +201,7 @@ impl Speaker {
         remote: IpAddr,
         local: IpAddr,
         now: Time,
-    ) -> Result<ConnId, Refusal> {
+    ) -> Result<Accepted, Refusal> {
         let Some(name) = self.owner_of(remote).cloned() else {
             self.refused += 1;
             return Err(Refusal::UnknownPeer(remote));
@@ -174,10 +210,10 @@ impl Speaker {
             if !peer.is_enabled() {
                 return Err(Refusal::Disabled(remote));
             }
-            Ok(peer.accept(local, env))
+            Ok(Accepted { transport: peer.transport(env), conn: peer.accept(local, env) })
         });
-        if let Some(Ok(conn)) = accepted {
-            self.conns.insert(conn, name);
+        if let Some(Ok(accepted)) = &accepted {
+            self.conns.insert(accepted.conn, name);
         }
         self.after(now);
         accepted.unwrap_or(Err(Refusal::Disabled(remote)))
@@ -200,10 +236,11 @@ impl Speaker {
             self.peers.iter().filter(|(_, p)| due(p)).map(|(name, _)| name.clone()).collect();
         for name in names {
             self.with_peer(&name, now, Peer::timeout);
-            if let Some(peer) = self.peers.get_mut(&name) {
+            self.contain(&name, now, |speaker| {
+                let Some(peer) = speaker.peers.get_mut(&name) else { return };
                 let expired = peer.helper.expire(now);
-                expired.iter().for_each(|family| self.rib.sweep(peer.id, family));
-            }
+                expired.iter().for_each(|family| speaker.rib.sweep(peer.id, family));
+            });
         }
         self.after(now);
     }
@@ -222,7 +259,16 @@ impl Speaker {
     /// The next octets to write to a connection: whole messages. Ask only while it can take some;
     /// UPDATEs are built at this moment, from the newest routes.
     pub fn poll_transmit(&mut self, conn: ConnId, now: Time) -> Option<Vec<u8>> {
-        let peer = self.peers.get_mut(self.conns.get(&conn)?)?;
+        let name = self.conns.get(&conn)?.clone();
+        // Whose route a panic in here is about cannot be told: it is not contained.
+        self.rib.decide();
+        self.contain(&name, now, |speaker| speaker.next_octets(&name, conn, now)).flatten()
+    }
+
+    fn next_octets(&mut self, name: &PeerName, conn: ConnId, now: Time) -> Option<Vec<u8>> {
+        let peer = self.peers.get_mut(name)?;
+        #[cfg(any(test, feature = "fault-injection"))]
+        peer.fail_at(Fault::Transmit);
         let place = peer.place_of(conn)?;
         if let Some(octets) = peer.session_mut(place)?.transmit(now) {
             return Some(octets);

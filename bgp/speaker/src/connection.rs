@@ -2,14 +2,18 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use brindle_bgp_proto::session::ConnId;
+use brindle_bgp_proto::speaker::{Md5Key, Transport};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::sockopt;
 
 /// Chunks that may wait to be written; an UPDATE is a chunk.
 const WRITE_CHUNKS: usize = 64;
@@ -45,6 +49,8 @@ pub(crate) enum Report {
 /// The driver's end of a connection. Dropping it writes what is queued and closes.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    remote: IpAddr,
+    keys: watch::Sender<Option<Md5Key>>,
     octets: mpsc::Sender<Vec<u8>>,
     _open: oneshot::Sender<()>,
 }
@@ -53,14 +59,29 @@ impl Connection {
     /// Starts the task of a connection.
     pub(crate) fn start(
         conn: ConnId,
+        remote: IpAddr,
         origin: Origin,
+        transport: Transport,
         reports: mpsc::Sender<(ConnId, Report)>,
         tasks: &mut tokio::task::JoinSet<()>,
     ) -> Self {
         let (octets, to_write) = mpsc::channel(WRITE_CHUNKS);
         let (_open, dropped) = oneshot::channel();
-        tasks.spawn(run(Task { conn, reports, to_write }, origin, dropped));
-        Self { octets, _open }
+        let (keys, new_keys) = watch::channel(transport.key.clone());
+        let task = Task { conn, remote, transport, reports, to_write, new_keys };
+        tasks.spawn(run(task, origin, dropped));
+        Self { remote, keys, octets, _open }
+    }
+
+    /// The neighbour's address.
+    pub(crate) fn remote(&self) -> IpAddr {
+        self.remote
+    }
+
+    /// Signs with this key from now on.
+    pub(crate) fn set_key(&self, key: Option<Md5Key>) {
+        // Only a task that has ended does not hear of it.
+        let _ = self.keys.send(key);
     }
 
     /// A place in the write queue, if there is one.
@@ -71,8 +92,11 @@ impl Connection {
 
 struct Task {
     conn: ConnId,
+    remote: IpAddr,
+    transport: Transport,
     reports: mpsc::Sender<(ConnId, Report)>,
     to_write: mpsc::Receiver<Vec<u8>>,
+    new_keys: watch::Receiver<Option<Md5Key>>,
 }
 
 async fn run(mut task: Task, origin: Origin, dropped: oneshot::Receiver<()>) {
@@ -95,22 +119,30 @@ impl Task {
     async fn converse(&mut self, origin: Origin) -> String {
         let stream = match origin {
             Origin::Accepted(stream) => stream,
-            Origin::Connect { remote, source } => match connect(remote, source).await {
-                Ok(stream) => stream,
-                Err(error) => return format!("cannot connect to {remote}: {error}"),
-            },
+            Origin::Connect { remote, source } => {
+                match connect(remote, source, &self.transport).await {
+                    Ok(stream) => stream,
+                    Err(error) => return format!("cannot connect to {remote}: {error}"),
+                }
+            }
         };
-        if let Err(error) = prepare(&stream) {
+        if let Err(error) = prepare(&stream, self.remote, &self.transport) {
             return format!("cannot set socket options: {error}");
         }
         match stream.local_addr() {
             Ok(local) => self.report(Report::Connected(local.ip())).await,
             Err(error) => return format!("connection lost: {error}"),
         }
+        // The halves are moved into their loops; the option is of the socket, whoever sets it.
+        let socket = match stream.as_fd().try_clone_to_owned() {
+            Ok(socket) => socket,
+            Err(error) => return format!("cannot share the socket: {error}"),
+        };
         let (read, write) = stream.into_split();
-        let reports = self.reports.clone();
+        let (reports, new_keys) = (self.reports.clone(), self.new_keys.clone());
         tokio::select! {
             words = reading(self.conn, read, &reports) => words,
+            words = rekeying(socket, self.remote, new_keys) => words,
             words = self.writing(write) => words,
         }
     }
@@ -160,19 +192,57 @@ async fn reading(
     }
 }
 
-async fn connect(remote: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+/// Sets every new key on the open socket.
+async fn rekeying(
+    socket: OwnedFd,
+    remote: IpAddr,
+    mut keys: watch::Receiver<Option<Md5Key>>,
+) -> String {
+    while keys.changed().await.is_ok() {
+        let key = keys.borrow_and_update().clone();
+        if let Err(error) = sockopt::set_md5_key(&socket, remote, key.as_ref()) {
+            return format!("cannot set the new TCP MD5 key: {error}");
+        }
+    }
+    // The driver has dropped its end: last words are being written.
+    std::future::pending().await
+}
+
+async fn connect(
+    remote: SocketAddr,
+    source: Option<IpAddr>,
+    transport: &Transport,
+) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(remote), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
+    // Before the SYN: it is signed, and its answer must have come no further than allowed.
+    protect(&socket, remote.ip(), transport)?;
     if let Some(source) = source {
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
     TcpSocket::from_std_stream(socket.into()).connect(remote).await
 }
 
-/// Messages are whole and urgent: no Nagle, network control class.
-fn prepare(stream: &TcpStream) -> io::Result<()> {
+/// Options that must hold before the first packet that may be forged.
+fn protect(socket: &Socket, remote: IpAddr, transport: &Transport) -> io::Result<()> {
+    let ttl = u32::from(transport.ttl);
+    match remote {
+        IpAddr::V4(_) => socket.set_ttl_v4(ttl)?,
+        IpAddr::V6(_) => socket.set_unicast_hops_v6(ttl)?,
+    }
+    sockopt::set_min_ttl(socket, remote.is_ipv6(), transport.min_ttl)?;
+    match &transport.key {
+        Some(key) => sockopt::set_md5_key(socket, remote, Some(key)),
+        None => Ok(()),
+    }
+}
+
+/// Messages are whole and urgent: no Nagle, network control class. What was accepted is protected
+/// only now; its handshake was checked with the listener's key.
+fn prepare(stream: &TcpStream, remote: IpAddr, transport: &Transport) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
+    protect(&socket, remote, transport)?;
     match stream.local_addr()? {
         SocketAddr::V4(_) => socket.set_tos_v4(TOS_CS6),
         SocketAddr::V6(_) => socket.set_tclass_v6(TOS_CS6),

@@ -1,11 +1,13 @@
 //! The loop that feeds the speaker and does what it asks.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use brindle_bgp_proto::session::ConnId;
-use brindle_bgp_proto::speaker::{Command, Config, Event, Io, Speaker};
+use brindle_bgp_proto::speaker::{
+    Accepted, Command, Config, Event, Io, Md5Key, Speaker, Transport,
+};
 use brindle_bgp_proto::timer::Time;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -41,6 +43,7 @@ pub(crate) async fn run(
         accepted,
         port: None,
         listeners: Listeners::default(),
+        keys: BTreeMap::new(),
         listen_again: None,
     };
     while !driver.speaker.is_stopped() {
@@ -77,6 +80,8 @@ struct Driver {
     accepted: mpsc::Sender<(TcpStream, SocketAddr)>,
     port: Option<u16>,
     listeners: Listeners,
+    /// Keys of neighbours, for listeners that are opened anew.
+    keys: BTreeMap<IpAddr, Md5Key>,
     listen_again: Option<Instant>,
 }
 
@@ -115,7 +120,7 @@ impl Driver {
     fn status(&self) -> Status {
         Status {
             speaker: self.speaker.status(),
-            listening: self.listeners.addresses.clone(),
+            listening: self.listeners.addresses(),
             listen_error: self.listeners.error.clone(),
             uptime: self.start.elapsed().as_secs_f64(),
         }
@@ -140,7 +145,9 @@ impl Driver {
     fn accepted(&mut self, stream: TcpStream, remote: SocketAddr) {
         let Ok(local) = stream.local_addr() else { return };
         match self.speaker.handle_accepted(remote.ip(), local.ip(), self.now()) {
-            Ok(conn) => self.connect(conn, Origin::Accepted(stream)),
+            Ok(Accepted { conn, transport }) => {
+                self.connect(conn, remote.ip(), Origin::Accepted(stream), transport);
+            }
             Err(refusal) => tracing::info!(peer = %remote, "connection refused: {refusal}"),
         }
     }
@@ -154,18 +161,7 @@ impl Driver {
 
     /// Does what the speaker asks until it asks no more.
     async fn pump(&mut self) {
-        while let Some(io) = self.speaker.poll_io() {
-            match io {
-                Io::Connect { conn, remote, source } => {
-                    self.connect(conn, Origin::Connect { remote, source });
-                }
-                Io::Close { conn, last } => self.close(conn, last),
-                Io::Listen(port) => {
-                    self.port = port;
-                    self.listen().await;
-                }
-            }
-        }
+        self.pump_io().await;
         let now = self.now();
         for (conn, connection) in &self.connections {
             while let Some(room) = connection.room()
@@ -174,11 +170,47 @@ impl Driver {
                 room.send(octets);
             }
         }
+        // Building octets may have failed and closed a connection.
+        self.pump_io().await;
     }
 
-    fn connect(&mut self, conn: ConnId, origin: Origin) {
-        let connection = Connection::start(conn, origin, self.reports.clone(), &mut self.tasks);
-        self.connections.insert(conn, connection);
+    async fn pump_io(&mut self) {
+        while let Some(io) = self.speaker.poll_io() {
+            match io {
+                Io::Connect { conn, remote, source, transport } => {
+                    let origin = Origin::Connect { remote, source };
+                    self.connect(conn, remote.ip(), origin, transport);
+                }
+                Io::SetKey { address, key } => self.set_key(address, key),
+                Io::Close { conn, last } => self.close(conn, last),
+                Io::Listen(port) => {
+                    self.port = port;
+                    self.listen().await;
+                }
+            }
+        }
+    }
+
+    fn connect(&mut self, conn: ConnId, remote: IpAddr, origin: Origin, transport: Transport) {
+        let reports = self.reports.clone();
+        let task = Connection::start(conn, remote, origin, transport, reports, &mut self.tasks);
+        self.connections.insert(conn, task);
+    }
+
+    /// Signs what is open and what is to come.
+    fn set_key(&mut self, address: IpAddr, key: Option<Md5Key>) {
+        for connection in self.connections.values().filter(|c| c.remote() == address) {
+            connection.set_key(key.clone());
+        }
+        self.keys.remove(&address);
+        self.key_listeners(address, key.as_ref());
+        self.keys.extend(key.map(|key| (address, key)));
+    }
+
+    fn key_listeners(&self, address: IpAddr, key: Option<&Md5Key>) {
+        if let Err(error) = self.listeners.set_key(address, key) {
+            tracing::error!(peer = %address, "cannot set the TCP MD5 key of the listener: {error}");
+        }
     }
 
     fn close(&mut self, conn: ConnId, last: Vec<u8>) {
@@ -194,6 +226,7 @@ impl Driver {
         self.listeners.close().await;
         if let Some(port) = self.port {
             self.listeners = Listeners::open(port, &self.accepted);
+            self.keys.iter().for_each(|(address, key)| self.key_listeners(*address, Some(key)));
         }
         self.listen_again = self.listeners.error.as_ref().map(|error| {
             tracing::error!("{error}; trying again in {} s", LISTEN_RETRY.as_secs());

@@ -17,6 +17,7 @@
 mod connection;
 mod driver;
 mod listener;
+mod sockopt;
 
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
@@ -25,7 +26,8 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use brindle_bgp_proto::speaker::status::SpeakerStatus;
 pub use brindle_bgp_proto::speaker::{
-    Command, Config, Event, Identity, InvalidCommand, NextHops, PeerConfig, PeerName,
+    Command, Config, Event, Hops, Identity, InvalidCommand, Md5Key, NextHops, Password, PeerConfig,
+    PeerName,
 };
 
 /// Commands that may wait.
@@ -128,6 +130,11 @@ impl Commands {
         let (answer, status) = oneshot::channel();
         self.0.send(Request::Status(answer)).await.map_err(|_| Stopped)?;
         status.await.map_err(|_| Stopped)
+    }
+
+    /// Whether the speaker's thread has ended, for whatever reason.
+    pub fn has_stopped(&self) -> bool {
+        self.0.is_closed()
     }
 }
 

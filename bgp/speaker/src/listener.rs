@@ -2,12 +2,16 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use brindle_bgp_proto::speaker::Md5Key;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+
+use crate::sockopt;
 
 /// Connections that may wait to be accepted: all nodes of a cluster may come at once.
 const BACKLOG: i32 = 4096;
@@ -18,8 +22,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
     tasks: JoinSet<()>,
-    /// Where connections are accepted.
-    pub(crate) addresses: Vec<SocketAddr>,
+    sockets: Vec<(SocketAddr, Arc<TcpListener>)>,
     /// What went wrong.
     pub(crate) error: Option<String>,
 }
@@ -32,7 +35,8 @@ impl Listeners {
             let address = SocketAddr::new(address, port);
             match listen(address) {
                 Ok(listener) => {
-                    listeners.addresses.push(address);
+                    let listener = Arc::new(listener);
+                    listeners.sockets.push((address, listener.clone()));
                     listeners.tasks.spawn(accept(listener, accepted.clone()));
                 }
                 // A kernel without IPv6 is no error.
@@ -48,8 +52,21 @@ impl Listeners {
     /// Closes the sockets; when this returns, their port is free.
     pub(crate) async fn close(&mut self) {
         self.tasks.shutdown().await;
-        self.addresses.clear();
+        self.sockets.clear();
         self.error = None;
+    }
+
+    /// Where connections are accepted.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.sockets.iter().map(|(address, _)| *address).collect()
+    }
+
+    /// From now on, connections from this address must be signed with this key; `None`: must not
+    /// be signed.
+    pub(crate) fn set_key(&self, remote: IpAddr, key: Option<&Md5Key>) -> io::Result<()> {
+        let of_family = |(address, _): &&(SocketAddr, _)| address.is_ipv4() == remote.is_ipv4();
+        let mut sockets = self.sockets.iter().filter(of_family);
+        sockets.try_for_each(|(_, socket)| sockopt::set_md5_key(socket, remote, key))
     }
 }
 
@@ -58,6 +75,11 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    // The answer to a SYN must pass a neighbour's TTL security (RFC 5082 §3).
+    match address {
+        SocketAddr::V4(_) => socket.set_ttl_v4(u8::MAX.into())?,
+        SocketAddr::V6(_) => socket.set_unicast_hops_v6(u8::MAX.into())?,
+    }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -65,7 +87,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-async fn accept(listener: TcpListener, accepted: mpsc::Sender<(TcpStream, SocketAddr)>) {
+async fn accept(listener: Arc<TcpListener>, accepted: mpsc::Sender<(TcpStream, SocketAddr)>) {
     loop {
         match listener.accept().await {
             Ok(connection) => {

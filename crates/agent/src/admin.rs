@@ -126,8 +126,9 @@ pub async fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 async fn status(State(sources): Shared) -> Result<Response, Refused> {
-    let bgp = sources.bgp.status().await.map_err(stopping)?;
-    let status = blocking(move || status::node(&sources, &bgp)).await?.map_err(stopping)?;
+    let bgp = sources.bgp.status().await.ok();
+    let status = blocking(move || status::node(&sources, bgp.as_ref())).await?;
+    let status = status.map_err(stopping)?;
     Ok(Json(status).into_response())
 }
 
@@ -150,9 +151,9 @@ fn health(problems: Vec<String>) -> Response {
 }
 
 async fn metrics(State(sources): Shared) -> Result<Response, Refused> {
-    let bgp = sources.bgp.status().await.map_err(stopping)?;
+    let bgp = sources.bgp.status().await.ok();
     let text = blocking(move || {
-        let status = status::node(&sources, &bgp).map_err(stopping)?;
+        let status = status::node(&sources, bgp.as_ref()).map_err(stopping)?;
         metrics::render(&status).map_err(stopping)
     });
     let text = text.await??;

@@ -6,6 +6,11 @@
 //! ```
 //! It runs on a thread of its own: handing a route to a busy route table blocks, and what waits
 //! then are the speaker's events, which it merges by prefix. No session waits.
+//!
+//! Should the speaker end by itself, the bridge goes on taking batches: policy must be enforced
+//! though nothing is announced. Routes that were learned stay, and health says what happened.
+
+mod passwords;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -13,14 +18,17 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use brindle_bgp_speaker::{
-    Command, Commands, Config, Event, Handle, Identity, NextHops, PeerConfig, SendError, Stopped,
+    Command, Commands, Config, Event, Handle, Hops, Identity, NextHops, PeerConfig, SendError,
+    Stopped,
 };
 use brindle_dataplane_core::netlink::NextHop;
 use brindle_dataplane_core::{DriverSender, RouteInput, RouteTable};
-use brindle_model::routing::{Change, Speaker};
+use brindle_model::routing::{self, Change, Peer, Speaker};
 use brindle_model::ruleset::Batch;
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
+
+use passwords::Passwords;
 
 /// Batches that may wait for the bridge.
 pub const QUEUE: usize = 64;
@@ -28,22 +36,31 @@ pub const QUEUE: usize = 64;
 const STACK: usize = 256 * 1024;
 
 /// What the speaker is to be told of one change.
-fn command(change: &Change) -> Command {
+fn command(change: &Change, passwords: &mut Passwords) -> Command {
     match change {
         Change::Speaker(speaker) => Command::SetIdentity(speaker.as_ref().map(identity)),
-        Change::Peer(name, None) => Command::RemovePeer(name.clone()),
+        Change::Peer(name, None) => {
+            passwords.forget(name);
+            Command::RemovePeer(name.clone())
+        }
         Change::Peer(name, Some(peer)) => {
-            let config = PeerConfig {
-                address: peer.address,
-                port: peer.port,
-                as_number: peer.as_number,
-                passive: peer.passive,
-                source: None,
-            };
-            Command::SetPeer(name.clone(), config)
+            Command::SetPeer(name.clone(), passwords.complete(name, peer_config(peer), peer))
         }
         Change::Originate(prefix) => Command::Originate(*prefix),
         Change::Withdraw(prefix) => Command::Withdraw(*prefix),
+    }
+}
+
+fn peer_config(peer: &Peer) -> PeerConfig {
+    PeerConfig {
+        port: peer.port,
+        passive: peer.passive,
+        hops: match peer.settings.hops {
+            routing::Hops::Usual => Hops::Usual,
+            routing::Hops::Multihop(hops) => Hops::Multihop(hops),
+            routing::Hops::Security(hops) => Hops::Security(hops),
+        },
+        ..PeerConfig::new(peer.address, peer.as_number)
     }
 }
 
@@ -86,7 +103,7 @@ pub fn spawn(
 ) -> io::Result<(Commands, JoinHandle<()>)> {
     let speaker = brindle_bgp_speaker::spawn(config).map_err(io::Error::other)?;
     let commands = speaker.commands.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let thread = std::thread::Builder::new()
         .name("bgp-bridge".to_owned())
         .stack_size(STACK)
@@ -101,26 +118,12 @@ fn bridge(
     routes: &DriverSender<RouteTable>,
 ) {
     runtime.block_on(async {
-        let mut in_sync = false;
-        loop {
-            tokio::select! {
-                batch = batches.recv() => {
-                    let Some(batch) = batch else { break };
-                    if forward(&speaker.commands, &batch, !in_sync).await.is_err() {
-                        break;
-                    }
-                    in_sync = true;
-                }
-                event = speaker.events.recv() => {
-                    let Some(event) = event else { break };
-                    let Some(input) = route(event) else { continue };
-                    if routes.send(input).is_err() {
-                        break;
-                    }
-                }
-            }
+        if connect(&mut speaker, &mut batches, routes).await.is_err() {
+            error!("the BGP speaker has ended by itself: nothing is announced any more");
+            while batches.recv().await.is_some() {}
+            return;
         }
-        // It fails only if the speaker has stopped by itself.
+        // It fails only if the speaker has just ended by itself.
         if speaker.commands.send(Command::Stop { graceful: true }).await.is_err() {
             warn!("the BGP speaker stopped before it was told to");
         }
@@ -128,11 +131,51 @@ fn bridge(
     speaker.join();
 }
 
+/// Carries batches and events until there are no more batches, or nobody wants the events.
+///
+/// # Errors
+/// The speaker has ended.
+async fn connect(
+    speaker: &mut Handle,
+    batches: &mut mpsc::Receiver<Arc<Batch>>,
+    routes: &DriverSender<RouteTable>,
+) -> Result<(), Stopped> {
+    let mut in_sync = false;
+    let mut passwords = Passwords::default();
+    let mut look = tokio::time::interval(passwords::INTERVAL);
+    loop {
+        tokio::select! {
+            batch = batches.recv() => {
+                let Some(batch) = batch else { return Ok(()) };
+                forward(&speaker.commands, &batch, &mut passwords, !in_sync).await?;
+                in_sync = true;
+            }
+            _ = look.tick() => {
+                for (name, config) in passwords.changed() {
+                    give(&speaker.commands, Command::SetPeer(name, config)).await?;
+                }
+            }
+            event = speaker.events.recv() => {
+                let event = event.ok_or(Stopped)?;
+                let Some(input) = route(event) else { continue };
+                if routes.send(input).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
 /// The first batch is everything: after it the speaker may say that it has told all (RFC 4724
 /// §4.1).
-async fn forward(commands: &Commands, batch: &Batch, first: bool) -> Result<(), Stopped> {
+async fn forward(
+    commands: &Commands,
+    batch: &Batch,
+    passwords: &mut Passwords,
+    first: bool,
+) -> Result<(), Stopped> {
     for change in &batch.routing {
-        give(commands, command(change)).await?;
+        give(commands, command(change, passwords)).await?;
     }
     if first {
         give(commands, Command::InSync).await?;

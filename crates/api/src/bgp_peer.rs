@@ -39,4 +39,41 @@ pub struct BgpPeerSpec {
     /// Only wait for the neighbour to connect, never connect to it. False unless said.
     #[serde(default)]
     pub passive: bool,
+    /// Generalized TTL security (RFC 5082): how many hops away the neighbour is, 1 if it is on the
+    /// link. We send with TTL 255, and what was forwarded more often is dropped by the kernel. The
+    /// neighbour must do the same. Excludes `ebgpMultihop`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 254))]
+    pub ttl_security: Option<i32>,
+    /// TTL of what is sent to the neighbour, for one that is not on the link. Unless said, an
+    /// external neighbour must be on the link (TTL 1), and an internal one may be anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 255))]
+    pub ebgp_multihop: Option<i32>,
+    /// The password of TCP MD5 signatures (RFC 2385). While it cannot be read there is no session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<BgpPassword>,
+}
+
+/// Where a password stands.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BgpPassword {
+    /// A file of the node, by its absolute path: 1 to 80 octets, one newline at the end not
+    /// counted. A file that is replaced takes effect within seconds and resets no session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// A key of a Secret. Refused while objects come from a folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_key_ref: Option<SecretKeyRef>,
+}
+
+/// A key of a Secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretKeyRef {
+    /// The Secret.
+    pub name: String,
+    /// The key in it.
+    pub key: String,
 }

@@ -18,7 +18,7 @@ mod resource;
 mod tier;
 
 pub use bgp_configuration::{BgpConfiguration, BgpConfigurationSpec};
-pub use bgp_peer::{BgpPeer, BgpPeerSpec, DEFAULT_BGP_PORT};
+pub use bgp_peer::{BgpPassword, BgpPeer, BgpPeerSpec, DEFAULT_BGP_PORT, SecretKeyRef};
 pub use cluster_network_policy::{
     ClusterNetworkPolicy, ClusterNetworkPolicyEgressPeer, ClusterNetworkPolicyEgressRule,
     ClusterNetworkPolicyIngressPeer, ClusterNetworkPolicyIngressRule, ClusterNetworkPolicyPort,

@@ -27,7 +27,7 @@ use brindle_model::Name;
 use brindle_model::cluster::Node;
 use brindle_model::net::Family;
 use brindle_model::routing::{
-    BgpConfiguration, BgpPeer, Change, DEFAULT_AS, Peer, Routing, Speaker,
+    BgpConfiguration, BgpPeer, Change, DEFAULT_AS, Peer, PeerSettings, Routing, Speaker,
 };
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
@@ -204,8 +204,9 @@ impl Topology {
         let meant =
             move |peer: &BgpPeer| labels.is_some_and(|l| peer.nodes.includes(&self.node, l));
         self.peers.iter().filter(move |(_, peer)| meant(peer)).map(|(name, peer)| {
-            let BgpPeer { address, port, as_number, passive, .. } = **peer;
-            (name.clone(), Peer { address, port, as_number, passive })
+            let BgpPeer { address, port, as_number, passive, ref settings, .. } = **peer;
+            let settings = settings.clone();
+            (name.clone(), Peer { address, port, as_number, passive, settings })
         })
     }
 
@@ -221,7 +222,8 @@ impl Topology {
             let address = common_family(&speaker.next_hops, &usable(node))?;
             settings.mesh.then(|| {
                 let (port, as_number) = (settings.listen_port, settings.as_number);
-                let peer = Peer { address, port, as_number, passive: false };
+                let settings = PeerSettings::default();
+                let peer = Peer { address, port, as_number, passive: false, settings };
                 (format!("mesh.{name}").into(), peer)
             })
         })

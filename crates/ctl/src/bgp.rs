@@ -33,12 +33,15 @@ struct Peer {
     port: u16,
     as_number: u32,
     passive: bool,
+    protection: Vec<String>,
+    password_problem: Option<String>,
     state: String,
     since: f64,
     established_count: u64,
     flaps: u64,
     updates_received: u64,
     updates_malformed: u64,
+    panics: u64,
     idle_because: Option<String>,
     last_error: Option<Event>,
     last_received_notification: Option<Event>,
@@ -145,16 +148,21 @@ fn detail(peer: &Peer, uptime: f64) -> String {
         ("peer", peer.name.clone()),
         ("address", format!("{} port {}{passive}", peer.address, peer.port)),
         ("AS", peer.as_number.to_string()),
+        ("protection", list(&peer.protection)),
         ("state", format!("{} for {}", peer.state, output::span(uptime - peer.since))),
         ("came up", format!("{} times, went down {}", peer.established_count, peer.flaps)),
         (
             "updates",
             format!("{} received, {} malformed", peer.updates_received, peer.updates_malformed),
         ),
+        ("internal errors", peer.panics.to_string()),
         ("last error", event(&peer.last_error)),
         ("notification received", event(&peer.last_received_notification)),
         ("notification sent", event(&peer.last_sent_notification)),
     ];
+    if let Some(problem) = &peer.password_problem {
+        fields.push(("password", problem.clone()));
+    }
     if let Some(why) = &peer.idle_because {
         fields.push(("idle because", why.clone()));
     }

@@ -18,8 +18,9 @@ fn bgp_answer() -> Value {
             "peers": [
                 {
                     "name": "spine", "address": "192.0.2.253", "port": 179, "as_number": 64601,
-                    "passive": false, "state": "Idle", "since": 30.0, "established_count": 1,
-                    "flaps": 1, "updates_received": 2, "updates_malformed": 0, "failures": 3,
+                    "passive": false, "protection": [], "password_problem": null,
+                    "state": "Idle", "since": 30.0, "established_count": 1,
+                    "flaps": 1, "updates_received": 2, "updates_malformed": 0, "panics": 0, "failures": 3,
                     "idle_because": null,
                     "last_error": { "message": "the peer is in AS 64699, not 64601", "at": 90.0 },
                     "last_received_notification": null,
@@ -30,9 +31,10 @@ fn bgp_answer() -> Value {
                 },
                 {
                     "name": "tor", "address": "192.0.2.254", "port": 179, "as_number": 64600,
-                    "passive": true, "state": "Established", "since": 10.0,
+                    "passive": true, "protection": ["TCP MD5 signatures"],
+                    "password_problem": null, "state": "Established", "since": 10.0,
                     "established_count": 1, "flaps": 0, "updates_received": 4,
-                    "updates_malformed": 0, "failures": 0, "idle_because": null,
+                    "updates_malformed": 0, "panics": 0, "failures": 0, "idle_because": null,
                     "last_error": null, "last_received_notification": null,
                     "last_sent_notification": null,
                     "session": {

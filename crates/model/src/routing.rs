@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -39,6 +41,29 @@ pub struct BgpPeer {
     pub as_number: u32,
     /// Wait for the neighbour to connect (RFC 4271 §8.1.1 PassiveTcpEstablishment).
     pub passive: bool,
+    /// What else was said of it.
+    pub settings: PeerSettings,
+}
+
+/// What a neighbour's sessions need besides its address; the same on every node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct PeerSettings {
+    /// How far away it may be.
+    pub hops: Hops,
+    /// The file with the password of TCP MD5 signatures (RFC 2385).
+    pub password_file: Option<Arc<Path>>,
+}
+
+/// How far away a neighbour may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub enum Hops {
+    /// On the link if external, anywhere if internal.
+    #[default]
+    Usual,
+    /// What is sent has this TTL, at least 1.
+    Multihop(u8),
+    /// TTL security (RFC 5082) with this many hops, 1 to 254.
+    Security(u8),
 }
 
 /// Which nodes an object applies to.
@@ -103,6 +128,8 @@ pub struct Peer {
     pub as_number: u32,
     /// Do not connect, only accept.
     pub passive: bool,
+    /// What else was said of it; the default for a node of the mesh.
+    pub settings: PeerSettings,
 }
 
 /// One change of [`Routing`]; a batch carries them in this order of variants.

@@ -14,6 +14,7 @@
 //! What depends on several objects (pools that overlap) is decided in [`crate::relations`].
 
 mod bgp;
+mod bgp_peer;
 mod cidr;
 mod cluster_network_policy;
 mod end;

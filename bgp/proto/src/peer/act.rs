@@ -16,7 +16,7 @@ use crate::timer::Timer;
 /// Longest pause after failures of TCP, before jitter.
 const MAX_PAUSE_TCP: Duration = CONNECT_RETRY;
 /// Longest pause after failures of BGP, which no retry mends, before jitter.
-const MAX_PAUSE_BGP: Duration = Duration::from_secs(60);
+pub(super) const MAX_PAUSE_BGP: Duration = Duration::from_secs(60);
 /// A session that lasted this long makes earlier failures forgotten.
 const STABLE: Duration = Duration::from_secs(60);
 
@@ -32,13 +32,15 @@ impl Peer {
     ) {
         let now = env.now;
         let ever_up = self.history.established_count > 0;
+        let transport = self.transport(env);
         let Some(session) = self.session_mut(place) else { return };
         match action {
             Action::Connect => {
                 let conn = new_conn(env);
                 session.conn = Some(conn);
                 let remote = SocketAddr::new(self.config.address, self.config.port);
-                env.effects.push(Effect::Connect { conn, remote, source: self.config.source });
+                let source = self.config.source;
+                env.effects.push(Effect::Connect { conn, remote, source, transport });
             }
             Action::StartConnectRetry => {
                 session.timers.start(Timer::ConnectRetry, now + env.jitter.apply(CONNECT_RETRY));
@@ -135,10 +137,14 @@ impl Peer {
         if !self.enabled || other >= State::OpenConfirm {
             return;
         }
+        let of_tcp = input.event == Event::TcpConnectionFails && before != State::OpenConfirm;
+        self.pause(if of_tcp { MAX_PAUSE_TCP } else { MAX_PAUSE_BGP }, env);
+    }
+
+    /// Counts a failure and plans the next attempt.
+    pub(super) fn pause(&mut self, longest: Duration, env: &mut Env<'_>) {
         let doubled = 1_u32 << self.history.failures.min(6);
         self.history.failures = self.history.failures.saturating_add(1);
-        let of_tcp = input.event == Event::TcpConnectionFails && before != State::OpenConfirm;
-        let longest = if of_tcp { MAX_PAUSE_TCP } else { MAX_PAUSE_BGP };
         if !self.config.passive {
             let pause = (Duration::from_secs(1) * doubled).min(longest);
             self.idle_hold = Some(env.now + env.jitter.apply(pause));

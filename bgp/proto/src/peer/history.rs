@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::message::{Notification, Update};
+use crate::message::{Notification, NotificationCode, Update};
 use crate::speaker::status::ErrorStatus;
 use crate::timer::Time;
 
@@ -21,6 +21,8 @@ pub(crate) struct History {
     pub(crate) updates_malformed: u64,
     /// Failures since the last session that lasted: ConnectRetryCounter (RFC 4271 §8.1.1).
     pub(crate) failures: u32,
+    /// Panics of ours while the peer was handled.
+    pub(crate) panics: u64,
     /// The latest error of any kind.
     pub(crate) last_error: Option<ErrorStatus>,
     /// The latest NOTIFICATION that came.
@@ -49,6 +51,17 @@ impl History {
             self.updates_malformed += 1;
             self.error(format!("the neighbour sent a malformed UPDATE: {error}"), now);
         }
+    }
+
+    /// Whatever session there was has ended.
+    pub(crate) fn panicked(&mut self, words: String, now: Time) {
+        self.panics += 1;
+        if self.established_count > self.flaps {
+            self.went_down(now);
+        }
+        self.last_sent =
+            Some(ErrorStatus { message: NotificationCode::OutOfResources.to_string(), at: now });
+        self.error(words, now);
     }
 
     pub(crate) fn error(&mut self, message: String, at: Time) {

@@ -170,6 +170,12 @@ impl LocRib {
         true
     }
 
+    /// Removes every path of a peer; returns the prefixes that lost one.
+    pub(super) fn remove_paths_of(&mut self, peer: PeerId) -> Vec<IpNet> {
+        let prefixes: Vec<IpNet> = self.entries.keys().copied().collect();
+        prefixes.into_iter().filter(|prefix| self.remove_path(prefix, peer)).collect()
+    }
+
     /// Removes the path of a peer; whether there was one.
     pub(super) fn remove_path(&mut self, prefix: &IpNet, peer: PeerId) -> bool {
         let Some(entry) = self.entries.get_mut(prefix) else { return false };

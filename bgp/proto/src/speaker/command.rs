@@ -7,6 +7,10 @@ use ipnet::IpNet;
 
 use crate::family::{Family, FamilySet};
 use crate::session::open::MAX_RESTART_TIME;
+use crate::speaker::transport::{Hops, Password};
+
+/// The port of BGP (RFC 4271 §8.2.1).
+pub const BGP_PORT: u16 = 179;
 
 /// Name of a peer: the object that configures it.
 pub type PeerName = Arc<str>;
@@ -88,6 +92,10 @@ pub struct PeerConfig {
     pub passive: bool,
     /// Connect from this address; `None` leaves it to the kernel.
     pub source: Option<IpAddr>,
+    /// How far away it may be.
+    pub hops: Hops,
+    /// Its password, if it must have one.
+    pub password: Option<Password>,
 }
 
 /// An order to the speaker.
@@ -98,7 +106,8 @@ pub enum Command {
     /// session (Cease 6/2) until an identity comes.
     SetIdentity(Option<Identity>),
     /// Adds a neighbour or replaces its configuration. Any change resets its session
-    /// (Cease 6/6) and its counters.
+    /// (Cease 6/6) and its counters, but another key of the password: the connection goes on and
+    /// is signed with it at once. The neighbour has to change its own within the hold time.
     SetPeer(PeerName, PeerConfig),
     /// Forgets a neighbour (Cease 6/3) and its routes.
     RemovePeer(PeerName),
@@ -117,6 +126,9 @@ pub enum Command {
         /// Whether we shall be back.
         graceful: bool,
     },
+    /// Makes the handling of a peer panic, once.
+    #[cfg(any(test, feature = "fault-injection"))]
+    Fail(PeerName, super::Fault),
 }
 
 /// A command that no speaker could obey.
@@ -137,6 +149,9 @@ pub enum InvalidCommand {
     /// No connection can be opened to it.
     #[error("peer {0} has no usable address or port")]
     Address(PeerName),
+    /// RFC 5082 §3, or a TTL of 0.
+    #[error("peer {0} can be no such number of hops away")]
+    Hops(PeerName),
     /// A connection cannot be opened from it.
     #[error("source address of peer {0} is of the other family")]
     Source(PeerName),
@@ -175,6 +190,25 @@ impl Identity {
 }
 
 impl PeerConfig {
+    /// A neighbour at the usual port, nothing else said.
+    pub fn new(address: IpAddr, as_number: u32) -> Self {
+        Self {
+            address,
+            port: BGP_PORT,
+            as_number,
+            passive: false,
+            source: None,
+            hops: Hops::default(),
+            password: None,
+        }
+    }
+
+    /// Why it must have a password and has none, if so.
+    pub(crate) fn lacks_password(&self) -> Option<&str> {
+        let password = self.password.as_ref().filter(|password| password.key.is_none())?;
+        Some(password.problem.as_deref().unwrap_or("the password is not known"))
+    }
+
     fn validate(&self, name: &PeerName) -> Result<(), InvalidCommand> {
         if self.as_number == 0 {
             return Err(InvalidCommand::AsZero);
@@ -184,6 +218,9 @@ impl PeerConfig {
         }
         if self.source.is_some_and(|source| source.is_ipv4() != self.address.is_ipv4()) {
             return Err(InvalidCommand::Source(name.clone()));
+        }
+        if !self.hops.is_valid() {
+            return Err(InvalidCommand::Hops(name.clone()));
         }
         Ok(())
     }

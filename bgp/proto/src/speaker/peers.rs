@@ -49,8 +49,19 @@ impl Speaker {
     }
 
     pub(super) fn set_peer(&mut self, name: &PeerName, config: PeerConfig, now: Time) {
-        if self.peers.get(name).is_some_and(|peer| peer.config == config) {
-            return;
+        if let Some(peer) = self.peers.get_mut(name) {
+            let but_password =
+                PeerConfig { password: config.password.clone(), ..peer.config.clone() };
+            if peer.config == config {
+                return;
+            }
+            // To be signed or not is another session; to be signed differently is not.
+            if but_password == config && peer.config.password.is_some() == config.password.is_some()
+            {
+                peer.config = config;
+                let address = peer.config.address;
+                return self.assign(address, now);
+            }
         }
         self.take_out(name, NotificationCode::OtherConfigurationChange, now);
         let address = config.address;
@@ -81,17 +92,32 @@ impl Speaker {
         if names.is_empty() {
             self.addresses.remove(&address);
         }
+        self.tell_key(address);
         // The owner comes first by name and is started last.
         for (rank, name) in names.iter().enumerate().rev() {
-            let enabled = self.peers.get(name).is_some_and(Peer::is_enabled);
-            match rank == 0 && self.identity.is_some() {
+            let Some(peer) = self.peers.get(name) else { continue };
+            let (enabled, lacks) = (peer.is_enabled(), peer.config.lacks_password());
+            match rank == 0 && self.identity.is_some() && lacks.is_none() {
                 true if !enabled => drop(self.with_peer(name, now, Peer::start)),
                 false if enabled => {
-                    let code = NotificationCode::PeerDeconfigured;
-                    self.disable(name, code, "another peer has this address", now);
+                    let why = lacks.unwrap_or("another peer has this address").to_owned();
+                    self.disable(name, NotificationCode::PeerDeconfigured, &why, now);
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// Tells the driver the key of an address, if it is another than before.
+    fn tell_key(&mut self, address: IpAddr) {
+        let owner = self.owner_of(address).and_then(|name| self.peers.get(name));
+        let key = owner.and_then(|peer| peer.config.password.as_ref()?.key.clone());
+        if self.keys.get(&address) != key.as_ref() {
+            match &key {
+                Some(key) => self.keys.insert(address, key.clone()),
+                None => self.keys.remove(&address),
+            };
+            self.io.push_back(Io::SetKey { address, key });
         }
     }
 
@@ -123,8 +149,19 @@ impl Speaker {
         }
     }
 
-    /// Lets a peer handle something and does what it asks for; `None` without peer or identity.
+    /// Lets a peer handle something and does what it asks for; `None` without peer or identity, or
+    /// if that panicked.
     pub(super) fn with_peer<T>(
+        &mut self,
+        name: &PeerName,
+        now: Time,
+        handle: impl FnOnce(&mut Peer, &mut Env<'_>) -> T,
+    ) -> Option<T> {
+        self.contain(name, now, |speaker| speaker.step(name, now, handle)).flatten()
+    }
+
+    /// The same, without protection against panics.
+    pub(super) fn step<T>(
         &mut self,
         name: &PeerName,
         now: Time,
@@ -160,7 +197,7 @@ impl Speaker {
     }
 
     /// Of several changes that wait, the owner is told the last one, and why the session ended.
-    fn report_state(&mut self, name: &PeerName, state: State, reason: Option<String>) {
+    pub(super) fn report_state(&mut self, name: &PeerName, state: State, reason: Option<String>) {
         let earlier = match self.peer_events.remove(name) {
             Some(Event::Peer { reason, .. }) if state != State::Established => reason,
             _ => None,
@@ -172,9 +209,9 @@ impl Speaker {
     fn apply(&mut self, name: &PeerName, effect: Effect) {
         let Some(peer) = self.peers.get_mut(name) else { return };
         match effect {
-            Effect::Connect { conn, remote, source } => {
+            Effect::Connect { conn, remote, source, transport } => {
                 self.conns.insert(conn, name.clone());
-                self.io.push_back(Io::Connect { conn, remote, source });
+                self.io.push_back(Io::Connect { conn, remote, source, transport });
             }
             Effect::Close { conn, last } => {
                 self.conns.remove(&conn);
@@ -189,6 +226,8 @@ impl Speaker {
             Effect::Down { keep, .. } => self.rib.peer_down(peer.id, keep),
             Effect::Update(update) => {
                 self.rib.update(peer.id, &update);
+                #[cfg(any(test, feature = "fault-injection"))]
+                peer.fail_at(super::Fault::Update);
                 if let Some(family) = update.end_of_rib {
                     peer.end_of_rib(family);
                     self.rib.sweep(peer.id, family);

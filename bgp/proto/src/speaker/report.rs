@@ -31,6 +31,8 @@ impl Speaker {
             port: peer.config.port,
             as_number: peer.config.as_number,
             passive: peer.config.passive,
+            protection: peer.config.protection(),
+            password_problem: peer.config.password.as_ref().and_then(|p| p.problem.clone()),
             state: peer.state(),
             since: history.since,
             established_count: history.established_count,
@@ -38,6 +40,7 @@ impl Speaker {
             updates_received: history.updates_received,
             updates_malformed: history.updates_malformed,
             failures: history.failures,
+            panics: history.panics,
             idle_because: self.idle_because(name, peer),
             last_error: history.last_error.clone(),
             last_received_notification: history.last_received.clone(),
@@ -71,7 +74,10 @@ impl Speaker {
             return Some("this node has no AS and router id yet".into());
         }
         let owner = self.owner_of(peer.config.address)?;
-        (owner != name).then(|| format!("peer {owner} has the same address"))
+        if owner != name {
+            return Some(format!("peer {owner} has the same address"));
+        }
+        peer.config.lacks_password().map(str::to_owned)
     }
 }
 

@@ -45,6 +45,10 @@ pub struct PeerStatus {
     pub as_number: u32,
     /// Whether we only wait for it.
     pub passive: bool,
+    /// What protects its connections, in words.
+    pub protection: Vec<String>,
+    /// Why its password is not as configured, if so.
+    pub password_problem: Option<String>,
     /// State of its furthest connection.
     #[serde(serialize_with = "display")]
     pub state: State,
@@ -62,6 +66,8 @@ pub struct PeerStatus {
     /// Failures since the last session that lasted; the pause before the next attempt grows with
     /// it.
     pub failures: u32,
+    /// Panics of ours while the peer was handled; each restarted the session.
+    pub panics: u64,
     /// Why no connection is wanted, if so.
     pub idle_because: Option<String>,
     /// Why there is no session, or why the last one ended: the latest error of any kind.

@@ -84,13 +84,7 @@ fn identity(last: u8) -> Identity {
 }
 
 fn config(passive: bool) -> PeerConfig {
-    PeerConfig {
-        address: PEER.parse().expect("address"),
-        port: 179,
-        as_number: 65002,
-        passive,
-        source: None,
-    }
+    PeerConfig { passive, ..PeerConfig::new(PEER.parse().expect("address"), 65002) }
 }
 
 fn command(which: u8) -> Command {

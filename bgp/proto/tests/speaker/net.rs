@@ -103,13 +103,8 @@ impl Net {
 
     /// Makes `to` a peer of `at`.
     pub fn peer(&mut self, at: usize, to: usize, passive: bool) {
-        let config = PeerConfig {
-            address: address(to),
-            port: 179,
-            as_number: self.nodes[to].setup.as_number,
-            passive,
-            source: None,
-        };
+        let as_number = self.nodes[to].setup.as_number;
+        let config = PeerConfig { passive, ..PeerConfig::new(address(to), as_number) };
         self.command(at, Command::SetPeer(format!("n{to}").into(), config));
     }
 

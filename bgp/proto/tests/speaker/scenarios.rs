@@ -7,7 +7,7 @@ use brindle_bgp_proto::encode::encode;
 use brindle_bgp_proto::fsm::State;
 use brindle_bgp_proto::message::{Message, Open};
 use brindle_bgp_proto::negotiated::Negotiated;
-use brindle_bgp_proto::speaker::{Command, Event, Io};
+use brindle_bgp_proto::speaker::{Command, Event, Io, PeerConfig};
 
 use crate::net::{Net, Setup, address};
 
@@ -249,13 +249,7 @@ fn a_wrong_as_slows_down_to_a_minute() {
 fn two_peers_with_one_address_say_so_and_the_first_has_it() {
     let mut net = pair(MS, [low(1), high(2)]);
     assert!(net.until(5 * SECOND, both_up));
-    let mut config = brindle_bgp_proto::speaker::PeerConfig {
-        address: address(1),
-        port: 179,
-        as_number: 65002,
-        passive: false,
-        source: None,
-    };
+    let mut config = PeerConfig::new(address(1), 65002);
     net.command(0, Command::SetPeer("z".into(), config.clone()));
     let z = |net: &Net| {
         let peers = net.nodes[0].speaker.status().peers;

@@ -64,6 +64,15 @@ impl Bird {
         )
     }
 
+    /// Replaces the protocols beside its two static routes.
+    pub fn reconfigure(&self, protocols: &str) -> Result<()> {
+        let config = self.socket.with_file_name("bird.conf");
+        let before = std::fs::read_to_string(&config)?;
+        let kept = before.split_once(STATICS).context("no static routes")?.0.to_owned();
+        std::fs::write(&config, kept + STATICS + protocols)?;
+        self.ask("configure").map(drop)
+    }
+
     pub fn ask(&self, question: &str) -> Result<String> {
         let output =
             Command::new("birdc").arg("-s").arg(&self.socket).args(question.split(' ')).output()?;
@@ -96,6 +105,12 @@ impl Bird {
         let text = self.ask("show protocols all node")?;
         let lines = text.lines().filter_map(|line| line.trim().strip_prefix("Import updates:"));
         Ok(lines.filter_map(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).sum())
+    }
+
+    /// Why the session ended last; its log keeps what the protocol's status forgets.
+    pub fn last_error(&self) -> Result<String> {
+        let log = std::fs::read_to_string(self.socket.with_file_name("protocol.log"))?;
+        Ok(log.lines().rfind(|line| line.contains("node: ")).unwrap_or_default().to_owned())
     }
 
     /// Kills it as a crash would: its kernel closes the connections.

@@ -38,6 +38,22 @@ impl Frr {
         Ok(frr)
     }
 
+    /// Changes lines of `router bgp`.
+    pub fn configure(&self, lines: &[&str]) -> Result<()> {
+        let mut command = Command::new("vtysh");
+        command.arg("--vty_socket").arg(&self.dir).args(["-d", "bgpd", "-c", "configure terminal"]);
+        command.args(["-c", "router bgp"]);
+        for line in lines {
+            command.args(["-c", line]);
+        }
+        let output = command.output()?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        if !output.status.success() || said.contains('%') {
+            bail!("{lines:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    }
+
     pub fn ask(&self, question: &str) -> Result<String> {
         let output = Command::new("vtysh")
             .arg("--vty_socket")
@@ -68,6 +84,13 @@ impl Frr {
             as_path: if as_path == "Local" { "" } else { as_path }.to_owned(),
             local_pref: path["locPrf"].as_u64().unwrap_or(100).to_string(),
         }))
+    }
+
+    /// Why the session ended last.
+    pub fn last_error(&self) -> Result<String> {
+        let answer = self.json("show bgp neighbors json")?;
+        let of_us = &answer[&self.us];
+        Ok(format!("{} {}", of_us["lastNotificationReason"], of_us["lastResetDueTo"]))
     }
 
     /// UPDATE messages it has counted from us.

@@ -89,7 +89,16 @@ impl Router {
         }
     }
 
-    fn describe(&self) -> String {
+    /// Why its session with us ended last, in its words.
+    pub fn last_error(&self) -> Result<String> {
+        match self {
+            Self::Bird(bird) => bird.last_error(),
+            Self::Frr(frr) => frr.last_error(),
+        }
+    }
+
+    /// Everything about the session, in its words.
+    pub fn describe(&self) -> String {
         match self {
             Self::Bird(bird) => bird.ask("show protocols all node"),
             Self::Frr(frr) => frr.ask("show bgp neighbors json"),

@@ -49,16 +49,17 @@ impl World {
 
     /// A speaker that has just been started for the first time.
     pub fn speaker(&self) -> Result<Speaker> {
-        self.speaker_with(Config {
-            restarting: false,
-            forwarding_preserved: FamilySet::NONE,
-            jitter_seed: 1,
-        })
+        self.speaker_with(first_start())
     }
 
     /// A speaker with the usual identity.
     pub fn speaker_with(&self, config: Config) -> Result<Speaker> {
-        let handle = self.us.enter(|| brindle_bgp_speaker::spawn(config))??;
+        Self::speaker_in(&self.us, config, identity(OUR_AS))
+    }
+
+    /// A speaker in a namespace.
+    pub fn speaker_in(netns: &Netns, config: Config, identity: Identity) -> Result<Speaker> {
+        let handle = netns.enter(|| brindle_bgp_speaker::spawn(config))??;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut speaker = Speaker {
             handle,
@@ -68,9 +69,14 @@ impl World {
             gone: Vec::new(),
             states: Vec::new(),
         };
-        speaker.send(Command::SetIdentity(Some(identity(OUR_AS))))?;
+        speaker.send(Command::SetIdentity(Some(identity)))?;
         Ok(speaker)
     }
+}
+
+/// Facts of a first start.
+pub fn first_start() -> Config {
+    Config { restarting: false, forwarding_preserved: FamilySet::NONE, jitter_seed: 1 }
 }
 
 /// Who we are.
@@ -87,13 +93,7 @@ pub fn identity(as_number: u32) -> Identity {
 
 /// The router as our peer.
 pub fn peer(address: &str, as_number: u32) -> PeerConfig {
-    PeerConfig {
-        address: address.parse().expect("address"),
-        port: 179,
-        as_number,
-        passive: false,
-        source: None,
-    }
+    PeerConfig::new(address.parse().expect("address"), as_number)
 }
 
 /// Our speaker and everything it has said.

@@ -1,15 +1,15 @@
 //! The agent at a glance.
 
-use brindle_bgp_speaker::Status;
+use brindle_bgp_speaker::{Commands, Status};
 use brindle_compiler::Compiler;
-use brindle_dataplane_core::{DriverState, DriverStatus};
+use brindle_dataplane_core::{Applied, DriverState, DriverStatus};
 use brindle_model::admin::{BgpSummary, CompiledStatus, NodeStatus, TableStatus};
 
 use super::Sources;
 use crate::cni_server::ports::Stopped;
 
-/// Puts the status together.
-pub fn node(sources: &Sources, bgp: &Status) -> Result<NodeStatus, Stopped> {
+/// Puts the status together; of a speaker that has ended nothing is known.
+pub fn node(sources: &Sources, bgp: Option<&Status>) -> Result<NodeStatus, Stopped> {
     let compiled = sources.pipeline.inspect(compiled)?;
     let leases = sources.ipam.leases();
     let applied = sources.pipeline.applied();
@@ -17,7 +17,7 @@ pub fn node(sources: &Sources, bgp: &Status) -> Result<NodeStatus, Stopped> {
     if applied.is_none() {
         problems.push("the first complete ruleset is not enforced yet".to_owned());
     }
-    if let Some(error) = &bgp.listen_error {
+    if let Some(error) = bgp.and_then(|bgp| bgp.listen_error.as_ref()) {
         problems.push(format!("BGP cannot listen everywhere: {error}"));
     }
     Ok(NodeStatus {
@@ -34,16 +34,26 @@ pub fn node(sources: &Sources, bgp: &Status) -> Result<NodeStatus, Stopped> {
         dataplane: table(sources.dataplane.status()),
         routes: table(sources.routes.status()),
         connections: sources.connections.status(),
-        bgp: summary(bgp),
+        bgp: bgp.map(summary).unwrap_or_default(),
         blocks: sources.ipam.blocks().len(),
         addresses: leases.values().map(Vec::len).sum(),
         resident_kib: resident_kib(),
     })
 }
 
-/// What is wrong with the kernel tables, and with connections that are to be judged again.
+/// What is wrong: every part of the agent that does not do its work. Only a restart mends a thread
+/// that has ended, so this is what health is about.
 pub fn problems(sources: &Sources) -> Vec<String> {
-    let tables = [sources.dataplane.status(), sources.routes.status()];
+    let bgp = speaker_problem(&sources.bgp);
+    let connections = sources.connections.status().last_error;
+    let connections = connections.map(|error| format!("existing connections: {error}"));
+    let tables = table_problems(&sources.dataplane, &sources.routes);
+    tables.into_iter().chain(connections).chain(bgp).collect()
+}
+
+/// What is wrong with the kernel tables.
+fn table_problems(dataplane: &Applied, routes: &Applied) -> Vec<String> {
+    let tables = [dataplane.status(), routes.status()];
     let problem = |table: DriverStatus| {
         let error = table.last_error.unwrap_or_default();
         match table.state {
@@ -52,9 +62,12 @@ pub fn problems(sources: &Sources) -> Vec<String> {
             DriverState::WaitingForSync | DriverState::Running => None,
         }
     };
-    let connections = sources.connections.status().last_error;
-    let connections = connections.map(|error| format!("existing connections: {error}"));
-    tables.into_iter().filter_map(problem).chain(connections).collect()
+    tables.into_iter().filter_map(problem).collect()
+}
+
+/// A speaker never ends by itself unless it panicked. Policy goes on without it, routes do not.
+fn speaker_problem(bgp: &Commands) -> Option<String> {
+    bgp.has_stopped().then(|| "bgp: its thread has ended; sessions are down".to_owned())
 }
 
 fn compiled(compiler: &Compiler) -> CompiledStatus {
@@ -105,4 +118,28 @@ fn resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use brindle_bgp_proto::family::FamilySet;
+    use brindle_bgp_speaker::{Command, Config};
+
+    use super::*;
+
+    #[test]
+    fn a_speaker_that_has_ended_is_a_problem() {
+        let forwarding_preserved = FamilySet::NONE;
+        let config = Config { restarting: false, forwarding_preserved, jitter_seed: 1 };
+        let mut speaker = brindle_bgp_speaker::spawn(config).unwrap();
+        assert_eq!(speaker_problem(&speaker.commands), None);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            speaker.commands.send(Command::Stop { graceful: true }).await.unwrap();
+            while speaker.events.recv().await.is_some() {}
+        });
+        let problem = speaker_problem(&speaker.commands).unwrap_or_default();
+        assert!(problem.starts_with("bgp: its thread has ended"), "{problem}");
+        speaker.join();
+    }
 }

@@ -12,7 +12,14 @@ fn node(addresses: &[&str], labels: &[(&str, &str)]) -> Option<Arc<Node>> {
 
 fn peer(nodes: NodeScope, address: &str) -> Option<Arc<BgpPeer>> {
     let address = address.parse().unwrap();
-    Some(Arc::new(BgpPeer { nodes, address, port: 1790, as_number: 65001, passive: true }))
+    Some(Arc::new(BgpPeer {
+        nodes,
+        address,
+        port: 1790,
+        as_number: 65001,
+        passive: true,
+        settings: PeerSettings::default(),
+    }))
 }
 
 fn everywhere() -> NodeScope {

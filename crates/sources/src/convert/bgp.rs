@@ -6,6 +6,7 @@ use brindle_api::{BgpConfigurationSpec, BgpPeerSpec, DEFAULT_BGP_PORT, Duration}
 use brindle_model::routing::{BgpConfiguration, BgpPeer, NodeScope};
 use brindle_model::selector::Selector;
 
+use super::bgp_peer;
 use super::labels::{Scope, selector};
 use super::port;
 use crate::intern::Interner;
@@ -57,12 +58,14 @@ pub(super) fn peer(
         None => Some(DEFAULT_BGP_PORT),
     };
     let as_number = as_number(spec.as_number, problems);
+    let settings = bgp_peer::settings(spec, problems);
     Some(BgpPeer {
         nodes: nodes?,
         address: address?,
         port: port?,
         as_number: as_number?,
         passive: spec.passive,
+        settings: settings?,
     })
 }
 

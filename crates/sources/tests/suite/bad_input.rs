@@ -64,6 +64,27 @@ fn bgp_peers() {
             "spec.peerPort: 70000 is not a port: 1 to 65535 are",
         ),
         (
+            "{peerIP: 10.0.0.1, asNumber: 1, ttlSecurity: 255}",
+            "spec.ttlSecurity: 255 is not a number of hops: 1 to 254 are",
+        ),
+        (
+            "{peerIP: 10.0.0.1, asNumber: 1, ebgpMultihop: 0}",
+            "spec.ebgpMultihop: 0 is not a number of hops: 1 to 255 are",
+        ),
+        (
+            "{peerIP: 10.0.0.1, asNumber: 1, ttlSecurity: 1, ebgpMultihop: 2}",
+            "spec.ttlSecurity: ttlSecurity and ebgpMultihop exclude each other",
+        ),
+        ("{peerIP: 10.0.0.1, asNumber: 1, password: {}}", "spec.password: names no file"),
+        (
+            "{peerIP: 10.0.0.1, asNumber: 1, password: {file: tor}}",
+            "spec.password.file: `tor` is not an absolute path",
+        ),
+        (
+            "{peerIP: 10.0.0.1, asNumber: 1, password: {secretKeyRef: {name: a, key: b}}}",
+            "spec.password.secretKeyRef: Secrets cannot be read from a folder; name a file of the node in `file`",
+        ),
+        (
             "{peerIP: 10.0.0.1, asNumber: 1, node: n, nodeSelector: {}}",
             "spec.node: node and nodeSelector exclude each other",
         ),

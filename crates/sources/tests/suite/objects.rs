@@ -3,7 +3,7 @@
 use brindle_model::cluster::{EndpointSlice, NamedPort, Node, Pod};
 use brindle_model::net::Protocol;
 use brindle_model::policy::{Order, Tier, TierEnd};
-use brindle_model::routing::{BgpConfiguration, BgpPeer, NodeScope};
+use brindle_model::routing::{BgpConfiguration, BgpPeer, Hops, NodeScope, PeerSettings};
 use brindle_model::selector::Selector;
 use brindle_sources::convert::Input;
 
@@ -147,8 +147,14 @@ fn bgp_peers() {
         );
         let Input::BgpPeer(found) = accepted(&yaml) else { panic!() };
         let address = "fd00::fe".parse().unwrap();
-        let expected =
-            BgpPeer { nodes: expected, address, port: 179, as_number: 64600, passive: false };
+        let expected = BgpPeer {
+            nodes: expected,
+            address,
+            port: 179,
+            as_number: 64600,
+            passive: false,
+            settings: PeerSettings::default(),
+        };
         assert_eq!(*found, expected, "{scope}");
     }
 }
@@ -305,4 +311,22 @@ fn host_endpoints_are_refused() {
     let yaml = "apiVersion: brindle.io/v1alpha1\nkind: HostEndpoint\nmetadata: {name: n1-eth0}\nspec: {node: n1, interfaceName: eth0}";
     let expected = "not supported yet: interfaces of nodes are not policed".to_owned();
     assert_eq!(convert(yaml), (None, vec![expected]));
+}
+
+#[test]
+fn protection_of_bgp_peers() {
+    let file = "/etc/brindle/tor".to_owned();
+    for (spec, hops, password_file) in [
+        ("ttlSecurity: 1", Hops::Security(1), None),
+        ("ttlSecurity: 254", Hops::Security(254), None),
+        ("ebgpMultihop: 255", Hops::Multihop(255), None),
+        ("password: {file: /etc/brindle/tor}", Hops::Usual, Some(file)),
+    ] {
+        let yaml = format!(
+            "apiVersion: brindle.io/v1alpha1\nkind: BGPPeer\nmetadata: {{name: tor}}\nspec: {{peerIP: 10.0.0.1, asNumber: 64600, {spec}}}"
+        );
+        let Input::BgpPeer(found) = accepted(&yaml) else { panic!() };
+        let password_file = password_file.map(|file| std::path::PathBuf::from(file).into());
+        assert_eq!(found.settings, PeerSettings { hops, password_file }, "{spec}");
+    }
 }

@@ -8,7 +8,7 @@ use brindle_model::cluster::{
 };
 use brindle_model::labels::{Labels, ORCHESTRATOR, ORCHESTRATOR_LABEL};
 use brindle_model::net::Protocol;
-use brindle_model::routing::{BgpConfiguration, BgpPeer, NodeScope};
+use brindle_model::routing::{BgpConfiguration, BgpPeer, NodeScope, PeerSettings};
 use brindle_model::selector::Selector;
 use brindle_model::{Name, NamespacedName};
 use ipnet::IpNet;
@@ -136,5 +136,6 @@ pub fn peer() -> impl Strategy<Value = BgpPeer> {
         port: 179,
         as_number: 65000,
         passive: false,
+        settings: PeerSettings::default(),
     })
 }
