@@ -6,62 +6,62 @@ use brindle_ctl::{bgp, ipam, packets, status};
 use serde_json::{Value, json};
 
 fn bgp_answer() -> Value {
-    json!({
-        "speaker": {
-            "identity": [64512, "192.0.2.1"],
-            "restarting": false,
-            "in_sync": true,
-            "converged": true,
-            "originated": ["10.244.0.0/26", "fd00:244::/122"],
-            "learned": 3,
-            "refused_connections": 0,
-            "peers": [
-                {
-                    "name": "spine", "address": "192.0.2.253", "port": 179, "as_number": 64601,
-                    "passive": false, "protection": [], "password_problem": null,
-                    "state": "Idle", "since": 30.0, "established_count": 1,
-                    "flaps": 1, "updates_received": 2, "updates_malformed": 0, "panics": 0, "failures": 3,
-                    "idle_because": null,
-                    "last_error": { "message": "the peer is in AS 64699, not 64601", "at": 90.0 },
-                    "last_received_notification": null,
-                    "last_sent_notification": { "message": "bad peer AS", "at": 90.0 },
-                    "session": null,
-                    "families": [],
-                    "stale_until": null
-                },
-                {
-                    "name": "tor", "address": "192.0.2.254", "port": 179, "as_number": 64600,
-                    "passive": true, "protection": ["TCP MD5 signatures"],
-                    "password_problem": null, "state": "Established", "since": 10.0,
-                    "established_count": 1, "flaps": 0, "updates_received": 4,
-                    "updates_malformed": 0, "panics": 0, "failures": 0, "idle_because": null,
-                    "last_error": null, "last_received_notification": null,
-                    "last_sent_notification": null,
-                    "session": {
-                        "local_address": "192.0.2.1", "router_id": "192.0.2.254",
-                        "hold_time": 90, "keepalive_time": 30,
-                        "capabilities": ["ipv4 unicast", "graceful restart 120 s"]
-                    },
-                    "families": [
-                        {
-                            "family": "ipv4 unicast", "received": 2, "accepted": 2, "stale": 0,
-                            "advertised": 1, "end_of_rib_received": true,
-                            "end_of_rib_sent": true, "disabled": false
-                        },
-                        {
-                            "family": "ipv6 unicast", "received": 1, "accepted": 1, "stale": 0,
-                            "advertised": 1, "end_of_rib_received": true,
-                            "end_of_rib_sent": true, "disabled": false
-                        }
-                    ],
-                    "stale_until": null
-                }
-            ]
+    let spine = json!({
+        "name": "spine", "address": "192.0.2.253", "port": 179, "as_number": 64601,
+        "passive": false, "protection": [], "password_problem": null,
+        "state": "Idle", "since": 30.0, "established_count": 1,
+        "flaps": 1, "updates_received": 2, "updates_malformed": 0, "panics": 0, "failures": 3,
+        "idle_because": null,
+        "last_error": { "message": "the peer is in AS 64699, not 64601", "at": 90.0 },
+        "last_received_notification": null,
+        "last_sent_notification": { "message": "bad peer AS", "at": 90.0 },
+        "session": null,
+        "families": [],
+        "stale_until": null
+    });
+    let tor = json!({
+        "name": "tor", "address": "192.0.2.254", "port": 179, "as_number": 64600,
+        "passive": true, "protection": ["TCP MD5 signatures"],
+        "password_problem": null, "state": "Established", "since": 10.0,
+        "established_count": 1, "flaps": 0, "updates_received": 4,
+        "updates_malformed": 0, "panics": 0, "failures": 0, "idle_because": null,
+        "last_error": null, "last_received_notification": null,
+        "last_sent_notification": null,
+        "session": {
+            "local_address": "192.0.2.1", "router_id": "192.0.2.254",
+            "hold_time": 90, "keepalive_time": 30,
+            "capabilities": ["ipv4 unicast", "graceful restart 120 s"]
         },
-        "listening": ["0.0.0.0:179", "[::]:179"],
-        "listenError": null,
-        "uptimeSeconds": 100.0
-    })
+        "families": [
+            {
+                "family": "ipv4 unicast", "received": 2, "accepted": 2, "stale": 0,
+                "advertised": 1, "end_of_rib_received": true,
+                "end_of_rib_sent": true, "disabled": false
+            },
+            {
+                "family": "ipv6 unicast", "received": 1, "accepted": 1, "stale": 0,
+                "advertised": 1, "end_of_rib_received": true,
+                "end_of_rib_sent": true, "disabled": false
+            }
+        ],
+        "stale_until": null
+    });
+    json!({
+            "speaker": {
+                "identity": [64512, "192.0.2.1"],
+                "restarting": false,
+                "in_sync": true,
+                "converged": true,
+                "originated": ["10.244.0.0/26", "fd00:244::/122"],
+                "learned": 3,
+                "refused_connections": 0,
+                "peers": [
+    spine, tor]
+            },
+            "listening": ["0.0.0.0:179", "[::]:179"],
+            "listenError": null,
+            "uptimeSeconds": 100.0
+        })
 }
 
 #[test]

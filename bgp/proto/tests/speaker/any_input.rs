@@ -128,7 +128,8 @@ impl Run {
         match input {
             Input::Accept => {
                 let remote = PEER.parse().expect("address");
-                self.open.extend(self.speaker.handle_accepted(remote, local, self.now));
+                let accepted = self.speaker.handle_accepted(remote, local, self.now);
+                self.open.extend(accepted.map(|accepted| accepted.conn));
             }
             Input::Connected => {
                 if let Some(conn) = self.connecting.pop() {
@@ -166,7 +167,7 @@ impl Run {
                     self.connecting.retain(|c| *c != conn);
                     self.open.retain(|c| *c != conn);
                 }
-                Io::Listen(_) => {}
+                Io::SetKey { .. } | Io::Listen(_) => {}
             }
         }
         for conn in &self.open {

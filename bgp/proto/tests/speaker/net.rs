@@ -8,7 +8,9 @@ use brindle_bgp_proto::family::FamilySet;
 use brindle_bgp_proto::fsm::State;
 use brindle_bgp_proto::session::ConnId;
 use brindle_bgp_proto::speaker::status::PeerStatus;
-use brindle_bgp_proto::speaker::{Command, Config, Event, Identity, Io, PeerConfig, Speaker};
+use brindle_bgp_proto::speaker::{
+    Accepted, Command, Config, Event, Identity, Io, PeerConfig, Speaker,
+};
 use brindle_bgp_proto::timer::Time;
 
 /// What a node is made of.
@@ -172,7 +174,7 @@ impl Net {
                 self.trace.push(format!("{now:?} {from} connects to {to}"));
                 let speaker = &mut self.nodes[to].speaker;
                 match speaker.handle_accepted(address(from), address(to), now) {
-                    Ok(accepted) => {
+                    Ok(Accepted { conn: accepted, .. }) => {
                         self.nodes[to].open.push(accepted);
                         self.far.insert((to, accepted), (from, Some(conn)));
                         let given_up = !self.far.contains_key(&(from, conn));
@@ -223,7 +225,7 @@ impl Net {
                         self.octets(at, conn, last);
                         self.end(at, conn, "closed by the other side");
                     }
-                    Io::Listen(_) => {}
+                    Io::SetKey { .. } | Io::Listen(_) => {}
                 }
             }
             for conn in self.nodes[at].open.clone() {

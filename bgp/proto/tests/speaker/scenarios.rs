@@ -296,7 +296,7 @@ fn a_second_connection_soon_after_the_first_is_dumped_and_a_later_one_is_a_resta
         net.run(age * SECOND);
         let now = net.now;
         let speaker = &mut net.nodes[0].speaker;
-        let conn = speaker.handle_accepted(address(1), address(0), now).expect("accepted");
+        let conn = speaker.handle_accepted(address(1), address(0), now).expect("accepted").conn;
         assert_eq!(speaker.status().peers[0].flaps, 0, "TCP alone ends nothing");
         let router_id = [2, 2, 2, 2].into();
         let capabilities = vec![Capability::FourOctetAs(65002)];
