@@ -130,7 +130,7 @@ impl RouteMonitor {
         command.args(["monitor", "route"]).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn()?;
         let stdout = child.stdout.take().context("no stdout")?;
-        let (print, printed) = mpsc::channel();
+        let (print, printed) = mpsc::sync_channel(4096);
         thread::spawn(move || {
             let lines = BufReader::new(stdout).lines().map_while(|line| line.ok());
             lines.map(|line| print.send(line)).take_while(|sent| sent.is_ok()).for_each(drop);
