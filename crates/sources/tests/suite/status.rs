@@ -219,5 +219,5 @@ fn kinds_of_one_name_have_folders_of_their_own() {
     let refused: ObjectStatus = lab.read("HostEndpoint/h.yaml");
     assert!(!refused.accepted && refused.nodes.is_empty(), "{refused:?}");
     lab.writer("n1").in_sync();
-    assert_eq!(lab.files(), [PathBuf::new(); 0], "all are swept");
+    assert!(lab.files().is_empty(), "all are swept");
 }
