@@ -46,7 +46,11 @@ fn objects_survive_a_round_trip() {
 fn unknown_options_are_refused_by_name() {
     let cases = [
         ("IPPool", json!({ "cidr": "10.0.0.0/16", "ipipMode": "Always" }), "ipipMode"),
-        ("BGPPeer", json!({ "peerIP": "10.0.0.1", "asNumber": 1, "password": "x" }), "password"),
+        (
+            "BGPPeer",
+            json!({ "peerIP": "10.0.0.1", "asNumber": 1, "sourceAddress": "None" }),
+            "sourceAddress",
+        ),
         ("BGPConfiguration", json!({ "logSeverityScreen": "Info" }), "logSeverityScreen"),
     ];
     for (kind, spec, option) in cases {

@@ -203,8 +203,8 @@ fn denied_packets() {
         "\
 sampled: at most 5 packets a second and decision; `hits` counts all
 
-HEARD     PACKET                                    FROM         TO         DECIDED BY
-1m1s ago  tcp 10.0.0.1:4711 -> 10.0.0.2:80          shop/client  shop/web   end of tier default
+HEARD     PACKET                                     FROM         TO         DECIDED BY
+1m1s ago  tcp 10.0.0.1:4711 -> 10.0.0.2:80           shop/client  shop/web   end of tier default
 2s ago    icmpv6 type 128 code 0 fd00::1 -> fd00::2  brd1         this node  spoofed source address
 "
     );
