@@ -11,7 +11,8 @@ use anyhow::{Context, Result, bail, ensure};
 use brindle_dataplane_nftables::Nftables;
 use brindle_integration_tests::rig::Rig;
 use brindle_integration_tests::worlds::{self, yaml};
-use brindle_model::packet::Flow;
+use brindle_lab::ports;
+use brindle_model::packet::{Flow, Transport};
 use brindle_oracle::{Outcome, World, judge};
 
 /// Flows that are chosen for a world; what cannot be sent here is left out of them.
@@ -58,7 +59,7 @@ fn check(rig: &mut Rig<Nftables>, world: &World, seed: u64, tally: &mut Tally) -
     let (planned, sites) = rig.plan(&loaded, &flows)?;
     let delivered = rig.probe(&planned, &sites)?;
     for (plan, delivered) in planned.iter().zip(delivered) {
-        let flow = &flows[plan.flow];
+        let flow = &as_sent(&flows[plan.flow]);
         let outcome = judge(world, flow);
         let expected = outcome.delivered && !rig.is_ghost(&loaded, flow.packet.destination);
         tally.probes += 1;
@@ -68,6 +69,17 @@ fn check(rig: &mut Rig<Nftables>, world: &World, seed: u64, tally: &mut Tally) -
         }
     }
     rig.unload(loaded)
+}
+
+/// The flow with a source port like those that probes have: each one's own, and none that a rule
+/// names.
+fn as_sent(flow: &Flow) -> Flow {
+    let mut flow = flow.clone();
+    match &mut flow.packet.transport {
+        Transport::Tcp { source, .. } | Transport::Udp { source, .. } => *source = ports::FIRST,
+        Transport::Sctp { .. } | Transport::Icmp { .. } | Transport::Other(_) => {}
+    }
+    flow
 }
 
 /// Leaves the world and the kernel's tables where one can look at them.

@@ -7,6 +7,8 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+/// The first of them.
+pub const FIRST: u16 = RANGE.start;
 const RANGE: Range<u16> = 10_000..32_768;
 
 static NEXT: AtomicU16 = AtomicU16::new(RANGE.start);

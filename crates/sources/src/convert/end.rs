@@ -100,8 +100,10 @@ impl Reader<'_> {
             let label = self.names.intern(SERVICE_ACCOUNT_NAME_LABEL);
             Selector::In(label, names.iter().map(|name| self.names.intern(name)).collect())
         });
+        // A negation in the selector must not pick what has no service account at all.
+        let has_one = Selector::Has(self.names.intern(SERVICE_ACCOUNT_NAME_LABEL));
         (self.problems.errors() == before)
-            .then(|| Selector::and(listed.into_iter().chain(selector)))
+            .then(|| Selector::and(listed.or(Some(has_one)).into_iter().chain(selector)))
     }
 
     /// A Service by name (C26): where packets come from on ingress, where they go on egress.
