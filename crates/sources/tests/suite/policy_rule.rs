@@ -160,6 +160,11 @@ fn peers_of_a_network_policy_are_of_its_namespace() {
                 "from (has(pcns.t) && projectcalico.org/serviceaccount == \"a\")",
             ),
             (
+                "C25: a network set runs as nobody",
+                "source: {serviceAccounts: {selector: '!has(t)'}}",
+                "from (has(projectcalico.org/serviceaccount) && SHOP && !(has(pcsa.t)))",
+            ),
+            (
                 "C25: any account",
                 "source: {serviceAccounts: {selector: all()}}",
                 "from (has(projectcalico.org/serviceaccount) && SHOP)",
