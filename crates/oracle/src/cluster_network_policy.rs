@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::cidr::Cidr;
 use crate::label_selector::{self, Reading};
+use crate::lists::{self, List};
 use crate::names::is_port_name;
 use crate::peer::{Answer, OtherEnd};
 use crate::policy_rule::broken;
@@ -157,10 +158,20 @@ pub(crate) fn ask(
     if let Some(fault) = fault(rule, action) {
         return broken(action, fault, policy, index, trace);
     }
-    let question = Question { asked, policy, index };
+    let list = |place| List { policy, rule: index, number: "A8", place };
+    let (peers, protocols) = (list(lists::peers), list(lists::ports));
+    let question = Question { asked };
     let matched = asked.other_ends().into_iter().any(|end| {
-        let peers = question.peers_match(&rule.peers, end, trace);
-        let protocols = question.protocols_match(rule.protocols, end, trace);
+        let peers = peers.any(&rule.peers, trace, |peer| question.peer(peer, end));
+        let protocols = match rule.protocols {
+            // A8: omitted = all traffic, ICMP and unknown protocols included.
+            None => protocols.missing("A8", "any protocol", trace),
+            Some(entries) => {
+                // A11, K20: the destination pod: on ingress the subject, on egress the peer.
+                let destination = asked.destination(end);
+                protocols.any(entries, trace, |wanted| question.protocol(wanted, destination))
+            }
+        };
         peers && protocols
     });
     let place = Place::Rule { policy: policy.clone(), rule: index, action };
@@ -276,26 +287,13 @@ fn port_range(port: &ClusterNetworkPolicyPort) -> Option<(u16, u16)> {
 
 struct Question<'a> {
     asked: &'a Asked<'a>,
-    policy: &'a PolicyId,
-    index: u32,
 }
 
 impl Question<'_> {
-    fn peers_match(&self, peers: &[Peer<'_>], end: OtherEnd<'_>, trace: &mut Trace) -> bool {
-        let place = |entry| Place::Peers { policy: self.policy.clone(), rule: self.index, entry };
-        // A8: peers OR.
-        let matched = peers.iter().enumerate().any(|(entry, peer)| {
-            let (rule, matched, words) = match peer.fault() {
-                Some((rule, why)) => (rule, false, format!("broken: {why}")),
-                None => self.peer(peer, end),
-            };
-            trace.note(rule, place(Some(entry)), matched, words)
-        });
-        let words = if matched { "an entry matches" } else { "no entry matches" };
-        trace.note("A8", place(None), matched, words)
-    }
-
     fn peer(&self, peer: &Peer<'_>, end: OtherEnd<'_>) -> Answer {
+        if let Some((number, why)) = peer.fault() {
+            return (number, false, format!("broken: {why}"));
+        }
         let world = self.asked.world;
         if let Some(networks) = peer.networks {
             return network(networks, end);
@@ -321,31 +319,10 @@ impl Question<'_> {
         }
     }
 
-    fn protocols_match(
-        &self,
-        protocols: Option<&[ClusterNetworkPolicyProtocol]>,
-        end: OtherEnd<'_>,
-        trace: &mut Trace,
-    ) -> bool {
-        let place = |entry| Place::Ports { policy: self.policy.clone(), rule: self.index, entry };
-        // A8: omitted = all traffic, ICMP and unknown protocols included.
-        let Some(protocols) = protocols else {
-            return trace.note("A8", place(None), true, "any protocol");
-        };
-        // A11, K20: the destination pod: on ingress the subject, on egress the peer.
-        let destination = self.asked.destination(end);
-        let matched = protocols.iter().enumerate().any(|(entry, wanted)| {
-            let (rule, matched, words) = match protocol_fault(wanted) {
-                Some((rule, why)) => (rule, false, format!("broken: {why}")),
-                None => self.protocol(wanted, destination),
-            };
-            trace.note(rule, place(Some(entry)), matched, words)
-        });
-        let words = if matched { "an entry matches" } else { "no entry matches" };
-        trace.note("A8", place(None), matched, words)
-    }
-
     fn protocol(&self, wanted: &ClusterNetworkPolicyProtocol, destination: Option<&Pod>) -> Answer {
+        if let Some((number, why)) = protocol_fault(wanted) {
+            return (number, false, format!("broken: {why}"));
+        }
         let protocol = self.asked.packet.protocol();
         let port = self.asked.packet.ports().map(|(_, destination)| destination);
         if let Some(name) = &wanted.destination_named_port {

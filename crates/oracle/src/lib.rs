@@ -33,6 +33,7 @@ mod cluster_network_policy;
 mod end;
 mod judge;
 mod label_selector;
+mod lists;
 mod member;
 mod names;
 mod network_policy;

@@ -7,11 +7,11 @@ use brindle_model::verdict::{Direction, PolicyId};
 use k8s_openapi::api::networking::v1::{NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec};
 
 use crate::label_selector::{self, Reading};
-use crate::peer::{self, OtherEnd};
-use crate::port;
+use crate::lists::{self, List};
 use crate::trace::{Action, Place, Trace};
 use crate::walk::Asked;
 use crate::world::{namespace_of, pod_label};
+use crate::{peer, port};
 
 /// One rule of either direction.
 pub(crate) struct Rule<'a> {
@@ -120,66 +120,33 @@ pub(crate) fn ask(
     index: u32,
     trace: &mut Trace,
 ) -> Option<Action> {
-    let question = Question { asked, policy, index };
+    let list = |place| List { policy, rule: index, number: "K8", place };
+    let (peers, ports) = (list(lists::peers), list(lists::ports));
+    let own_namespace = policy.namespace.as_deref().unwrap_or_default();
     // K8: from/to AND ports. Both are asked even if one fails: the trace wants the whole.
     let admitted = asked.other_ends().into_iter().any(|end| {
-        let peers = question.peers_match(rule.peers, end, trace);
-        let ports = question.ports_match(rule.ports, end, trace);
+        let peers = match rule.peers {
+            // K8: missing or empty = any peer, addresses outside the cluster included.
+            [] => peers.missing("K8", "any peer", trace),
+            entries => {
+                peers.any(entries, trace, |peer| peer::read(asked.world, own_namespace, peer, end))
+            }
+        };
+        let ports = match rule.ports {
+            // K8, K24: missing or empty = any port and any protocol.
+            [] => {
+                let number = if asked.packet.ports().is_none() { "K24" } else { "K8" };
+                ports.missing(number, "any port of any protocol", trace)
+            }
+            entries => {
+                let destination = asked.destination(end);
+                ports.any(entries, trace, |port| port::read(port, asked.packet, destination))
+            }
+        };
         peers && ports
     });
     let place = Place::Rule { policy: policy.clone(), rule: index, action: Action::Allow };
     let words =
         if admitted { "peers and ports match" } else { "peers and ports do not both match" };
     trace.note("K8", place, admitted, words).then_some(Action::Allow)
-}
-
-struct Question<'a> {
-    asked: &'a Asked<'a>,
-    policy: &'a PolicyId,
-    index: u32,
-}
-
-impl Question<'_> {
-    fn peers_match(
-        &self,
-        peers: &[NetworkPolicyPeer],
-        end: OtherEnd<'_>,
-        trace: &mut Trace,
-    ) -> bool {
-        let place = |entry| Place::Peers { policy: self.policy.clone(), rule: self.index, entry };
-        // K8: missing or empty = any peer, addresses outside the cluster included.
-        if peers.is_empty() {
-            return trace.note("K8", place(None), true, "any peer");
-        }
-        // K8: entries OR.
-        let policy_namespace = self.policy.namespace.as_deref().unwrap_or_default();
-        let matched = peers.iter().enumerate().any(|(entry, peer)| {
-            let (rule, matched, words) = peer::read(self.asked.world, policy_namespace, peer, end);
-            trace.note(rule, place(Some(entry)), matched, words)
-        });
-        let words = if matched { "an entry matches" } else { "no entry matches" };
-        trace.note("K8", place(None), matched, words)
-    }
-
-    fn ports_match(
-        &self,
-        ports: &[NetworkPolicyPort],
-        end: OtherEnd<'_>,
-        trace: &mut Trace,
-    ) -> bool {
-        let place = |entry| Place::Ports { policy: self.policy.clone(), rule: self.index, entry };
-        // K8, K24: missing or empty = any port and any protocol.
-        if ports.is_empty() {
-            let rule = if self.asked.packet.ports().is_none() { "K24" } else { "K8" };
-            return trace.note(rule, place(None), true, "any port of any protocol");
-        }
-        let destination = self.asked.destination(end);
-        // K8: entries OR.
-        let matched = ports.iter().enumerate().any(|(entry, wanted)| {
-            let (rule, matched, words) = port::read(wanted, self.asked.packet, destination);
-            trace.note(rule, place(Some(entry)), matched, words)
-        });
-        let words = if matched { "an entry matches" } else { "no entry matches" };
-        trace.note("K8", place(None), matched, words)
-    }
 }

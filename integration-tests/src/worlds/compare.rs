@@ -152,9 +152,35 @@ pub fn first_mismatch<'f, E: Evaluator>(
     world: &World,
     flows: &'f [Flow],
 ) -> anyhow::Result<Option<(&'f Flow, Mismatch)>> {
+    Ok(compare_all(evaluator, world, flows)?.mismatch)
+}
+
+/// What came of comparing some flows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Comparison<'f> {
+    /// The first flow on which the evaluator differs; those behind it were not asked.
+    pub mismatch: Option<(&'f Flow, Mismatch)>,
+    /// Flows that agree: denied by the oracle, and delivered.
+    pub agreed: [usize; 2],
+}
+
+/// Compares an evaluator with the oracle flow by flow, up to the first difference.
+///
+/// # Errors
+/// The evaluator cannot take the world in.
+pub fn compare_all<'f, E: Evaluator>(
+    evaluator: &E,
+    world: &World,
+    flows: &'f [Flow],
+) -> anyhow::Result<Comparison<'f>> {
     let prepared = evaluator.prepare(world)?;
-    Ok(flows.iter().find_map(|flow| {
-        let mismatch = compare(&judge(world, flow), &evaluator.answer(&prepared, flow))?;
-        Some((flow, mismatch))
-    }))
+    let mut agreed = [0, 0];
+    for flow in flows {
+        let outcome = judge(world, flow);
+        if let Some(mismatch) = compare(&outcome, &evaluator.answer(&prepared, flow)) {
+            return Ok(Comparison { mismatch: Some((flow, mismatch)), agreed });
+        }
+        agreed[usize::from(outcome.delivered)] += 1;
+    }
+    Ok(Comparison { mismatch: None, agreed })
 }

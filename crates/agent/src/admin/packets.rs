@@ -163,7 +163,8 @@ fn actions(compiler: &Compiler) -> BTreeMap<DecisionId, String> {
         let end = |tier: &Name| DecisionId::TierEnd { tier: tier.clone() };
         actions.extend(closed.map(|step| (end(&step.tier), Verdict::Deny.to_string())));
     }
-    let always = [DecisionId::Invalid, DecisionId::Spoof, DecisionId::UnknownEndpoint];
+    let always =
+        [DecisionId::Revoked, DecisionId::Invalid, DecisionId::Spoof, DecisionId::UnknownEndpoint];
     actions.extend(always.map(|decision| (decision, Verdict::Deny.to_string())));
     actions
 }
