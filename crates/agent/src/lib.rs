@@ -9,6 +9,7 @@
 pub mod admin;
 pub mod backend;
 pub mod bgp;
+pub mod blocks;
 pub mod cni_server;
 pub mod config;
 pub mod connections;
