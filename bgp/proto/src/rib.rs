@@ -14,6 +14,7 @@
 //! - **Attribute sets are interned**: a set that 10,000 prefixes share exists once.
 //! - **Order is that of prefixes and peers**, never that of a hash table.
 
+mod explain;
 mod import;
 mod intern;
 mod loc;
@@ -26,18 +27,21 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::attribute::{Attributes, Outcome};
-use crate::export::{self, Exported};
+use crate::export::{self, Exported, Source};
 use crate::family::{Family, FamilySet};
 use crate::message::{NextHop, Update};
-use crate::negotiated::{Negotiated, PeerKind};
+use crate::negotiated::Negotiated;
+use crate::policy::PeerPolicy;
 
+use import::Judged;
 use intern::Interner;
 use loc::{Entry, LocRib, Path};
 use peer::{Peer, Received};
 
+pub(crate) use explain::{Inward, Outward, Place};
 pub use import::Rejection;
 pub use loc::{LocPath, LocRoute};
-pub use peer::{FamilyCounts, ReceivedRoute};
+pub use peer::{AdvertisedRoute, FamilyCounts, ReceivedRoute};
 
 /// Names a peer; the caller chooses and never gives one name to two peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,18 +71,6 @@ pub struct PeerSession {
     pub local_address: IpAddr,
     /// What is taken in and let out.
     pub policy: PeerPolicy,
-}
-
-/// What a peer may give us and get from us.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PeerPolicy {
-    /// How often our own AS may stand in the AS_PATH of a route; beyond, it is a loop.
-    pub allow_own_as: usize,
-    /// Take routes with AS_SET in the path, which RFC 9774 tells to reject.
-    pub allow_as_set: bool,
-    /// Tell the peer what we learned from others, not only what we originate. Between two
-    /// external peers this makes the node transit.
-    pub transit: bool,
 }
 
 /// A route without its prefix: what is interned.
@@ -242,14 +234,14 @@ impl Rib {
             }
             let attributes = update.attributes.clone();
             let route = self.routes.intern(Route { attributes, next_hop: reach.next_hop });
-            let rejection = import::check(&route, &session, &self.local);
+            let judge = import::Judge::new(&route, &session, &self.local);
             for prefix in &reach.prefixes {
-                let rejection = rejection.or_else(|| import::check_prefix(prefix));
+                let Judged { rejection, used } = judge.judge(prefix, &mut self.routes);
                 let received = Received { route: route.clone(), stale: false, rejection };
                 peer.received.insert(*prefix, received);
-                let changed = match rejection {
-                    None => self.loc.set_path(*prefix, Path { peer: id, route: route.clone() }),
-                    Some(_) => self.loc.remove_path(prefix, id),
+                let changed = match used {
+                    Some(route) => self.loc.set_path(*prefix, Path { peer: id, route }),
+                    None => self.loc.remove_path(prefix, id),
                 };
                 if changed {
                     self.dirty.insert(*prefix);
@@ -262,6 +254,28 @@ impl Rib {
         for error in &update.errors {
             if let Outcome::DisableFamily(family) = error.outcome {
                 self.disable(id, family);
+            }
+        }
+    }
+
+    /// Replaces the policy of a peer: everything that it advertised is judged anew, and what it
+    /// shall have of ours is another difference to what it has. No session notices.
+    pub fn set_policy(&mut self, id: PeerId, policy: PeerPolicy) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(session) = &mut peer.session else { return };
+        let session = Arc::new(PeerSession { policy, ..(**session).clone() });
+        peer.session = Some(session.clone());
+        peer.fresh = peer.established().is_some();
+        for (prefix, received) in &mut peer.received {
+            let judge = import::Judge::new(&received.route, &session, &self.local);
+            let Judged { rejection, used } = judge.judge(prefix, &mut self.routes);
+            received.rejection = rejection;
+            let changed = match used {
+                Some(route) => self.loc.set_path(*prefix, Path { peer: id, route }),
+                None => self.loc.remove_path(prefix, id),
+            };
+            if changed {
+                self.dirty.insert(*prefix);
             }
         }
     }
@@ -316,9 +330,9 @@ impl Rib {
         self.peers.get(&id).map(Peer::received_routes).unwrap_or_default()
     }
 
-    /// Prefixes that a peer has from us, in order.
-    pub fn advertised(&self, id: PeerId) -> BTreeSet<IpNet> {
-        self.peers.get(&id).map(|p| p.queue.advertised().copied().collect()).unwrap_or_default()
+    /// What a peer has from us, in order of prefix.
+    pub fn advertised(&self, id: PeerId) -> Vec<AdvertisedRoute> {
+        self.peers.get(&id).map(Peer::advertised_routes).unwrap_or_default()
     }
 
     /// Prefixes that we originate, in order.
@@ -354,7 +368,7 @@ impl Rib {
             let Some(entry) = self.loc.get_mut(&prefix) else { continue };
             entry.decide(&self.peers);
             self.decided.insert(prefix);
-            let best = best(entry, &self.peers);
+            let best = source(entry, &self.peers);
             for (id, peer) in self.peers.iter_mut().filter(|(_, peer)| !peer.fresh) {
                 tell(prefix, best.as_ref(), *id, peer, &self.local, &mut self.exports);
             }
@@ -367,8 +381,8 @@ impl Rib {
 
     /// Fills the queue of a new session from the whole table.
     fn fill(&mut self, id: PeerId) {
-        let bests: Vec<(IpNet, Option<Best>)> =
-            self.loc.iter().map(|(prefix, entry)| (*prefix, best(entry, &self.peers))).collect();
+        let bests: Vec<(IpNet, Option<Source>)> =
+            self.loc.iter().map(|(prefix, entry)| (*prefix, source(entry, &self.peers))).collect();
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.fresh = false;
         for (prefix, best) in bests {
@@ -378,40 +392,25 @@ impl Rib {
 }
 
 /// The outcome of a decision as far as peers are told of it.
-enum Best {
-    /// We originate the prefix.
-    Ours,
-    /// Learned from this peer.
-    Learned(PeerId, Arc<Route>, PeerKind),
-}
-
-fn best(entry: &Entry, peers: &BTreeMap<PeerId, Peer>) -> Option<Best> {
+fn source(entry: &Entry, peers: &BTreeMap<PeerId, Peer>) -> Option<Source> {
     if entry.originated {
-        return Some(Best::Ours);
+        return Some(Source::Ours);
     }
     let path = entry.best()?;
     let session = peers.get(&path.peer)?.session.as_ref()?;
-    Some(Best::Learned(path.peer, path.route.clone(), session.negotiated.peer_kind()))
+    Some(Source::Learned(path.peer, path.route.clone(), session.negotiated.peer_kind()))
 }
 
 /// Puts what a peer shall have of a prefix into its queue.
 fn tell(
     prefix: IpNet,
-    best: Option<&Best>,
+    best: Option<&Source>,
     id: PeerId,
     peer: &mut Peer,
     local: &Local,
     exports: &mut Interner<Exported>,
 ) {
     let Some(session) = peer.established() else { return };
-    let exported = match best {
-        None => None,
-        Some(Best::Ours) => export::originated(prefix, local, session),
-        // A peer knows what it told us.
-        Some(Best::Learned(from, ..)) if *from == id => None,
-        Some(Best::Learned(_, route, kind)) => {
-            export::learned(prefix, route, *kind, local, session)
-        }
-    };
-    peer.queue.set(prefix, exported.map(|exported| exports.intern(exported)));
+    let exported = best.and_then(|best| export::export(prefix, best, id, local, session).ok());
+    peer.queue.set(prefix, exported.map(|(exported, _)| exports.intern(exported)));
 }

@@ -28,11 +28,13 @@
 pub mod command;
 mod deferral;
 pub mod event;
+pub mod explain;
 #[cfg(any(test, feature = "fault-injection"))]
 pub mod fault;
 mod isolation;
 mod peers;
 mod report;
+pub mod routes;
 pub mod status;
 pub mod transport;
 
@@ -49,8 +51,10 @@ use crate::timer::{Jitter, Time};
 pub use command::{Command, Config, Identity, InvalidCommand, NextHops, PeerConfig, PeerName};
 use deferral::Deferral;
 pub use event::Event;
+pub use explain::PrefixReport;
 #[cfg(any(test, feature = "fault-injection"))]
 pub use fault::Fault;
+pub use routes::{RouteList, RouteTable};
 pub use status::SpeakerStatus;
 pub use transport::{Hops, Md5Key, Password, Transport};
 

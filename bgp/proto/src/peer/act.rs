@@ -8,7 +8,7 @@ use crate::family::FamilySet;
 use crate::fsm::{Action, Event, Notify, State};
 use crate::message::{Message, Notification, NotificationCode};
 use crate::negotiated::Negotiated;
-use crate::rib::{PeerPolicy, PeerSession};
+use crate::rib::PeerSession;
 use crate::session::open::{self, RestartFlags};
 use crate::session::{OPEN_HOLD, Place};
 use crate::timer::Timer;
@@ -55,6 +55,7 @@ impl Peer {
                 let ours = open::ours(env.identity, flags);
                 session.negotiated = Negotiated::before_open(ours.as_number);
                 session.ours = Some(ours.clone());
+                session.opened = now;
                 session.send(&Message::Open(ours), now);
             }
             Action::SendKeepalive => session.send(&Message::Keepalive, now),
@@ -102,7 +103,7 @@ impl Peer {
             router_id: theirs.router_id,
             peer_address: self.config.address,
             local_address: local,
-            policy: PeerPolicy::default(),
+            policy: self.config.policy.clone(),
         };
         let keep_stale = self.helper.peer_is_back(&theirs, env.now);
         self.end_of_rib_received = FamilySet::NONE;

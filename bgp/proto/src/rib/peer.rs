@@ -72,6 +72,17 @@ pub struct ReceivedRoute {
     pub rejection: Option<Rejection>,
 }
 
+/// A route as a peer has it from us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdvertisedRoute {
+    /// The destination.
+    pub prefix: IpNet,
+    /// Where to.
+    pub next_hop: NextHop,
+    /// What we said of the path.
+    pub attributes: Arc<Attributes>,
+}
+
 impl Peer {
     /// A new session: nothing was sent on it yet.
     pub(super) fn open(&mut self, session: PeerSession) {
@@ -129,11 +140,26 @@ impl Peer {
             received: of_family().count(),
             accepted: of_family().filter(|received| received.rejection.is_none()).count(),
             stale: of_family().filter(|received| received.stale).count(),
-            advertised: self.queue.advertised().filter(|p| Family::of(p) == family).count(),
+            advertised: self.queue.advertised().filter(|(p, _)| Family::of(p) == family).count(),
             end_of_rib_received: self.end_of_rib_received.contains(family),
             end_of_rib_sent: self.end_of_rib_sent.contains(family),
             disabled: self.disabled.contains(family),
         }
+    }
+
+    /// The Adj-RIB-Out in order of prefix.
+    pub(super) fn advertised_routes(&self) -> Vec<AdvertisedRoute> {
+        let mut routes: Vec<AdvertisedRoute> = self
+            .queue
+            .advertised()
+            .map(|(prefix, exported)| AdvertisedRoute {
+                prefix: *prefix,
+                next_hop: exported.next_hop,
+                attributes: exported.attributes.clone(),
+            })
+            .collect();
+        routes.sort_unstable_by_key(|route| route.prefix);
+        routes
     }
 
     /// The Adj-RIB-In in order of prefix.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::family::{Family, FamilySet};
+use crate::policy::PeerPolicy;
 use crate::session::open::MAX_RESTART_TIME;
 use crate::speaker::transport::{Hops, Password};
 
@@ -96,6 +97,8 @@ pub struct PeerConfig {
     pub hops: Hops,
     /// Its password, if it must have one.
     pub password: Option<Password>,
+    /// What is taken from it and what it is told.
+    pub policy: PeerPolicy,
 }
 
 /// An order to the speaker.
@@ -106,8 +109,9 @@ pub enum Command {
     /// session (Cease 6/2) until an identity comes.
     SetIdentity(Option<Identity>),
     /// Adds a neighbour or replaces its configuration. Any change resets its session
-    /// (Cease 6/6) and its counters, but another key of the password: the connection goes on and
-    /// is signed with it at once. The neighbour has to change its own within the hold time.
+    /// (Cease 6/6) and its counters, but two. Another key of the password: the connection goes on
+    /// and is signed with it at once; the neighbour has to change its own within the hold time.
+    /// Another policy: all routes are judged anew, and only what differs is told.
     SetPeer(PeerName, PeerConfig),
     /// Forgets a neighbour (Cease 6/3) and its routes.
     RemovePeer(PeerName),
@@ -200,6 +204,7 @@ impl PeerConfig {
             source: None,
             hops: Hops::default(),
             password: None,
+            policy: PeerPolicy::default(),
         }
     }
 

@@ -50,15 +50,17 @@ impl Speaker {
 
     pub(super) fn set_peer(&mut self, name: &PeerName, config: PeerConfig, now: Time) {
         if let Some(peer) = self.peers.get_mut(name) {
-            let but_password =
-                PeerConfig { password: config.password.clone(), ..peer.config.clone() };
             if peer.config == config {
                 return;
             }
+            let PeerConfig { password, policy, .. } = config.clone();
             // To be signed or not is another session; to be signed differently is not.
-            if but_password == config && peer.config.password.is_some() == config.password.is_some()
-            {
-                peer.config = config;
+            let signed = peer.config.password.is_some() == password.is_some();
+            if signed && config == (PeerConfig { password, policy, ..peer.config.clone() }) {
+                let policy = config.policy.clone();
+                if std::mem::replace(&mut peer.config, config).policy != policy {
+                    self.rib.set_policy(peer.id, policy);
+                }
                 let address = peer.config.address;
                 return self.assign(address, now);
             }

@@ -46,6 +46,10 @@ impl Speaker {
             last_received_notification: history.last_received.clone(),
             last_sent_notification: history.last_sent.clone(),
             session: peer.established().and_then(session_status),
+            filters: peer.config.policy.filters.iter().map(|f| f.name().clone()).collect(),
+            filter_problem: peer.config.policy.broken_filter().map(|(name, problem)| {
+                format!("nothing is taken or told: BGPFilter {name} {problem}")
+            }),
             families: self.family_status(peer),
             stale_until: peer.helper.deadline(),
         }
@@ -69,7 +73,7 @@ impl Speaker {
     }
 
     /// Why a peer does not even try.
-    fn idle_because(&self, name: &PeerName, peer: &Peer) -> Option<String> {
+    pub(super) fn idle_because(&self, name: &PeerName, peer: &Peer) -> Option<String> {
         if self.identity.is_none() {
             return Some("this node has no AS and router id yet".into());
         }

@@ -78,6 +78,10 @@ pub struct PeerStatus {
     pub last_sent_notification: Option<ErrorStatus>,
     /// What was negotiated, while a session is up.
     pub session: Option<SessionStatus>,
+    /// The filters that it is under, in order.
+    pub filters: Vec<PeerName>,
+    /// Why nothing passes them, if one is broken.
+    pub filter_problem: Option<String>,
     /// Routes by family.
     pub families: Vec<FamilyStatus>,
     /// The peer restarts and its routes are kept until then (RFC 4724 §4.2).

@@ -10,7 +10,8 @@ use brindle_bgp_proto::encode::encode;
 use brindle_bgp_proto::family::{Family, FamilySet};
 use brindle_bgp_proto::message::{Message, NextHop, Reach, Update};
 use brindle_bgp_proto::negotiated::Negotiated;
-use brindle_bgp_proto::rib::{Local, PeerId, PeerPolicy, PeerSession, Rib};
+use brindle_bgp_proto::policy::PeerPolicy;
+use brindle_bgp_proto::rib::{Local, PeerId, PeerSession, Rib};
 use ipnet::IpNet;
 
 /// Our AS.
