@@ -3,6 +3,7 @@
 mod bird;
 mod exchange;
 mod faults;
+mod filters;
 mod frr;
 mod isolation;
 mod password;

@@ -32,6 +32,9 @@ pub struct Path {
     pub next_hop: String,
     pub as_path: String,
     pub local_pref: String,
+    pub med: String,
+    /// Standard, then large ones, as in `65001:7 65001:1:2`.
+    pub communities: String,
 }
 
 impl Router {
