@@ -50,6 +50,10 @@ pub struct BgpPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 255))]
     pub ebgp_multihop: Option<i32>,
+    /// Names of BGPFilters, asked in this order. While one of them does not exist or is refused,
+    /// no route passes, either way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<String>,
     /// The password of TCP MD5 signatures (RFC 2385). While it cannot be read there is no session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<BgpPassword>,

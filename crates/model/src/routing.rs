@@ -1,5 +1,7 @@
 //! Routing: validated BGP inputs, and what the compiler makes of them for one node.
 
+pub mod filter;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -9,6 +11,7 @@ use ipnet::IpNet;
 
 use crate::Name;
 use crate::labels::Labels;
+use crate::routing::filter::PeerFilter;
 use crate::selector::Selector;
 
 /// `BGPConfiguration`: the object `default`, overlaid field by field by `node.<name>`.
@@ -43,6 +46,8 @@ pub struct BgpPeer {
     pub passive: bool,
     /// What else was said of it.
     pub settings: PeerSettings,
+    /// Names of the filters that its routes go through, in order.
+    pub filters: Vec<Name>,
 }
 
 /// What a neighbour's sessions need besides its address; the same on every node.
@@ -130,6 +135,8 @@ pub struct Peer {
     pub passive: bool,
     /// What else was said of it; the default for a node of the mesh.
     pub settings: PeerSettings,
+    /// What its routes go through, in order.
+    pub filters: Vec<PeerFilter>,
 }
 
 /// One change of [`Routing`]; a batch carries them in this order of variants.
