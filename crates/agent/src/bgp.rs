@@ -10,6 +10,7 @@
 //! Should the speaker end by itself, the bridge goes on taking batches: policy must be enforced
 //! though nothing is announced. Routes that were learned stay, and health says what happened.
 
+mod filters;
 mod passwords;
 
 use std::collections::BTreeSet;
@@ -60,6 +61,7 @@ fn peer_config(peer: &Peer) -> PeerConfig {
             routing::Hops::Multihop(hops) => Hops::Multihop(hops),
             routing::Hops::Security(hops) => Hops::Security(hops),
         },
+        policy: filters::policy(peer),
         ..PeerConfig::new(peer.address, peer.as_number)
     }
 }
