@@ -16,8 +16,8 @@ use crate::decision::DEFAULT_LOCAL_PREF;
 use crate::family::Family;
 use crate::message::NextHop;
 use crate::negotiated::PeerKind;
-use crate::policy::{self, Direction, RuleRef, Subject, Verdict};
-use crate::rib::{Local, PeerId, PeerSession, Route};
+use crate::policy::{self, AnyCommunity, Change, Direction, RuleRef, Subject, Verdict};
+use crate::rib::{Drain, Local, PeerId, PeerSession, Route};
 
 pub(crate) use queue::{ExportQueue, Progress};
 
@@ -43,6 +43,8 @@ pub(crate) enum Source {
 pub(crate) enum Withheld {
     /// The session does not carry the family.
     Family,
+    /// The node is taken out of service.
+    Drained,
     /// A peer knows what it told us.
     ToldUs,
     /// RFC 4271 §9.2: what an internal peer said, every internal peer has heard.
@@ -70,6 +72,9 @@ pub(crate) fn export(
     let family = Family::of(&prefix);
     if !session.negotiated.families.contains(family) {
         return Err(Withheld::Family);
+    }
+    if local.drain == Some(Drain::Withdraw) {
+        return Err(Withheld::Drained);
     }
     let kind = session.negotiated.peer_kind();
     let mut attributes = match source {
@@ -106,6 +111,10 @@ pub(crate) fn export(
         Some(address) => usable(address.into(), family, session),
         None => next_hop,
     };
+    if local.drain == Some(Drain::GracefulShutdown) {
+        let graceful = Change::AddCommunity(AnyCommunity::Standard(Community::GRACEFUL_SHUTDOWN));
+        policy::apply(&[graceful, Change::SetLocalPref(0)], &mut attributes);
+    }
     match kind {
         PeerKind::Internal => {
             attributes.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);

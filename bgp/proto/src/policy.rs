@@ -14,6 +14,7 @@
 //!
 //! A filter that is broken closes its peer both ways: nobody knows what it would have refused.
 
+mod limit;
 mod matching;
 
 use std::fmt;
@@ -26,6 +27,8 @@ use crate::attribute::{Attributes, Community, LargeCommunity};
 use crate::family::Family;
 use crate::negotiated::PeerKind;
 
+pub(crate) use limit::Exceeded;
+pub use limit::MaxPrefixes;
 pub(crate) use matching::Subject;
 
 /// What a peer may give us and get from us.
@@ -40,6 +43,8 @@ pub struct PeerPolicy {
     pub transit: bool,
     /// Asked in this order.
     pub filters: Vec<PeerFilter>,
+    /// How many prefixes it may advertise.
+    pub max_prefixes: Option<MaxPrefixes>,
 }
 
 /// A filter that a peer names.

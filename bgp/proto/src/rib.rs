@@ -14,6 +14,7 @@
 //! - **Attribute sets are interned**: a set that 10,000 prefixes share exists once.
 //! - **Order is that of prefixes and peers**, never that of a hash table.
 
+mod adj_in;
 mod explain;
 mod import;
 mod intern;
@@ -31,12 +32,13 @@ use crate::export::{self, Exported, Source};
 use crate::family::{Family, FamilySet};
 use crate::message::{NextHop, Update};
 use crate::negotiated::Negotiated;
-use crate::policy::PeerPolicy;
+use crate::policy::{Exceeded, PeerPolicy};
 
+use adj_in::Received;
 use import::Judged;
 use intern::Interner;
 use loc::{Entry, LocRib, Path};
-use peer::{Peer, Received};
+use peer::Peer;
 
 pub(crate) use explain::{Inward, Outward, Place};
 pub use import::Rejection;
@@ -56,6 +58,18 @@ pub struct Local {
     pub next_hop_ipv4: Option<IpAddr>,
     /// Next hop of the IPv6 routes that we originate.
     pub next_hop_ipv6: Option<IpAddr>,
+    /// Whether traffic shall go elsewhere, and how peers are told.
+    pub drain: Option<Drain>,
+}
+
+/// How a node is taken out of service while its sessions stay up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// Routes carry GRACEFUL_SHUTDOWN (RFC 8326), and LOCAL_PREF 0 inside the AS: whoever has
+    /// another path takes it, and nothing is lost where there is none.
+    GracefulShutdown,
+    /// Nothing is advertised; forwarding goes on for what is still under way.
+    Withdraw,
 }
 
 /// What the tables must know of an Established session.
@@ -174,7 +188,7 @@ impl Rib {
         let peer = self.peers.entry(id).or_default();
         peer.open(session);
         // Its identifier may be another one now, and with it the choice among equals.
-        self.dirty.extend(peer.received.keys());
+        self.dirty.extend(peer.received.prefixes());
     }
 
     /// The session is over. Routes of the families in `keep` stay as stale ones, the others go.
@@ -207,7 +221,7 @@ impl Rib {
     pub fn mark_stale(&mut self, id: PeerId, family: Family) {
         self.sweep(id, family);
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        for (prefix, received) in &mut peer.received {
+        for (prefix, received) in peer.received.iter_mut() {
             received.stale = Family::of(prefix) == family || received.stale;
         }
     }
@@ -224,7 +238,7 @@ impl Rib {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(session) = peer.established().cloned() else { return };
         for prefix in &update.withdrawn {
-            if peer.received.remove(prefix).is_some() && self.loc.remove_path(prefix, id) {
+            if peer.received.remove(prefix) && self.loc.remove_path(prefix, id) {
                 self.dirty.insert(*prefix);
             }
         }
@@ -234,7 +248,7 @@ impl Rib {
             }
             let attributes = update.attributes.clone();
             let route = self.routes.intern(Route { attributes, next_hop: reach.next_hop });
-            let judge = import::Judge::new(&route, &session, &self.local);
+            let judge = import::Judge::new(&route, &session, &self.local, &mut self.routes);
             for prefix in &reach.prefixes {
                 let Judged { rejection, used } = judge.judge(prefix, &mut self.routes);
                 let received = Received { route: route.clone(), stale: false, rejection };
@@ -266,8 +280,9 @@ impl Rib {
         let session = Arc::new(PeerSession { policy, ..(**session).clone() });
         peer.session = Some(session.clone());
         peer.fresh = peer.established().is_some();
-        for (prefix, received) in &mut peer.received {
-            let judge = import::Judge::new(&received.route, &session, &self.local);
+        for (prefix, received) in peer.received.iter_mut() {
+            let judge =
+                import::Judge::new(&received.route, &session, &self.local, &mut self.routes);
             let Judged { rejection, used } = judge.judge(prefix, &mut self.routes);
             received.rejection = rejection;
             let changed = match used {
@@ -278,6 +293,13 @@ impl Rib {
                 self.dirty.insert(*prefix);
             }
         }
+    }
+
+    /// The limit that a peer's prefixes pass, if one does.
+    pub(crate) fn exceeded(&self, id: PeerId) -> Option<Exceeded> {
+        let peer = self.peers.get(&id)?;
+        let limits = peer.established()?.policy.max_prefixes?;
+        limits.exceeded(|family| peer.received.count(family))
     }
 
     /// RFC 4760 §7: all routes of the family go and no more are taken while the session lasts.

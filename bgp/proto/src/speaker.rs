@@ -113,8 +113,12 @@ pub enum Refusal {
 }
 
 /// The tables' view of a speaker without identity: no session is up then.
-const NOBODY: Local =
-    Local { router_id: Ipv4Addr::UNSPECIFIED, next_hop_ipv4: None, next_hop_ipv6: None };
+const NOBODY: Local = Local {
+    router_id: Ipv4Addr::UNSPECIFIED,
+    next_hop_ipv4: None,
+    next_hop_ipv6: None,
+    drain: None,
+};
 
 /// A BGP speaker.
 #[derive(Debug)]
@@ -245,6 +249,10 @@ impl Speaker {
                 let expired = peer.helper.expire(now);
                 expired.iter().for_each(|family| speaker.rib.sweep(peer.id, family));
             });
+            // It may have been held back until now.
+            if let Some(address) = self.peers.get(&name).map(|peer| peer.config.address) {
+                self.assign(address, now);
+            }
         }
         self.after(now);
     }

@@ -23,7 +23,9 @@ pub use bgp_filter::{
     BgpFilter, BgpFilterCommunities, BgpFilterOperation, BgpFilterPrepend, BgpFilterRange,
     BgpFilterRule, BgpFilterSpec, BgpFilterValue,
 };
-pub use bgp_peer::{BgpPassword, BgpPeer, BgpPeerSpec, DEFAULT_BGP_PORT, SecretKeyRef};
+pub use bgp_peer::{
+    BgpMaxPrefixes, BgpPassword, BgpPeer, BgpPeerSpec, DEFAULT_BGP_PORT, SecretKeyRef,
+};
 pub use cluster_network_policy::{
     ClusterNetworkPolicy, ClusterNetworkPolicyEgressPeer, ClusterNetworkPolicyEgressRule,
     ClusterNetworkPolicyIngressPeer, ClusterNetworkPolicyIngressRule, ClusterNetworkPolicyPort,

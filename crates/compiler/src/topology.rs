@@ -31,7 +31,7 @@ use brindle_model::cluster::Node;
 use brindle_model::net::Family;
 use brindle_model::routing::filter::{BgpFilter, PeerFilter};
 use brindle_model::routing::{
-    BgpConfiguration, BgpPeer, Change, DEFAULT_AS, Peer, PeerSettings, Routing, Speaker,
+    BgpConfiguration, BgpPeer, Change, DEFAULT_AS, Drain, Peer, PeerSettings, Routing, Speaker,
 };
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
@@ -66,6 +66,8 @@ struct Settings {
     mesh: bool,
     restart_time: u16,
     hold_time: u16,
+    notification_restart: bool,
+    drain: Drain,
 }
 
 impl Topology {
@@ -166,6 +168,8 @@ impl Topology {
             mesh: overlaid(layers, |c| c.node_to_node_mesh).unwrap_or(true),
             restart_time: overlaid(layers, |c| c.restart_time).unwrap_or(RESTART_TIME),
             hold_time: overlaid(layers, |c| c.hold_time).unwrap_or(HOLD_TIME),
+            notification_restart: overlaid(layers, |c| c.notification_restart).unwrap_or(false),
+            drain: overlaid(layers, |c| c.drain).unwrap_or_default(),
         }
     }
 
@@ -182,6 +186,8 @@ impl Topology {
             listen_port: settings.listen_port,
             restart_time: settings.restart_time,
             hold_time: settings.hold_time,
+            notification_restart: settings.notification_restart,
+            drain: settings.drain,
             next_hops,
         })
     }

@@ -27,6 +27,7 @@ struct Bgp {
 struct Speaker {
     identity: Option<(u32, Ipv4Addr)>,
     restarting: bool,
+    drain: Option<String>,
     originated: Vec<String>,
     learned: usize,
     peers: Vec<Peer>,
@@ -55,6 +56,7 @@ struct Peer {
     session: Option<Session>,
     filters: Vec<String>,
     filter_problem: Option<String>,
+    prefix_warning: Option<String>,
     families: Vec<Family>,
 }
 
@@ -146,6 +148,9 @@ fn overview(bgp: &Bgp) -> String {
     if speaker.restarting {
         text += ", restarting gracefully";
     }
+    if let Some(drain) = &speaker.drain {
+        text += &format!(", drained: {drain}");
+    }
     text += &format!("\nannounced: {}\n", list(&speaker.originated));
     text += &format!("learned: {} prefixes\n", speaker.learned);
     if let Some(error) = &bgp.listen_error {
@@ -154,7 +159,10 @@ fn overview(bgp: &Bgp) -> String {
     let rows = speaker.peers.iter().map(|peer| {
         let count = |read: fn(&Family) -> usize| peer.families.iter().map(read).sum::<usize>();
         let why = match (&peer.session, &peer.idle_because, &peer.last_error) {
-            (Some(_), ..) => peer.filter_problem.clone().unwrap_or_default(),
+            (Some(_), ..) => {
+                let problem = peer.filter_problem.as_ref().or(peer.prefix_warning.as_ref());
+                problem.cloned().unwrap_or_default()
+            }
             (None, Some(why), _) => why.clone(),
             (None, None, error) => error.as_ref().map_or(String::new(), |e| e.message.clone()),
         };
@@ -206,6 +214,9 @@ fn detail(peer: &Peer, uptime: f64) -> String {
     }
     if let Some(problem) = &peer.filter_problem {
         fields.push(("broken filter", problem.clone()));
+    }
+    if let Some(warning) = &peer.prefix_warning {
+        fields.push(("limit", warning.clone()));
     }
     if let Some(why) = &peer.idle_because {
         fields.push(("idle because", why.clone()));

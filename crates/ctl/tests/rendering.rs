@@ -18,6 +18,7 @@ fn bgp_answer() -> Value {
         "session": null,
         "filters": ["edge"],
         "filter_problem": null,
+        "prefix_warning": null,
         "families": [],
         "stale_until": null
     });
@@ -36,6 +37,7 @@ fn bgp_answer() -> Value {
         },
         "filters": [],
         "filter_problem": null,
+        "prefix_warning": null,
         "families": [
             {
                 "family": "ipv4 unicast", "received": 2, "accepted": 2, "stale": 0,
@@ -53,7 +55,7 @@ fn bgp_answer() -> Value {
     json!({
             "speaker": {
                 "identity": [64512, "192.0.2.1"],
-                "restarting": false,
+                "restarting": false, "drain": null,
                 "in_sync": true,
                 "converged": true,
                 "originated": ["10.244.0.0/26", "fd00:244::/122"],

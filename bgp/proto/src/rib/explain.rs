@@ -69,7 +69,7 @@ impl Rib {
     pub(crate) fn known_prefix(&self, asked: IpNet) -> IpNet {
         let known = |prefix: &IpNet| {
             self.loc.get(prefix).is_some()
-                || self.peers.values().any(|peer| peer.received.contains_key(prefix))
+                || self.peers.values().any(|peer| peer.received.get(prefix).is_some())
         };
         std::iter::successors(Some(asked.trunc()), IpNet::supernet)
             .find(known)
@@ -87,7 +87,11 @@ impl Rib {
             stale: received.stale,
             verdict: match received.rejection {
                 Some(rejection) => Err(rejection),
-                None => import::filter(prefix, &received.route, session).map(|by| Some(by?.0)),
+                None => {
+                    let taken = import::taken(&received.route, session);
+                    let taken = taken.as_ref().unwrap_or(&received.route);
+                    import::filter(prefix, taken, session).map(|by| Some(by?.0))
+                }
             },
             place: self.place(id, prefix),
         });

@@ -10,6 +10,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::intern::Interner;
 use super::{Local, PeerSession, Route};
+use crate::attribute::{Attributes, Community};
 use crate::message::NextHop;
 use crate::negotiated::PeerKind;
 use crate::policy::{self, Change, Direction, RuleRef, Subject, Verdict};
@@ -48,7 +49,7 @@ pub enum Rejection {
 
 /// What becomes of one route of a peer, prefix by prefix.
 pub(super) struct Judge<'a> {
-    route: &'a Arc<Route>,
+    route: Arc<Route>,
     session: &'a PeerSession,
     local: &'a Local,
     rejection: Option<Rejection>,
@@ -63,8 +64,15 @@ pub(super) struct Judged {
 }
 
 impl<'a> Judge<'a> {
-    pub(super) fn new(route: &'a Arc<Route>, session: &'a PeerSession, local: &'a Local) -> Self {
-        Self { route, session, local, rejection: check(route, session, local) }
+    pub(super) fn new(
+        route: &Arc<Route>,
+        session: &'a PeerSession,
+        local: &'a Local,
+        routes: &mut Interner<Route>,
+    ) -> Self {
+        let rejection = check(route, session, local);
+        let taken = taken(route, session).map(|taken| routes.intern(taken));
+        Self { route: taken.unwrap_or_else(|| route.clone()), session, local, rejection }
     }
 
     pub(super) fn judge(&self, prefix: &IpNet, routes: &mut Interner<Route>) -> Judged {
@@ -78,10 +86,10 @@ impl<'a> Judge<'a> {
         if let Some(rejection) = self.rejection.or_else(|| check_prefix(prefix)) {
             return Err(rejection);
         }
-        match filter(prefix, self.route, self.session)? {
+        match filter(prefix, &self.route, self.session)? {
             None | Some((_, [])) => Ok(self.route.clone()),
             Some((_, changes)) => {
-                let route = changed(self.route, changes);
+                let route = changed(&self.route, changes);
                 if is_own(&route.next_hop, self.session, self.local) {
                     return Err(Rejection::OwnNextHop);
                 }
@@ -89,6 +97,16 @@ impl<'a> Judge<'a> {
             }
         }
     }
+}
+
+/// The route as it enters the filters, if that is not as it came: what an external peer wants to be
+/// rid of gets the least preference (RFC 8326 §4.2).
+pub(super) fn taken(route: &Route, session: &PeerSession) -> Option<Route> {
+    let leaving = route.attributes.communities.contains(&Community::GRACEFUL_SHUTDOWN);
+    (leaving && session.negotiated.peer_kind() == PeerKind::External).then(|| {
+        let attributes = Attributes { local_pref: Some(0), ..(*route.attributes).clone() };
+        Route { attributes: Arc::new(attributes), next_hop: route.next_hop }
+    })
 }
 
 /// What the filters make of a route that passed the checks: the changes to it, and the rule that

@@ -1,26 +1,16 @@
 //! What the tables hold for one peer: Adj-RIB-In, Adj-RIB-Out and where both stand.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::adj_in::{AdjRibIn, Received};
 use super::{PeerSession, Rejection, Route};
 use crate::attribute::Attributes;
 use crate::decision::Candidate;
 use crate::export::ExportQueue;
 use crate::family::{Family, FamilySet};
 use crate::message::{NextHop, Update};
-
-/// One route of the Adj-RIB-In.
-#[derive(Clone, Debug)]
-pub(super) struct Received {
-    pub(super) route: Arc<Route>,
-    /// From before the peer's restart (RFC 4724 §4.2).
-    pub(super) stale: bool,
-    /// Why it is not used.
-    pub(super) rejection: Option<Rejection>,
-}
 
 /// One peer's side of the tables.
 #[derive(Debug, Default)]
@@ -30,7 +20,7 @@ pub(super) struct Peer {
     up: bool,
     /// The session is new: its queue must be filled from the whole Loc-RIB.
     pub(super) fresh: bool,
-    pub(super) received: HashMap<IpNet, Received>,
+    pub(super) received: AdjRibIn,
     /// Families given up for the rest of the session (RFC 4760 §7).
     pub(super) disabled: FamilySet,
     pub(super) end_of_rib_received: FamilySet,
@@ -137,7 +127,7 @@ impl Peer {
             self.received.iter().filter(wanted).map(|(_, received)| received)
         };
         FamilyCounts {
-            received: of_family().count(),
+            received: self.received.count(family),
             accepted: of_family().filter(|received| received.rejection.is_none()).count(),
             stale: of_family().filter(|received| received.stale).count(),
             advertised: self.queue.advertised().filter(|(p, _)| Family::of(p) == family).count(),

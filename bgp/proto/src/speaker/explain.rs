@@ -245,6 +245,9 @@ fn outward(
         Err(Withheld::Family) => {
             ("family", format!("{family} is not negotiated: the peer does not offer it"))
         }
+        Err(Withheld::Drained) => {
+            ("rules", "the node is drained: it advertises nothing (`drain: Withdraw`)".into())
+        }
         Err(Withheld::ToldUs) => ("rules", "the best path came from this peer".into()),
         Err(Withheld::ToldInside) => (
             "rules",

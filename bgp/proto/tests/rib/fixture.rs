@@ -23,6 +23,7 @@ pub fn local() -> Local {
         router_id: Ipv4Addr::new(10, 0, 0, 10),
         next_hop_ipv4: Some(address("192.0.2.10")),
         next_hop_ipv6: Some(address("2001:db8::10")),
+        drain: None,
     }
 }
 

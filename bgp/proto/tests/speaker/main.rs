@@ -4,3 +4,4 @@ mod any_input;
 mod explain;
 mod net;
 mod scenarios;
+mod service;

@@ -275,14 +275,21 @@ fn node(setup: Setup, restarting: bool, now: Time) -> Node {
         forwarding_preserved: FamilySet::ALL,
         jitter_seed: setup.seed,
     });
-    let identity = Identity {
+    let identity = identity(setup);
+    speaker.handle_command(Command::SetIdentity(Some(identity)), now).expect("valid identity");
+    Node { speaker, setup, events: Vec::new(), open: Vec::new(), opened: Vec::new() }
+}
+
+/// Who a node is.
+pub fn identity(setup: Setup) -> Identity {
+    Identity {
         as_number: setup.as_number,
         router_id: setup.router_id,
         listen_port: 179,
         hold_time: 90,
         restart_time: setup.restart_time,
         next_hops: Default::default(),
-    };
-    speaker.handle_command(Command::SetIdentity(Some(identity)), now).expect("valid identity");
-    Node { speaker, setup, events: Vec::new(), open: Vec::new(), opened: Vec::new() }
+        notification_restart: false,
+        drain: None,
+    }
 }

@@ -51,6 +51,26 @@ fn frr_ibgp_over_ipv6_carries_both_families() -> Result<()> {
     exchange(Kind::Frr, IPV6, OUR_AS)
 }
 
+#[test]
+fn gobgp_ebgp_over_ipv4_carries_both_families() -> Result<()> {
+    exchange(Kind::GoBgp, IPV4, ROUTER_AS)
+}
+
+#[test]
+fn gobgp_ibgp_over_ipv6_carries_both_families() -> Result<()> {
+    exchange(Kind::GoBgp, IPV6, OUR_AS)
+}
+
+#[test]
+fn openbgpd_ebgp_over_ipv4_carries_ipv4_and_takes_both() -> Result<()> {
+    exchange(Kind::OpenBgpd, IPV4, ROUTER_AS)
+}
+
+#[test]
+fn openbgpd_ebgp_over_ipv6_carries_both_families() -> Result<()> {
+    exchange(Kind::OpenBgpd, IPV6, ROUTER_AS)
+}
+
 fn exchange(kind: Kind, transport: usize, router_as: u32) -> Result<()> {
     let world = World::new()?;
     let router = Router::start(kind, &world, transport, router_as)?;
@@ -96,6 +116,11 @@ fn bird_asks_and_answers_route_refresh() -> Result<()> {
 #[test]
 fn frr_asks_and_answers_route_refresh() -> Result<()> {
     refresh(Kind::Frr)
+}
+
+#[test]
+fn gobgp_asks_and_answers_route_refresh() -> Result<()> {
+    refresh(Kind::GoBgp)
 }
 
 fn refresh(kind: Kind) -> Result<()> {

@@ -26,6 +26,11 @@ fn frr_sees_what_filters_make_of_routes() -> Result<()> {
     filters(Kind::Frr)
 }
 
+#[test]
+fn gobgp_sees_what_filters_make_of_routes() -> Result<()> {
+    filters(Kind::GoBgp)
+}
+
 fn filters(kind: Kind) -> Result<()> {
     let world = World::new()?;
     let router = Router::start(kind, &world, 0, ROUTER_AS)?;

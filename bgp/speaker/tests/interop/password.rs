@@ -121,8 +121,7 @@ fn a_key_is_changed_under_a_session_that_goes_on() -> Result<()> {
         let world = World::new()?;
         let (mut us, mut them) = (world.speaker()?, other_side(&world)?);
         us.set_peer("them", signed(ROUTER[over], ROUTER_AS, "first"))?;
-        // Passive: two of us that connect at once may dump each other's connection first.
-        let from_us = |key| PeerConfig { passive: true, ..signed(US[over], OUR_AS, key) };
+        let from_us = |key| signed(US[over], OUR_AS, key);
         them.set_peer("us", from_us("first"))?;
         us.until_state("them", State::Established)?;
         them.until_state("us", State::Established)?;

@@ -88,6 +88,8 @@ pub fn identity(as_number: u32) -> Identity {
         hold_time: 9,
         restart_time: 30,
         next_hops: US.iter().map(|a| a.parse::<IpAddr>().expect("address")).collect(),
+        notification_restart: false,
+        drain: None,
     }
 }
 

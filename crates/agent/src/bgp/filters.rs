@@ -1,11 +1,13 @@
-//! Filters of neighbours, in the speaker's words.
+//! Filters and limits of neighbours, in the speaker's words.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use brindle_bgp_proto::attribute;
 use brindle_bgp_proto::negotiated::PeerKind;
 use brindle_bgp_proto::policy::{
-    self, Action, AnyCommunity, Change, Filter, Matches, PeerPolicy, PrefixOperator, Rule, Rules,
+    self, Action, AnyCommunity, Change, Filter, Matches, MaxPrefixes, PeerPolicy, PrefixOperator,
+    Rule, Rules,
 };
 use brindle_model::routing::Peer;
 use brindle_model::routing::filter::{
@@ -14,7 +16,17 @@ use brindle_model::routing::filter::{
 
 /// What a neighbour may give us and get from us.
 pub fn policy(peer: &Peer) -> PeerPolicy {
-    PeerPolicy { filters: peer.filters.iter().map(filter).collect(), ..PeerPolicy::default() }
+    let limits = peer.settings.max_prefixes;
+    PeerPolicy {
+        filters: peer.filters.iter().map(filter).collect(),
+        max_prefixes: limits.map(|limits| MaxPrefixes {
+            ipv4: limits.ipv4,
+            ipv6: limits.ipv6,
+            warn_percent: limits.warn_percent,
+            restart: limits.restart_after.map(|after| Duration::from_secs(after.into())),
+        }),
+        ..PeerPolicy::default()
+    }
 }
 
 fn filter(PeerFilter { name, rules }: &PeerFilter) -> policy::PeerFilter {

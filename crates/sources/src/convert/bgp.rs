@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use brindle_api::{BgpConfigurationSpec, BgpPeerSpec, DEFAULT_BGP_PORT, Duration};
 use brindle_model::Name;
-use brindle_model::routing::{BgpConfiguration, BgpPeer, NodeScope};
+use brindle_model::routing::{BgpConfiguration, BgpPeer, Drain, NodeScope};
 use brindle_model::selector::Selector;
 
 use super::bgp_peer;
@@ -42,6 +42,8 @@ pub(super) fn configuration(
         node_to_node_mesh: spec.node_to_node_mesh_enabled,
         restart_time: spec.restart_time.and_then(|t| restart_time(t, problems)),
         hold_time: spec.hold_time.and_then(|t| hold_time(t, problems)),
+        notification_restart: spec.graceful_notification,
+        drain: spec.drain.as_deref().and_then(|text| drain(text, problems)),
     };
     (problems.errors() == before).then_some(configuration)
 }
@@ -149,6 +151,19 @@ fn restart_time(time: Duration, problems: &mut Problems) -> Option<u16> {
         return None;
     }
     u16::try_from(time.seconds()).ok()
+}
+
+fn drain(text: &str, problems: &mut Problems) -> Option<Drain> {
+    match text {
+        "None" => Some(Drain::No),
+        "GracefulShutdown" => Some(Drain::GracefulShutdown),
+        "Withdraw" => Some(Drain::Withdraw),
+        other => {
+            let message = format!("`{other}` is not one of None, GracefulShutdown, Withdraw");
+            problems.error("spec.drain", message);
+            None
+        }
+    }
 }
 
 fn hold_time(time: Duration, problems: &mut Problems) -> Option<u16> {

@@ -131,6 +131,8 @@ fn bgp_configuration() {
         node_to_node_mesh: Some(false),
         restart_time: Some(120),
         hold_time: Some(9),
+        notification_restart: None,
+        drain: None,
     };
     assert_eq!(*found, expected);
 }
@@ -331,7 +333,11 @@ fn protection_of_bgp_peers() {
         );
         let Input::BgpPeer(found) = accepted(&yaml) else { panic!() };
         let password_file = password_file.map(|file| std::path::PathBuf::from(file).into());
-        assert_eq!(found.settings, PeerSettings { hops, password_file }, "{spec}");
+        assert_eq!(
+            found.settings,
+            PeerSettings { hops, password_file, ..Default::default() },
+            "{spec}"
+        );
     }
 }
 
