@@ -136,7 +136,8 @@ fn the_first_rule_that_matches_decides_and_filters_go_on() {
 #[test]
 fn changes_of_an_accepted_route() {
     let with_tag = || Attributes { communities: vec![Community(7)], ..attributes(1) };
-    let cases: [(Change, fn(&mut Attributes)); 9] = [
+    type Expected = fn(&mut Attributes);
+    let cases: [(Change, Expected); 9] = [
         (Change::AddCommunity(standard(0, 7)), |_| {}),
         (Change::AddCommunity(standard(0, 8)), |a| a.communities.push(Community(8))),
         (Change::AddCommunity(AnyCommunity::Large(LARGE)), |a| a.large_communities.push(LARGE)),

@@ -69,7 +69,8 @@ impl GoBgp {
         let Some(path) = answer[prefix].get(0) else { return Ok(None) };
         let attribute = |kind: u64| {
             let all = path["attrs"].as_array().into_iter().flatten();
-            all.filter(|attribute| attribute["type"] == kind).cloned().next().unwrap_or_default()
+            let mut all = all.filter(|attribute| attribute["type"] == kind);
+            all.next().cloned().unwrap_or_default()
         };
         let numbers = |value: &Value| {
             let numbers = value.as_array().into_iter().flatten();
