@@ -62,13 +62,27 @@ fn gobgp_ibgp_over_ipv6_carries_both_families() -> Result<()> {
 }
 
 #[test]
-fn openbgpd_ebgp_over_ipv4_carries_ipv4_and_takes_both() -> Result<()> {
-    exchange(Kind::OpenBgpd, IPV4, ROUTER_AS)
-}
+fn openbgpd_carries_the_family_of_the_session_and_asks_for_it_again() -> Result<()> {
+    let cases = [(IPV4, "10.65.0.0/26", "10.200.0.0/24"), (IPV6, "fd65::/122", "fd20::/64")];
+    for (transport, block, learned) in cases {
+        for router_as in [ROUTER_AS, OUR_AS] {
+            let world = World::new()?;
+            let router = Router::start(Kind::OpenBgpd, &world, transport, router_as)?;
+            let mut us = world.speaker()?;
+            us.set_peer("tor", peer(ROUTER[transport], router_as))?;
+            us.originate(&["10.65.0.0/26", "fd65::/122"])?;
+            us.until("its route", |us| Ok(us.routes.len() == 1))?;
+            assert_eq!(us.route(learned).as_deref(), Some(ROUTER[transport]));
+            assert_eq!(router.until_path(block)?.next_hop, US[transport]);
 
-#[test]
-fn openbgpd_ebgp_over_ipv6_carries_both_families() -> Result<()> {
-    exchange(Kind::OpenBgpd, IPV6, ROUTER_AS)
+            let before = router.updates_received()?;
+            router.refresh()?;
+            wait_until(PATIENCE, "our route again", || Ok(router.updates_received()? > before))?;
+            us.stop(false)?;
+            router.until_no_path(block)?;
+        }
+    }
+    Ok(())
 }
 
 fn exchange(kind: Kind, transport: usize, router_as: u32) -> Result<()> {
@@ -116,11 +130,6 @@ fn bird_asks_and_answers_route_refresh() -> Result<()> {
 #[test]
 fn frr_asks_and_answers_route_refresh() -> Result<()> {
     refresh(Kind::Frr)
-}
-
-#[test]
-fn gobgp_asks_and_answers_route_refresh() -> Result<()> {
-    refresh(Kind::GoBgp)
 }
 
 fn refresh(kind: Kind) -> Result<()> {

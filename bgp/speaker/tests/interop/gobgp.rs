@@ -30,10 +30,9 @@ impl GoBgp {
                  [[neighbors]]\n\
                  [neighbors.config]\nneighbor-address = \"{us}\"\npeer-as = {our_as}\n\
                  [neighbors.timers.config]\nconnect-retry = 1\nidle-hold-time-after-reset = 1\n\
-                 [[neighbors.afi-safis]]\n\
-                 [neighbors.afi-safis.config]\nafi-safi-name = \"ipv4-unicast\"\n\
-                 [[neighbors.afi-safis]]\n\
-                 [neighbors.afi-safis.config]\nafi-safi-name = \"ipv6-unicast\"\n"
+                 [neighbors.graceful-restart.config]\nenabled = true\nrestart-time = 120\n{}{}",
+                family("ipv4-unicast"),
+                family("ipv6-unicast"),
             ),
         )?;
         let mut command = world.router.command("gobgpd");
@@ -43,8 +42,9 @@ impl GoBgp {
         let gobgp = Self { _daemon: daemon, netns, us: us.to_owned(), log };
         wait_until(PATIENCE, "gobgpd to answer", || Ok(gobgp.ask("neighbor").is_ok()))
             .with_context(|| std::fs::read_to_string(&gobgp.log).unwrap_or_default())?;
-        gobgp.ask("global rib add 10.200.0.0/24 origin igp")?;
-        gobgp.ask(&format!("global rib add -a ipv6 fd20::/64 nexthop {} origin igp", ROUTER[1]))?;
+        let [ipv4, ipv6] = ROUTER;
+        gobgp.ask(&format!("global rib add 10.200.0.0/24 nexthop {ipv4} origin igp"))?;
+        gobgp.ask(&format!("global rib add -a ipv6 fd20::/64 nexthop {ipv6} origin igp"))?;
         Ok(gobgp)
     }
 
@@ -112,4 +112,12 @@ impl GoBgp {
         let log = std::fs::read_to_string(&self.log)?;
         Ok(log.lines().rfind(|line| line.contains("otification")).unwrap_or_default().to_owned())
     }
+}
+
+/// It sends End-of-RIB only for families that take part in graceful restart.
+fn family(name: &str) -> String {
+    format!(
+        "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"{name}\"\n\
+         [neighbors.afi-safis.mp-graceful-restart.config]\nenabled = true\n"
+    )
 }

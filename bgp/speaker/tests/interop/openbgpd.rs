@@ -23,7 +23,8 @@ pub struct OpenBgpd {
 }
 
 impl OpenBgpd {
-    /// Starts it (its AS, ours) with us as the only neighbour.
+    /// Starts it (its AS, ours) with us as the only neighbour. It carries the family of the
+    /// session: it has no next hop for the other one.
     pub fn start(
         world: &World,
         (local, us): (&str, &str),
@@ -32,14 +33,18 @@ impl OpenBgpd {
         let dir = world.dir.path();
         std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o777))?;
         std::fs::create_dir_all(CHROOT)?;
+        let (family, network) = match local.contains(':') {
+            true => ("IPv6", "fd20::/64"),
+            false => ("IPv4", "10.200.0.0/24"),
+        };
         let (config, socket) = (dir.join("openbgpd.conf"), dir.join("openbgpd.sock"));
         std::fs::write(
             &config,
             format!(
                 "AS {their_as}\nrouter-id 10.77.0.2\nfib-update no\nsocket \"{}\"\n\
-                 network 10.200.0.0/24\nnetwork fd20::/64\n\
+                 network {network}\n\
                  neighbor {us} {{\n  remote-as {our_as}\n  local-address {local}\n  \
-                 announce IPv4 unicast\n  announce IPv6 unicast\n}}\n\
+                 announce {family} unicast\n}}\n\
                  allow from any\nallow to any\n",
                 socket.display()
             ),

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use brindle_lab::netns::Netns;
 use brindle_lab::process::wait_until;
 
@@ -94,7 +94,7 @@ impl Router {
         match self {
             Self::Bird(bird) => bird.ask("reload in node").map(drop),
             Self::Frr(frr) => frr.ask("clear bgp * soft in").map(drop),
-            Self::GoBgp(gobgp) => gobgp.ask("neighbor all softresetin").map(drop),
+            Self::GoBgp(_) => bail!("it keeps what it was told, and does not ask again"),
             Self::OpenBgpd(bgpd) => bgpd.refresh(),
         }
     }
