@@ -141,7 +141,8 @@ fn compile(cache: &Cache, program: &Program) -> Result<()> {
     }
     // Under another name first: a build that is interrupted must not look finished.
     let partial = PathBuf::from(format!("{}.partial", cache.program(program.name).display()));
-    let verb: &[&str] = if program.kind == Kind::Test { &["test", "-c"] } else { &["build"] };
+    let verb: &[&str] =
+        if program.kind == Kind::Test { &["test", "-c", "-vet=off"] } else { &["build"] };
     let status = Command::new("go")
         .args(verb)
         .args(["-mod=mod", "-trimpath", "-buildvcs=false", "-ldflags", &flags, "-o"])

@@ -2,9 +2,10 @@
 //!
 //! [`go`] builds Kubernetes, [`images`] what its pods run; [`lifecycle`] brings a cluster up of
 //! [`fabric`] (segment and router), [`control_plane`] and [`node`]s, with a [`network`], and takes
-//! it down; [`smoke`] looks whether pods reach each other.
+//! it down; [`smoke`] looks whether pods reach each other, [`conformance`] runs the [`suites`].
 
 mod cgroups;
+mod conformance;
 mod control_plane;
 mod fabric;
 mod go;
@@ -18,6 +19,7 @@ mod paths;
 mod pki;
 mod plan;
 mod smoke;
+mod suites;
 mod versions;
 
 use std::os::unix::process::CommandExt;
@@ -49,6 +51,10 @@ enum Task {
     Down,
     /// Pods on every node, each to each, by service and by name.
     Smoke,
+    /// The upstream suites on a cluster of their own.
+    Conformance(conformance::Options),
+    /// The upstream suites on the cluster that is up.
+    Suites(conformance::Selection),
     /// Run a command inside a node.
     Exec {
         /// Its number, from 1.
@@ -84,6 +90,12 @@ fn main() -> Result<()> {
         }
         Task::Down => lifecycle::down(&paths),
         Task::Smoke => smoke::run(&Kubectl::new(&Cache::open()?, &paths)),
+        Task::Conformance(options) => conformance::run(&Cache::open()?, &paths, &options),
+        Task::Suites(selection) => {
+            let cache = Cache::open()?;
+            go::build(&cache, true)?;
+            selection.run(&cache, &paths).map(drop)
+        }
         Task::Exec { node, command } => {
             let mut inside = node::enter(node, &command[0])?;
             Err(inside.args(&command[1..]).exec()).context("start nsenter")

@@ -16,6 +16,7 @@ use crate::kubectl::Kubectl;
 use crate::node;
 use crate::paths::Paths;
 use crate::plan::{self, Families, TOR_AS};
+use crate::versions;
 
 /// Which one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -40,6 +41,8 @@ impl fmt::Display for Network {
     }
 }
 
+/// The namespace of Brindle's own pods.
+pub const NAMESPACE: &str = "brindle-system";
 /// How long nodes may take to become ready.
 const READY: Duration = Duration::from_secs(120);
 
@@ -55,7 +58,7 @@ pub fn install(
     nodes: usize,
 ) -> Result<()> {
     match network {
-        Network::Brindle => install_brindle(paths, kubectl, families, nodes)?,
+        Network::Brindle => install_brindle(kubectl, families, nodes)?,
         Network::Ptp => install_ptp(paths, kubectl, families, nodes)?,
         Network::None => return Ok(()),
     }
@@ -64,12 +67,7 @@ pub fn install(
 }
 
 /// As a user does, by the manifest that is in the repository; then the objects of this cluster.
-fn install_brindle(
-    paths: &Paths,
-    kubectl: &Kubectl,
-    families: Families,
-    nodes: usize,
-) -> Result<()> {
+fn install_brindle(kubectl: &Kubectl, families: Families, nodes: usize) -> Result<()> {
     let image = std::env::var_os("BRINDLE_IMAGE").map(PathBuf::from);
     let image = image.context("BRINDLE_IMAGE names no archive: use `cargo xtask cluster`")?;
     for index in 1..=nodes {
@@ -78,18 +76,27 @@ fn install_brindle(
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests/brindle.yaml");
     let manifest =
         fs::read_to_string(&manifest).with_context(|| format!("read {}", manifest.display()))?;
+    let experimental =
+        "config/crd/experimental/policy.networking.k8s.io_clusternetworkpolicies.yaml";
+    let upstream = versions::network_policy_api_sources()?.join(experimental);
+    let upstream =
+        fs::read_to_string(&upstream).with_context(|| format!("read {}", upstream.display()))?;
+    kubectl.apply(&upstream)?;
     kubectl.apply(&manifest)?;
-    for crd in ["ippools", "bgppeers"] {
-        let crd = format!("crd/{crd}.brindle.io");
+    for crd in [
+        "clusternetworkpolicies.policy.networking.k8s.io",
+        "ippools.brindle.io",
+        "bgppeers.brindle.io",
+    ] {
+        let crd = format!("crd/{crd}");
         kubectl.run(&["wait", "--for=condition=Established", &crd, "--timeout=30s"])?;
     }
     kubectl.apply(&objects(families).to_string())?;
     let timeout = format!("--timeout={}s", READY.as_secs());
-    let rollout = ["-n", "brindle-system", "rollout", "status", "daemonset/brindle-agent"];
+    let rollout = ["-n", NAMESPACE, "rollout", "status", "daemonset/brindle-agent"];
     kubectl
         .run(&[&rollout[..], &[&timeout]].concat())
         .with_context(|| format!("the image is {}", product::name()))?;
-    let _ = paths;
     Ok(())
 }
 
