@@ -9,8 +9,10 @@
 mod bgp_configuration;
 mod bgp_peer;
 mod cluster_network_policy;
+pub mod crd;
 mod duration;
 mod ip_pool;
+mod ipam_block;
 mod network_policy;
 mod network_set;
 mod policy_rule;
@@ -28,6 +30,7 @@ pub use cluster_network_policy::{
 };
 pub use duration::{Duration, DurationError};
 pub use ip_pool::{DEFAULT_BLOCK_SIZE_V4, DEFAULT_BLOCK_SIZE_V6, IpPool, IpPoolSpec};
+pub use ipam_block::{IpamBlock, IpamBlockSpec};
 pub use network_policy::{
     GlobalNetworkPolicy, GlobalNetworkPolicySpec, NetworkPolicy, NetworkPolicySpec,
     StagedGlobalNetworkPolicy, StagedGlobalNetworkPolicySpec, StagedKubernetesNetworkPolicy,

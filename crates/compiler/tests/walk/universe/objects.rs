@@ -43,7 +43,7 @@ pub fn pod() -> impl Strategy<Value = Pod> {
             addresses,
             ports,
             service_account,
-            node: None,
+            ..Pod::default()
         },
     )
 }
