@@ -120,7 +120,17 @@ fn main() -> Result<()> {
             machine::require_root()?;
             build::cluster()?.arg("down").run("removing the cluster")
         }
-        Task::Conformance { arguments } => on_cluster("conformance", &arguments),
+        Task::Conformance { arguments } => {
+            machine::require_root()?;
+            machine::install_packages(machine::TEST_PACKAGES)?;
+            machine::install_tools()?;
+            build::binaries()?;
+            build::cluster()?.arg("build").run("building Kubernetes")?;
+            cargo(["nextest", "run", "--release", "--package", "brindle-integration-tests"])
+                .arg("--run-ignored=only")
+                .run("the tests that need an API server")?;
+            on_cluster("conformance", &arguments)
+        }
         Task::Soak { fuzz_seconds, worlds, kernel_worlds } => {
             machine::require_root()?;
             machine::install_packages(machine::TEST_PACKAGES)?;
