@@ -12,6 +12,7 @@ use crate::kubectl::Kubectl;
 use crate::lifecycle::{self, Shape};
 use crate::network::{self, Network};
 use crate::paths::{Cache, Paths};
+use crate::plan::Families;
 use crate::suites::{self, Outcome, Results, Suite};
 use crate::{go, plan, smoke};
 
@@ -26,7 +27,7 @@ pub enum Backend {
 /// Which suites to run, and how.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Selection {
-    /// The suites; all of them unless said. May be given more than once.
+    /// The suites; unless said, all that the cluster's families allow. May be given more than once.
     #[arg(long, value_enum)]
     pub suite: Vec<Suite>,
     /// How many tests run at a time.
@@ -38,14 +39,15 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Runs them on the cluster that is up.
+    /// Runs them on the cluster that is up, which has these families.
     ///
     /// # Errors
     /// One cannot be run; a test that fails is a result.
-    pub fn run(&self, cache: &Cache, paths: &Paths) -> Result<Vec<Results>> {
+    pub fn run(&self, cache: &Cache, paths: &Paths, families: Families) -> Result<Vec<Results>> {
         let logs = self.logs()?;
-        let chosen: &[Suite] =
-            if self.suite.is_empty() { Suite::value_variants() } else { &self.suite };
+        let fits = |suite: &&Suite| families == Families::Dual || **suite != Suite::DualStack;
+        let all: Vec<_> = Suite::value_variants().iter().filter(fits).copied().collect();
+        let chosen = if self.suite.is_empty() { &all } else { &self.suite };
         let run = |suite: &Suite| suites::run(*suite, cache, paths, &logs, self.processes);
         chosen.iter().map(run).collect()
     }
@@ -108,7 +110,7 @@ fn on_cluster(cache: &Cache, paths: &Paths, options: &Options) -> Result<Vec<Res
     if options.shape.network == Network::Brindle {
         network::wait_for_routes(paths, usize::from(options.shape.nodes))?;
     }
-    options.selection.run(cache, paths)
+    options.selection.run(cache, paths, options.shape.families)
 }
 
 /// Whether the results are as they must be.

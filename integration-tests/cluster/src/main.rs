@@ -54,7 +54,14 @@ enum Task {
     /// The upstream suites on a cluster of their own.
     Conformance(conformance::Options),
     /// The upstream suites on the cluster that is up.
-    Suites(conformance::Selection),
+    Suites {
+        /// Its families.
+        #[arg(long, value_enum, default_value_t)]
+        families: Families,
+        /// The suites.
+        #[command(flatten)]
+        selection: conformance::Selection,
+    },
     /// Run a command inside a node.
     Exec {
         /// Its number, from 1.
@@ -91,10 +98,10 @@ fn main() -> Result<()> {
         Task::Down => lifecycle::down(&paths),
         Task::Smoke => smoke::run(&Kubectl::new(&Cache::open()?, &paths)),
         Task::Conformance(options) => conformance::run(&Cache::open()?, &paths, &options),
-        Task::Suites(selection) => {
+        Task::Suites { families, selection } => {
             let cache = Cache::open()?;
             go::build(&cache, true)?;
-            selection.run(&cache, &paths).map(drop)
+            selection.run(&cache, &paths, families).map(drop)
         }
         Task::Exec { node, command } => {
             let mut inside = node::enter(node, &command[0])?;

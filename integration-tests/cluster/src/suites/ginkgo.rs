@@ -14,7 +14,7 @@ use crate::plan::CONTROL;
 /// Tests of these words need a machine, or a time of their own.
 const NEVER: &str = r"\[Disruptive\]|\[Serial\]";
 /// Those of this word need SCTP sockets in the kernel.
-const SCTP: &str = "SCTP";
+const SCTP: &str = "SCTPConnectivity";
 
 impl Run<'_> {
     /// Runs the tests whose names match `focus`. Returns them, and the names of those that need what
@@ -114,7 +114,7 @@ mod tests {
             spec("one", "It", "passed", ""),
             spec("two", "It", "failed", "wrong"),
             spec("three", "It", "skipped", "not here"),
-            spec("SCTP", "It", "skipped", ""),
+            spec("[Feature:SCTPConnectivity]", "It", "skipped", ""),
             spec("other", "It", "skipped", ""),
             spec("", "BeforeSuite", "passed", ""),
             spec("", "AfterSuite", "failed", "left over"),
@@ -134,6 +134,6 @@ mod tests {
                 ("AfterSuite [sig-network] Netpol".to_owned(), failed("left over")),
             ]
         );
-        assert_eq!(left_out, ["[sig-network] Netpol SCTP"]);
+        assert_eq!(left_out, ["[sig-network] Netpol [Feature:SCTPConnectivity]"]);
     }
 }
