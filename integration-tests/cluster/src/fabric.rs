@@ -92,7 +92,11 @@ fn configuration(families: Families, nodes: usize) -> String {
                     protocol kernel { ipv6 { import none; export all; }; }\n"
         .to_owned();
     let family = families.primary();
-    let channels = "ipv4 { import all; export none; }; ipv6 { import all; export none; };";
+    let channels = families.each().iter().map(|family| match family {
+        plan::Family::V4 => "ipv4 { import all; export none; };",
+        plan::Family::V6 => "ipv6 { import all; export none; };",
+    });
+    let channels = channels.collect::<Vec<_>>().join(" ");
     for index in 1..=nodes {
         let (name, node, tor) = (plan::node_name(index), family.node(index), family.tor());
         // Writing into a string does not fail.
