@@ -102,7 +102,9 @@ impl ApiServer {
     /// The disk refused.
     pub fn kubeconfig(&self, token: Option<&str>) -> Result<PathBuf> {
         let token = token.unwrap_or(ADMIN);
-        let name: String = token.chars().filter(char::is_ascii_alphanumeric).take(40).collect();
+        // Tokens begin alike.
+        let name: String =
+            token.chars().rev().filter(char::is_ascii_alphanumeric).take(40).collect();
         let path = self.dir.join(format!("{name}.kubeconfig"));
         let authority = self.dir.join("certs/apiserver.crt");
         let text = format!(
@@ -122,6 +124,37 @@ impl ApiServer {
     /// It failed; the message is its own.
     pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         self.kubectl_with(arguments, "")
+    }
+
+    /// Creates an object as whoever has this token.
+    ///
+    /// # Errors
+    /// The server refuses it; the message says why.
+    pub fn create_as(&self, token: &str, yaml: &str) -> Result<()> {
+        let arguments = ["--token", token, "create", "-f", "-"];
+        self.kubectl_with(&arguments, yaml).map(drop)
+    }
+
+    /// The token of an agent's pod on a node, with the rights of `manifests/rbac`.
+    ///
+    /// # Errors
+    /// The server refuses an object.
+    pub fn agent_token(&self, node: &str) -> Result<String> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/rbac");
+        self.kubectl(&["apply", "-f", &folder.display().to_string()])?;
+        self.apply(&format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: brindle-system}}\n---\n\
+             apiVersion: v1\nkind: ServiceAccount\n\
+             metadata: {{name: brindle-agent, namespace: brindle-system}}\n---\n\
+             apiVersion: v1\nkind: Pod\n\
+             metadata: {{name: agent-{node}, namespace: brindle-system}}\n\
+             spec:\n  nodeName: {node}\n  serviceAccountName: brindle-agent\n  \
+             hostNetwork: true\n  containers: [{{name: agent, image: none}}]\n"
+        ))?;
+        let pod = format!("agent-{node}");
+        let account = ["create", "token", "-n", "brindle-system", "brindle-agent"];
+        let bound = ["--bound-object-kind", "Pod", "--bound-object-name", &pod];
+        Ok(self.kubectl(&[&account[..], &bound].concat())?.trim().to_owned())
     }
 
     /// Creates or changes the objects of a YAML text.

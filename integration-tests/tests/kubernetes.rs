@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use brindle_integration_tests::apiserver::ApiServer;
 use brindle_lab::agent::Agent;
-use brindle_lab::fabric::Fabric;
+use brindle_lab::fabric::{Fabric, Node};
 use brindle_lab::netns::Netns;
 use brindle_lab::objects;
 use brindle_lab::pod::Pod;
@@ -34,6 +34,8 @@ spec:
 struct Cluster {
     server: ApiServer,
     fabric: Fabric,
+    /// What each node's agent reads from, with the rights that agents have.
+    sources: Vec<String>,
 }
 
 impl Cluster {
@@ -44,7 +46,12 @@ impl Cluster {
         server.install_definitions()?;
         server.apply(&objects::cluster(&fabric))?;
         server.apply(&objects::namespace("shop", "retail"))?;
-        let mut cluster = Self { server, fabric };
+        let source = |node: &Node| -> Result<String> {
+            let token = server.agent_token(&node.name)?;
+            Ok(format!("kubernetes:{}", server.kubeconfig(Some(&token))?.display()))
+        };
+        let sources = fabric.nodes.iter().map(source).collect::<Result<_>>()?;
+        let mut cluster = Self { server, fabric, sources };
         for node in 0..2 {
             cluster.start_agent(node)?;
         }
@@ -53,8 +60,8 @@ impl Cluster {
     }
 
     fn spawn_agent(&self, node: usize) -> Result<Agent> {
-        let source = format!("kubernetes:{}", self.server.kubeconfig(None)?.display());
-        Agent::spawn(&self.fabric.nodes[node], &self.fabric.dir, &["--source", &source])
+        let options = ["--source", &self.sources[node]];
+        Agent::spawn(&self.fabric.nodes[node], &self.fabric.dir, &options)
     }
 
     fn start_agent(&mut self, node: usize) -> Result<()> {
@@ -174,6 +181,67 @@ fn policies_of_an_api_server_are_enforced() -> Result<()> {
 #[ignore = "needs kube-apiserver and etcd: make conformance"]
 fn an_api_server_without_streamed_lists_is_listed_in_pages() -> Result<()> {
     follows("brd-k8s-b", &["--feature-gates=WatchList=false"])
+}
+
+#[test]
+#[ignore = "needs kube-apiserver and etcd: make conformance"]
+fn objects_say_what_became_of_them() -> Result<()> {
+    let cluster = Cluster::build("brd-k8s-d", &[])?;
+    let server = &cluster.server;
+    server.apply(
+        "apiVersion: brindle.io/v1alpha1\nkind: GlobalNetworkPolicy\nmetadata: {name: good}\n\
+         spec: {selector: all(), ingress: [{action: Allow}]}\n---\n\
+         apiVersion: brindle.io/v1alpha1\nkind: GlobalNetworkPolicy\nmetadata: {name: bad}\n\
+         spec: {selector: all(), ingress: [{action: Allow, sauce: {}}]}\n",
+    )?;
+    let accepted = |name: &str, status: &str| {
+        let condition = format!("--for=condition=Accepted={status}");
+        server.kubectl(&["wait", &condition, "--timeout=20s", "globalnetworkpolicy", name])
+    };
+    accepted("good", "True")?;
+    accepted("bad", "False")?;
+    let message = "jsonpath={.status.conditions[0].message}";
+    let message = server.kubectl(&["get", "globalnetworkpolicy", "bad", "-o", message])?;
+    ensure!(message.contains("spec.ingress[0].sauce: unknown field"), "not said: {message}");
+    server.kubectl(&[
+        "patch",
+        "globalnetworkpolicy",
+        "bad",
+        "--type=json",
+        "-p",
+        r#"[{"op": "remove", "path": "/spec/ingress/0/sauce"}]"#,
+    ])?;
+    accepted("bad", "True")?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs kube-apiserver and etcd: make conformance"]
+fn an_agent_writes_the_blocks_of_its_own_node_only() -> Result<()> {
+    let netns = Netns::create("brd-k8s-e")?;
+    let server = ApiServer::start(&netns, std::path::Path::new("/run/brd-k8s-e"), &[])?;
+    server.install_definitions()?;
+    server.apply("apiVersion: v1\nkind: Node\nmetadata: {name: n1}\n")?;
+    let token = server.agent_token("n1")?;
+    let block = |name: &str, node: &str| {
+        format!(
+            "apiVersion: brindle.io/v1alpha1\nkind: IPAMBlock\nmetadata: {{name: {name}}}\n\
+             spec: {{cidr: 10.65.0.0/26, node: {node}}}\n"
+        )
+    };
+    // A policy takes effect a moment after it was made.
+    wait_until(DEADLINE, "a block of another node to be refused", || {
+        Ok(match server.create_as(&token, &block("theirs", "n2")) {
+            Err(error) => error.to_string().contains("the blocks of its own node n1 only"),
+            Ok(()) => server.kubectl(&["delete", "ipamblock", "theirs"]).map(|_| false)?,
+        })
+    })?;
+    server.create_as(&token, &block("ours", "n1"))?;
+    let pool = "apiVersion: brindle.io/v1alpha1\nkind: IPPool\nmetadata: {name: p}\n\
+                spec: {cidr: 10.0.0.0/16}\n";
+    let refused = server.create_as(&token, pool).err().context("an agent made a pool")?;
+    ensure!(refused.to_string().contains("forbidden"), "{refused}");
+    Ok(())
 }
 
 /// While the API server is away everything stays; an agent that starts meanwhile waits and touches

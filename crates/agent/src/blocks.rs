@@ -120,8 +120,21 @@ impl Store for BlockStore {
 enum Failure {
     #[error("the API server did not answer within {} s", ANSWER.as_secs())]
     Silent,
-    #[error(transparent)]
-    Client(#[from] kube::Error),
+    #[error("the API server answered {code}: {message}")]
+    Refused { code: u16, message: String },
+    #[error("the API server cannot be reached")]
+    Client(#[source] kube::Error),
+}
+
+impl From<kube::Error> for Failure {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => {
+                Self::Refused { code: status.code, message: status.message.trim().to_owned() }
+            }
+            other => Self::Client(other),
+        }
+    }
 }
 
 fn ask<T>(
@@ -164,9 +177,7 @@ fn revision(block: &IpamBlock) -> Result<Revision, StoreError> {
 /// A write that lost a race is a conflict: somebody made, changed or deleted the object before.
 fn refused(operation: &str, key: &str, cause: Failure) -> WriteError {
     match &cause {
-        Failure::Client(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
-            WriteError::Conflict
-        }
+        Failure::Refused { code: 404 | 409, .. } => WriteError::Conflict,
         _ => WriteError::Store(failed(format!("{operation} IPAMBlock {key}"), cause)),
     }
 }

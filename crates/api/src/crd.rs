@@ -50,6 +50,8 @@ fn schema<K: JsonSchema + Resource>(extras: &Extras) -> Value {
     let mut schema = structural::schema::<K>();
     schema["properties"]["apiVersion"] = json!({ "type": "string" });
     schema["properties"]["kind"] = json!({ "type": "string" });
+    // The server knows metadata itself, and lets nobody else describe it.
+    schema["properties"]["metadata"] = json!({ "type": "object" });
     schema["required"] = json!(["spec"]);
     if extras.has_status {
         schema["properties"]["status"] = status();

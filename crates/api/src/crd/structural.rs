@@ -28,6 +28,10 @@ fn rewrite(schema: &mut Value) {
     let Value::Object(fields) = schema else { return };
     unwrap_optional(fields);
     fields.remove("title");
+    if let Some(Value::String(text)) = fields.get_mut("description") {
+        // Lines end where the source's do.
+        *text = text.replace("\n\n", "\0").replace('\n', " ").replace('\0', "\n\n");
+    }
     if fields.get("format").is_some_and(|format| !is_known_format(format)) {
         fields.remove("format");
     }

@@ -24,6 +24,10 @@ const WATCH: u32 = 290;
 const SILENCE: Duration = Duration::from_secs(150);
 /// Longest wait for an answer.
 const ANSWER: Duration = Duration::from_secs(60);
+/// Longest pause between two tries, doubled by chance at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// The same for one of Brindle's own kinds that the server does not have: it is being installed.
+const OWN_KIND_PAUSE: Duration = Duration::from_secs(1);
 /// Objects in one page of a list.
 const PAGE: u32 = 500;
 /// Marks the bookmark after the last object of a streamed list.
@@ -128,6 +132,7 @@ impl Watch {
             let absent = std::mem::take(&mut self.absent);
             failures = if self.heard { 0 } else { failures };
             let Err(end) = result else { continue };
+            let mut longest = LONGEST_PAUSE;
             match end {
                 End::Unheard => return,
                 End::Ended => {}
@@ -135,6 +140,9 @@ impl Watch {
                 End::NoStream => self.streams_lists = false,
                 End::Absent => {
                     self.absent = true;
+                    if self.kind.api_version() == brindle_api::API_VERSION {
+                        longest = OWN_KIND_PAUSE;
+                    }
                     // Told twice in a row, so that a server on its way up is not believed at once.
                     if absent && self.tell_absent().await.is_err() {
                         return;
@@ -143,7 +151,7 @@ impl Watch {
                 End::Silent => self.complain(failures, &"no answer in time"),
                 End::Failed(error) => self.complain(failures, &error),
             }
-            sleep(pause(failures)).await;
+            sleep(pause(failures, longest)).await;
             failures += 1;
         }
     }
@@ -270,11 +278,10 @@ fn refuses_stream(status: &Status) -> bool {
 }
 
 /// How long to wait after so many failures in a row: about 100 ms at first, twice as long each
-/// time, half a minute at most, and each time up to twice that by chance.
-fn pause(failures: u32) -> Duration {
+/// time up to `longest`, and each time up to twice that by chance.
+fn pause(failures: u32, longest: Duration) -> Duration {
     const FIRST: Duration = Duration::from_millis(50);
-    const LONGEST: Duration = Duration::from_secs(15);
-    let base = FIRST.saturating_mul(1 << failures.min(16)).min(LONGEST);
+    let base = FIRST.saturating_mul(1 << failures.min(16)).min(longest);
     let chance = RandomState::new().hash_one(failures) % 1000;
     base + base.mul_f64(chance as f64 / 1000.0)
 }
@@ -286,9 +293,9 @@ mod tests {
     #[test]
     fn pauses_grow_to_half_a_minute_at_most() {
         for failures in [0, 1, 5, 9, 20, u32::MAX] {
-            let pause = pause(failures);
+            let pause = pause(failures, LONGEST_PAUSE);
             assert!(pause >= Duration::from_millis(50) && pause <= Duration::from_secs(30));
         }
-        assert!(pause(20) >= Duration::from_secs(15));
+        assert!(pause(20, LONGEST_PAUSE) >= Duration::from_secs(15));
     }
 }
