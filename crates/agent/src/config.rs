@@ -8,6 +8,8 @@ use std::time::Duration;
 use brindle_model::Name;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::cni_install::CniDirectories;
+
 /// The node daemon of Brindle: enforces network policy and routes pods on one node.
 #[derive(Debug, Parser)]
 #[command(name = "brindle-agent", version, args_conflicts_with_subcommands = true)]
@@ -54,6 +56,12 @@ pub struct RunOptions {
     /// Where sockets and the lock lie.
     #[arg(long, default_value = "/run/brindle")]
     pub run_dir: PathBuf,
+    /// Where the CNI plugin is installed.
+    #[command(flatten)]
+    pub cni: CniDirectories,
+    /// Where the settings of `/proc/sys/net` can be written: in a container that is elsewhere.
+    #[arg(long, default_value = "/proc/sys/net")]
+    pub sysctl_dir: PathBuf,
     /// Also serve /metrics and /healthz over TCP here.
     #[arg(long)]
     pub admin_listen: Option<SocketAddr>,
@@ -125,6 +133,9 @@ pub struct UninstallOptions {
     /// Where sockets and the lock lie; removed. An agent that holds the lock is left alone.
     #[arg(long, default_value = "/run/brindle")]
     pub run_dir: PathBuf,
+    /// Where the CNI plugin was installed; removed from there.
+    #[command(flatten)]
+    pub cni: CniDirectories,
 }
 
 /// What becomes of connections that policy does not admit any more (K33).

@@ -22,8 +22,8 @@
 //! that no compile delays a KEEPALIVE.
 //!
 //! **Start**: lock, tables read back, attachments restored, folder read; only when all of that is
-//! compiled is the first object written, and only then is the node told to forward and the restart
-//! noted. **End**: CNI server, source, connections, then the compile thread and behind it drivers and
+//! compiled is the first object written, and only then is the node told to forward, the restart noted
+//! and the CNI configuration written. **End**: CNI server, source, connections, then the compile thread and behind it drivers and
 //! speaker, each after what is queued; the kernel keeps everything.
 
 use std::fs;
@@ -81,6 +81,7 @@ pub fn run(options: &RunOptions) -> Result<()> {
     let _entered = span.enter();
     options.check()?;
     let started = Instant::now();
+    sysctl::use_directory(&options.sysctl_dir);
     let _lock = NodeLock::take(&options.run_dir)?;
     fs::create_dir_all(&options.state_dir)
         .with_context(|| format!("create {}", options.state_dir.display()))?;
@@ -351,7 +352,7 @@ async fn serve(
     tokio::select! {
         result = unix => result,
         result = tcp => result,
-        result = follow(tables, north, restart) => result,
+        result = follow(options, tables, north, restart) => result,
         end = ended => match end {
             Ok(Err(error)) => Err(error).context("the source has ended"),
             _ => bail!("the source has ended"),
@@ -362,8 +363,13 @@ async fn serve(
 }
 
 /// Follows what is enforced: the status folder hears of it, and the first time the node is told to
-/// forward and the restart is noted.
-async fn follow(tables: [Applied; 2], north: &North, restart: RestartFile) -> Result<()> {
+/// forward, the restart is noted, and the container runtime finds the plugin.
+async fn follow(
+    options: &RunOptions,
+    tables: [Applied; 2],
+    north: &North,
+    restart: RestartFile,
+) -> Result<()> {
     let [mut dataplane, mut routes] = tables.each_ref().map(Applied::subscribe);
     let mut ready = false;
     loop {
@@ -383,6 +389,7 @@ async fn follow(tables: [Applied; 2], north: &North, restart: RestartFile) -> Re
             ready = true;
             sysctl::enable_forwarding()?;
             restart.write()?;
+            options.cni.install(&options.cni_socket())?;
             heap::trim();
             info!("ready");
         }

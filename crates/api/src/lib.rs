@@ -7,6 +7,7 @@
 //! `brindle-sources`. Field names follow Calico's v3 API where the meaning is the same.
 
 mod bgp_configuration;
+mod bgp_filter;
 mod bgp_peer;
 mod cluster_network_policy;
 pub mod crd;
@@ -20,7 +21,13 @@ mod resource;
 mod tier;
 
 pub use bgp_configuration::{BgpConfiguration, BgpConfigurationSpec};
-pub use bgp_peer::{BgpPassword, BgpPeer, BgpPeerSpec, DEFAULT_BGP_PORT, SecretKeyRef};
+pub use bgp_filter::{
+    BgpFilter, BgpFilterCommunities, BgpFilterOperation, BgpFilterPrepend, BgpFilterRange,
+    BgpFilterRule, BgpFilterSpec, BgpFilterValue,
+};
+pub use bgp_peer::{
+    BgpMaxPrefixes, BgpPassword, BgpPeer, BgpPeerSpec, DEFAULT_BGP_PORT, SecretKeyRef,
+};
 pub use cluster_network_policy::{
     ClusterNetworkPolicy, ClusterNetworkPolicyEgressPeer, ClusterNetworkPolicyEgressRule,
     ClusterNetworkPolicyIngressPeer, ClusterNetworkPolicyIngressRule, ClusterNetworkPolicyPort,

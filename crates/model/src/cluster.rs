@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::labels::Labels;
 use crate::net::{PortRange, Protocol};
 use crate::policy::{Policy, Tier};
+use crate::routing::filter::BgpFilter;
 use crate::routing::{BgpConfiguration, BgpPeer};
 use crate::verdict::PolicyId;
 use crate::{Name, NamespacedName};
@@ -41,6 +42,8 @@ pub enum Update {
     BgpConfiguration(Name, Option<Arc<BgpConfiguration>>),
     /// A BGP neighbour.
     BgpPeer(Name, Option<Arc<BgpPeer>>),
+    /// Rules for the routes of BGP neighbours.
+    BgpFilter(Name, Option<Arc<BgpFilter>>),
     /// A pod's attachment to this node, as the CNI plugin made it.
     Endpoint(EndpointId, Option<Arc<Attachment>>),
     /// A block of pod addresses with affinity to this node.
@@ -62,6 +65,7 @@ impl Update {
             Self::IpPool(key, _) => Self::IpPool(key, None),
             Self::BgpConfiguration(key, _) => Self::BgpConfiguration(key, None),
             Self::BgpPeer(key, _) => Self::BgpPeer(key, None),
+            Self::BgpFilter(key, _) => Self::BgpFilter(key, None),
             Self::Endpoint(key, _) => Self::Endpoint(key, None),
             Self::Block(key, _) => Self::Block(key, None),
         }
