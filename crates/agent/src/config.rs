@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use brindle_dataplane_core::nflog::DROPS_PER_SECOND;
 use brindle_model::Name;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -64,7 +65,7 @@ pub struct RunOptions {
     pub existing_connections: ExistingConnections,
     /// Denied packets of which the kernel tells, a second and decision, for `brindlectl drops`; 0 is
     /// none. All are counted.
-    #[arg(long, default_value_t = brindle_dataplane_nftables::DROPS_PER_SECOND)]
+    #[arg(long, default_value_t = DROPS_PER_SECOND)]
     pub drops_per_second: u32,
     /// How many denied packets are remembered, and as many logged ones.
     #[arg(long, default_value_t = 1024)]

@@ -12,6 +12,7 @@
 //! what is there: so a foreign change between two commits is found at the second at the latest,
 //! and the time between by the driver's slow timer.
 
+use brindle_dataplane_core::nflog::DROPS_PER_SECOND;
 use brindle_dataplane_core::{Backend, Commit, Drift};
 use brindle_model::Name;
 use brindle_model::ruleset::RulesetDelta;
@@ -19,7 +20,7 @@ use nix::errno::Errno;
 
 use crate::desired::{Desired, Known};
 use crate::hits::Counters;
-use crate::lower::{DROPS_PER_SECOND, Recording, specimen};
+use crate::lower::{Recording, specimen};
 use crate::netlink::{Encoded, Refusal, Snapshot, Socket, SocketError, encode};
 use crate::program::{Command, Program};
 use crate::table::TABLE;

@@ -6,7 +6,8 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use brindle_dataplane_core::nflog::{Event, Listener, News, Report};
-use brindle_dataplane_nftables::{Hit, Nftables};
+use brindle_dataplane_core::Hit;
+use brindle_dataplane_nftables::Nftables;
 use brindle_model::packet::Packet;
 use brindle_model::ruleset::{Action, Ruleset, evaluate};
 use brindle_model::verdict::{DecisionId, Direction, Label, PolicyId, Verdict};
