@@ -11,8 +11,17 @@ use crate::step::{Step, cargo};
 pub const DEMO_PACKAGES: &[&str] = &["bird2", "iproute2", "nftables", "util-linux"];
 
 /// The same, and the second BGP peer of the interoperation tests.
-pub const TEST_PACKAGES: &[&str] =
-    &["bird2", "frr", "iproute2", "nftables", "util-linux", "conntrack", "iputils-ping"];
+pub const TEST_PACKAGES: &[&str] = &[
+    "bird2",
+    "frr",
+    "iproute2",
+    "nftables",
+    "iptables",
+    "ipset",
+    "util-linux",
+    "conntrack",
+    "iputils-ping",
+];
 
 /// Cargo tools at the versions that are known to build with this toolchain.
 const TOOLS: &[(&str, &str)] = &[("cargo-nextest", "0.9.151"), ("cargo-deny", "0.20.2")];

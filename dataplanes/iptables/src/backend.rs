@@ -28,7 +28,7 @@ use crate::lower::{Recording, stops_revoked};
 use crate::plan::{Plan, Script, TablePlan};
 use crate::repair::{WrongSet, unhook};
 use crate::snapshot::{Snapshot, TableDump, parse_sets};
-use crate::tools::{ToolError, Tools, restore_sets, save_sets};
+use crate::tools::{ToolError, Tools, has_ipset, restore_sets, save_sets};
 
 /// What the kernel holds, as far as we know.
 enum Kernel {
@@ -121,32 +121,31 @@ impl Iptables {
         self.tools.variant
     }
 
-    /// What the kernel holds of ours.
-    ///
-    /// # Errors
-    /// It could not be read.
-    fn snapshot(&self) -> Result<Snapshot, IptablesError> {
-        let mut snapshot = Snapshot::default();
+    /// Our part of both families' tables.
+    fn tables(&self) -> Result<[TableDump; 2], IptablesError> {
+        let mut tables = <[TableDump; 2]>::default();
         for (at, family) in families() {
             // To ask ip_tables for a table that is not there would make it.
             let there = || legacy_tables(family).iter().any(|table| table == "filter");
-            if self.tools.variant == Variant::Legacy && !there() {
-                continue;
+            if self.tools.variant == Variant::Nft || there() {
+                let text = self.tools.save(family, "filter", false).map_err(IptablesError::Read)?;
+                tables[at] = TableDump::parse(&text);
             }
-            let text = self.tools.save(family, "filter", false).map_err(IptablesError::Read)?;
-            snapshot.tables[at] = TableDump::parse(&text);
         }
-        snapshot.sets = parse_sets(&save_sets().map_err(IptablesError::Read)?);
-        Ok(snapshot)
+        Ok(tables)
     }
 
-    /// Whether rules or sets of ours are there, of whichever agent.
+    fn snapshot(&self) -> Result<Snapshot, IptablesError> {
+        let sets = parse_sets(&save_sets().map_err(IptablesError::Read)?);
+        Ok(Snapshot { tables: self.tables()?, sets })
+    }
+
+    /// Whether rules of ours are there, of whichever agent.
     ///
     /// # Errors
     /// They could not be read.
     pub fn is_installed(&self) -> Result<bool, IptablesError> {
-        let Snapshot { tables, sets } = self.snapshot()?;
-        Ok(!sets.is_empty() || tables.iter().any(|table| !table.is_empty()))
+        Ok(self.tables()?.iter().any(|table| !table.is_empty()))
     }
 
     fn read(&mut self) -> Result<(), IptablesError> {
@@ -213,6 +212,39 @@ impl Iptables {
         }
         Ok(())
     }
+
+    /// Removes the rules, and leaves the sets, which rules of the other variant may ask.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn withdraw(&self) -> Result<(), IptablesError> {
+        let mut plan = Plan::default();
+        for (table, dump) in plan.tables.iter_mut().zip(&self.tables()?) {
+            let delete = dump.chains.keys().cloned().collect();
+            *table = TablePlan { delete, hooks: unhook(dump), ..TablePlan::default() };
+        }
+        self.carry_out(&plan.script())
+    }
+}
+
+/// Removes what is left of any agent that used iptables, in the network namespace of the calling
+/// thread: rules of both variants, where there are programs for them, and sets.
+///
+/// # Errors
+/// The kernel refused.
+pub fn uninstall() -> Result<(), IptablesError> {
+    for variant in Variant::ALL {
+        if let Ok(backend) = Iptables::open(variant, Options::default()) {
+            backend.withdraw()?;
+        }
+    }
+    if has_ipset() { destroy_sets() } else { Ok(()) }
+}
+
+fn destroy_sets() -> Result<(), IptablesError> {
+    let sets = parse_sets(&save_sets().map_err(IptablesError::Read)?);
+    let lines: String = sets.keys().map(|name| format!("destroy {name}\n")).collect();
+    if lines.is_empty() { Ok(()) } else { restore_sets(&lines).map_err(IptablesError::Sets) }
 }
 
 impl Backend for Iptables {
@@ -250,6 +282,12 @@ impl Backend for Iptables {
         let script = plan.script();
         let before = std::mem::replace(&mut self.kernel, Kernel::Unknown);
         self.carry_out(&script)?;
+        if !script.sweep.is_empty()
+            && let Err(error) = restore_sets(&script.sweep)
+        {
+            // The next read-back finds them again.
+            tracing::info!(%error, "sets that are not wanted any more are still in use");
+        }
         let (known, capacities) = match before {
             Kernel::Known(known) => (Some(known), BTreeMap::new()),
             Kernel::Read(snapshot) => (None, capacities(snapshot)),
@@ -260,15 +298,9 @@ impl Backend for Iptables {
     }
 
     fn uninstall(&mut self) -> Result<(), IptablesError> {
-        let snapshot = self.snapshot()?;
         self.kernel = Kernel::Unknown;
-        let mut plan = Plan::default();
-        for (table, dump) in plan.tables.iter_mut().zip(&snapshot.tables) {
-            let delete = dump.chains.keys().cloned().collect();
-            *table = TablePlan { delete, hooks: unhook(dump), ..TablePlan::default() };
-        }
-        plan.sets.destroy = snapshot.sets.into_keys().collect();
-        self.carry_out(&plan.script())
+        self.withdraw()?;
+        destroy_sets()
     }
 }
 

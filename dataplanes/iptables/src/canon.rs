@@ -30,7 +30,9 @@ pub enum CanonError {
     #[error("cannot try rules in a network namespace of their own")]
     Tool(#[source] ToolError),
     /// So many rules were written and so many read.
-    #[error("{written} rules were tried, and {read} read back: this iptables splits or joins rules")]
+    #[error(
+        "{written} rules were tried, and {read} read back: this iptables splits or joins rules"
+    )]
     Count {
         /// Rules written.
         written: usize,

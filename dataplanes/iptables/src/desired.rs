@@ -315,7 +315,9 @@ impl Desired {
         let rules = plan.tables.iter().any(|table| !table.write.is_empty());
         let changes = sets.create.len() + sets.add.len() + sets.delete.len();
         if changes > 1 || rules {
-            for rule in self.ruleset.policies.values().flat_map(|p| p.ingress.iter().chain(&p.egress)) {
+            for rule in
+                self.ruleset.policies.values().flat_map(|p| p.ingress.iter().chain(&p.egress))
+            {
                 self.roles_in(rule, &mut sets.roles);
             }
         }
@@ -419,17 +421,12 @@ impl Known {
                 held.len = held.len.saturating_sub(elements.len());
             }
         }
-        plan.destroy.iter().for_each(|name| drop(self.sets.remove(name)));
+        self.sets.retain(|name, _| !plan.destroy.contains(name));
     }
 }
 
-fn insert(
-    all: &mut BTreeMap<Name, BTreeSet<Element>>,
-    name: &Name,
-    elements: BTreeSet<Element>,
-) {
+fn insert(all: &mut BTreeMap<Name, BTreeSet<Element>>, name: &Name, elements: BTreeSet<Element>) {
     if !elements.is_empty() {
         all.insert(name.clone(), elements);
     }
 }
-

@@ -72,7 +72,9 @@ fn judge(nft: Option<Side>, legacy: Option<Side>) -> Detected {
     let both = held(nft).rules > 0 && held(legacy).rules > 0;
     let because = |variant, reason: &str| Detected { variant, reason: reason.to_owned(), both };
     match (nft, legacy) {
-        (Some(Side { hint: true, .. }), _) => because(Variant::Nft, "kubelet's rules are in nf_tables"),
+        (Some(Side { hint: true, .. }), _) => {
+            because(Variant::Nft, "kubelet's rules are in nf_tables")
+        }
         (_, Some(Side { hint: true, .. })) => {
             because(Variant::Legacy, "kubelet's rules are in ip_tables")
         }

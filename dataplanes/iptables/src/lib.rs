@@ -27,7 +27,7 @@ mod set;
 mod snapshot;
 mod tools;
 
-pub use backend::{Iptables, IptablesError, OpenError, Options};
+pub use backend::{Iptables, IptablesError, OpenError, Options, uninstall};
 pub use canon::CanonError;
 pub use config::{Jump, ParseJumpError, Variant};
 pub use detect::{DetectError, Detected, detect};

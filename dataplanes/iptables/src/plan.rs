@@ -6,7 +6,10 @@
 //!
 //! 1. sets: new ones, what comes to sets that deny, what comes to sets that admit;
 //! 2. and 3. the rules of each family;
-//! 4. sets: what goes from sets that admit, what goes from sets that deny, old ones.
+//! 4. sets: what goes from sets that admit, what goes from sets that deny.
+//!
+//! Last, sets go that no rule asks. That may have to wait for the rules of the other variant, which
+//! leave when these have come; it opens nothing.
 //!
 //! What goes from a set goes first of all if rules ask that set together with another: an address
 //! that changes between the two would be in both for a moment. A source that a pod may not use any
@@ -92,6 +95,8 @@ pub struct Script {
     pub tables: [String; 2],
     /// For `ipset restore`, after the rules.
     pub after: String,
+    /// For `ipset restore`, at the end.
+    pub sweep: String,
     /// How many kernel objects it makes, changes or removes.
     pub writes: usize,
 }
@@ -105,7 +110,11 @@ impl Plan {
             table.write(text);
         }
         self.sets.after(&mut script.after);
-        script.writes = self.sets.writes() + self.tables.iter().map(TablePlan::writes).sum::<usize>();
+        for name in &self.sets.destroy {
+            line(&mut script.sweep, format_args!("destroy {name}"));
+        }
+        script.writes =
+            self.sets.writes() + self.tables.iter().map(TablePlan::writes).sum::<usize>();
         script
     }
 }
@@ -123,12 +132,14 @@ fn elements(text: &mut String, verb: &str, name: &str, elements: &BTreeSet<Eleme
 impl SetPlan {
     fn writes(&self) -> usize {
         let new = self.create.values().map(|set| 1 + set.elements.len()).sum::<usize>();
-        let changed = self.add.values().chain(self.delete.values()).map(BTreeSet::len).sum::<usize>();
+        let changed =
+            self.add.values().chain(self.delete.values()).map(BTreeSet::len).sum::<usize>();
         new + changed + self.destroy.len()
     }
 
     fn before(&self, text: &mut String) {
-        let early = |name: &&Name| self.roles.own.contains(*name) || self.roles.joint.contains(*name);
+        let early =
+            |name: &&Name| self.roles.own.contains(*name) || self.roles.joint.contains(*name);
         for (name, going) in self.delete.iter().filter(|(name, _)| early(name)) {
             elements(text, "del", name, going);
         }
@@ -168,9 +179,6 @@ impl SetPlan {
             if let Some(coming) = self.add.get(name) {
                 elements(text, "add", name, coming);
             }
-        }
-        for name in &self.destroy {
-            line(text, format_args!("destroy {name}"));
         }
     }
 }
@@ -217,6 +225,7 @@ impl Display for Script {
             };
             step(&format!("{tool} --noflush"), text)?;
         }
-        step("ipset restore", &self.after)
+        step("ipset restore", &self.after)?;
+        step("ipset restore", &self.sweep)
     }
 }

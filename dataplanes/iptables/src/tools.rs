@@ -153,6 +153,11 @@ pub fn save_sets() -> Result<String, ToolError> {
     run("ipset", &["save"], "")
 }
 
+/// Whether there is a program for sets.
+pub fn has_ipset() -> bool {
+    run("ipset", &["version"], "").is_ok()
+}
+
 /// Which variant a program is; before 1.8 it did not say, and there was one.
 fn version(program: &str) -> Result<Variant, ToolError> {
     let text = run(program, &["--version"], "")?;
@@ -166,9 +171,10 @@ mod tests {
     #[test]
     fn messages_name_their_line() {
         let input = "*filter\n-A X -j Y\nCOMMIT\n";
-        for message in
-            ["iptables-restore v1.8.9 (nf_tables): line 2: RULE_APPEND failed", "Error in line 2: no"]
-        {
+        for message in [
+            "iptables-restore v1.8.9 (nf_tables): line 2: RULE_APPEND failed",
+            "Error in line 2: no",
+        ] {
             assert_eq!(named_line(message, input), Some("-A X -j Y"));
         }
         assert_eq!(named_line("iptables-restore: line 3 failed", input), None, "COMMIT");

@@ -104,6 +104,15 @@ impl Nftables {
         Ok(Self { socket, kernel: Kernel::Unknown, desired })
     }
 
+    /// Whether a table of ours is there, of whichever agent.
+    ///
+    /// # Errors
+    /// It could not be read.
+    pub fn is_installed(&mut self) -> Result<bool, NftablesError> {
+        let (_, snapshot) = self.socket.snapshot().map_err(NftablesError::Read)?;
+        Ok(snapshot.table.is_some())
+    }
+
     fn read(&mut self) -> Result<(), NftablesError> {
         self.kernel = Kernel::Unknown;
         let (generation, snapshot) = self.socket.snapshot().map_err(NftablesError::Read)?;

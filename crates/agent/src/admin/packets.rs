@@ -115,8 +115,9 @@ impl Names {
             Label::Decision(decision) => Some(decision.clone()),
             Label::Cut(label) => {
                 // The last label that begins so, or sorts before it.
-                let last = self.cut.range::<str, _>(..=label.as_str()).next_back();
-                last.filter(|(begin, _)| label.starts_with(*begin)).map(|(_, id)| id.clone())
+                let last = self.cut.range(..=label.clone()).next_back();
+                last.filter(|(begin, _)| label.starts_with(begin.as_str()))
+                    .map(|(_, id)| id.clone())
             }
         };
         let words = match (&decision, entry.report.decision) {

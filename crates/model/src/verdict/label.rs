@@ -179,7 +179,8 @@ mod tests {
 
     #[test]
     fn a_shorter_label_is_cut_and_still_tells_which() {
-        let decision = rule(PolicyKind::NetworkPolicy, Some("kube-system"), "allow-from-monitoring", 3);
+        let decision =
+            rule(PolicyKind::NetworkPolicy, Some("kube-system"), "allow-from-monitoring", 3);
         let label = decision.label_within(58);
         assert_eq!(decision.label(), "np.brindle/kube-system/allow-from-monitoring/egress/3");
         assert_eq!(label, decision.label(), "53 bytes fit");

@@ -46,9 +46,10 @@ pub fn own_sources(ruleset: &Ruleset, family: Family) -> BTreeSet<Element> {
 pub fn dispatch(ruleset: &Ruleset, recording: Recording) -> BTreeMap<Name, Arc<Chain>> {
     let endpoints = by_interface(ruleset);
     let mut chains = BTreeMap::new();
-    for (direction, name) in
-        [(Direction::Egress, super::skeleton::EGRESS), (Direction::Ingress, super::skeleton::TO_PODS)]
-    {
+    for (direction, name) in [
+        (Direction::Egress, super::skeleton::EGRESS),
+        (Direction::Ingress, super::skeleton::TO_PODS),
+    ] {
         let programs: Vec<_> = endpoints
             .iter()
             .map(|(name, endpoint)| (&***name, endpoint.program(direction)))

@@ -59,11 +59,6 @@ impl<'a> Lowering<'a> {
         Self { ruleset, family, sets: BTreeMap::new() }
     }
 
-    /// The family.
-    pub fn family(&self) -> Family {
-        self.family
-    }
-
     fn use_set(&mut self, (name, set): (Name, SetUse)) -> Name {
         self.sets.insert(name.clone(), set);
         name

@@ -7,8 +7,8 @@ use brindle_model::cluster::HOST_INTERFACE_PREFIX;
 use brindle_model::net::{Family, Protocol};
 use brindle_model::verdict::DecisionId;
 
-use super::record::{Recording, drop_name, plain};
 use super::Lowered;
+use super::record::{Recording, drop_name, plain};
 use crate::rule::{Chain, Criterion, Lookup, Rule, Side, Target};
 use crate::set;
 
@@ -40,7 +40,9 @@ pub fn skeleton(family: Family, recording: Recording, stop_revoked: bool) -> Low
     if family == Family::V6 {
         chain(NEIGHBOUR_DISCOVERY, neighbour_discovery());
     }
-    for decision in [DecisionId::Spoof].into_iter().chain(stop_revoked.then_some(DecisionId::Revoked)) {
+    for decision in
+        [DecisionId::Spoof].into_iter().chain(stop_revoked.then_some(DecisionId::Revoked))
+    {
         let (name, chain) = recording.drop_chain(&decision);
         chains.insert(name, chain);
     }

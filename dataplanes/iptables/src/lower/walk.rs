@@ -118,7 +118,8 @@ impl<'a> Walk<'a> {
                 // Exceptions are those of their own alternatives, so each formula is a chain.
                 let names: Vec<_> = formulas.iter().map(|_| self.fresh()).collect();
                 for (at, Formula { any, none }) in formulas.into_iter().enumerate() {
-                    let next = names.get(at + 1).map_or(Target::Return, |n| Target::Goto(n.clone()));
+                    let next =
+                        names.get(at + 1).map_or(Target::Return, |n| Target::Goto(n.clone()));
                     let past = none.into_iter().map(|c| plain(c, next.clone(), &text));
                     let hit = any.into_iter().map(|c| plain(c, Target::Goto(log.clone()), &text));
                     let mut rules: Vec<_> = past.chain(hit).collect();
