@@ -52,6 +52,9 @@ pub struct Desired {
     stop_revoked: Option<bool>,
 }
 
+/// Rules on the way of one direction of a pod from which on the operator is warned.
+const MANY_RULES: usize = 1_000;
+
 /// The families with their places.
 pub fn families() -> impl Iterator<Item = (usize, Family)> {
     Family::ALL.into_iter().enumerate()
@@ -196,16 +199,39 @@ impl Desired {
             }
         }
         let programs = std::mem::take(&mut self.programs);
+        self.lower_these(&policies, &programs);
+        programs.iter().for_each(|id| self.warn_of_length(*id));
+    }
+
+    /// Each rule costs each new connection about 4 ns in the legacy variant, 12 ns in the other.
+    fn warn_of_length(&self, id: ProgramId) {
+        let Some(program) = self.ruleset.programs.get(&id) else { return };
+        let layout = &self.layouts[0];
+        let named = program.steps.iter().flat_map(|step| &step.policies);
+        let policy = |id: &PolicyId| Owner::Policy(id.clone(), program.direction);
+        let rules = layout.rules_of(&Owner::Program(id))
+            + named.map(|id| layout.rules_of(&policy(id))).sum::<usize>();
+        if rules > MANY_RULES {
+            tracing::warn!(
+                program = %id,
+                direction = %program.direction,
+                rules,
+                "new connections meet many rules one after the other; nftables would look them up"
+            );
+        }
+    }
+
+    fn lower_these(&mut self, policies: &BTreeSet<PolicyId>, programs: &BTreeSet<ProgramId>) {
         let (ruleset, recording) = (&self.ruleset, self.recording);
         for (at, family) in families() {
             let layout = &mut self.layouts[at];
-            for id in &policies {
+            for id in policies {
                 for direction in Direction::ALL {
                     let new = lower::lower_policy(ruleset, family, recording, id, direction);
                     layout.replace(Owner::Policy(id.clone(), direction), new);
                 }
             }
-            for id in &programs {
+            for id in programs {
                 let new = lower::lower_program(ruleset, family, recording, *id);
                 layout.replace(Owner::Program(*id), new);
             }

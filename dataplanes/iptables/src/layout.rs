@@ -76,6 +76,12 @@ impl Layout {
         }
     }
 
+    /// How many rules an owner's chains have.
+    pub fn rules_of(&self, owner: &Owner) -> usize {
+        let chains = self.owners.get(owner).map(|lowered| &lowered.chains);
+        chains.into_iter().flatten().map(|(_, chain)| chain.rules.len()).sum()
+    }
+
     /// A chain.
     pub fn chain(&self, name: &str) -> Option<&Arc<Chain>> {
         self.chains.get(name).map(|(chain, _)| chain)

@@ -8,9 +8,9 @@
 //!   from or to a pod, revoked            drop, while there is such a connection
 //!   from a pod, known, own source        ACCEPT
 //!   from elsewhere to a pod, known       ACCEPT
-//!   from a pod      jump BRINDLE-FROM-PODS ──> own source? goto BRINDLE-EGRESS, else drop
-//!                                              invalid: drop; by interface: goto program
-//!   to a pod        goto BRINDLE-TO-PODS ────> invalid: drop; by interface: goto program
+//!   from a pod, not its own source       drop
+//!   from a pod      jump BRINDLE-EGRESS ──> invalid: drop; by interface: goto program
+//!   to a pod        goto BRINDLE-TO-PODS ─> invalid: drop; by interface: goto program
 //!   from a pod                           ACCEPT
 //! INPUT            jump BRINDLE-INPUT
 //! BRINDLE-INPUT
@@ -18,16 +18,18 @@
 //!   from a pod, revoked                  drop, likewise
 //!   known, own source                    return
 //!   neighbour discovery                  ACCEPT from the pod or the link (K34)
-//!                   goto BRINDLE-FROM-PODS, as above
+//!   not its own source                   drop
+//!                   goto BRINDLE-EGRESS, as above
 //!
 //! BRINDLE-f-<prefix>, BRINDLE-t-<prefix>   the tree of interfaces' names, from and to pods
 //! BRINDLE-g-<hash>   a program: each policy of each tier in order; the end of the tier; the end
 //! BRINDLE-p-<hash>   a policy's rules of one direction; its comments name it
+//! BRINDLE-c-<hash>   either of them for one class of protocols
 //! BRINDLE-d-<hash>   where packets of one decision are told of and dropped
 //! BRINDLE-l-<hash>   where packets of one Log rule are counted and told of
 //! ```
 //! - *No mark of a packet is ours.* As in the nftables backend, everything after the jump to
-//!   `BRINDLE-FROM-PODS` is a goto, so egress Allow is RETURN and leads back to `BRINDLE-FORWARD`:
+//!   `BRINDLE-EGRESS` is a goto, so egress Allow is RETURN and leads back to `BRINDLE-FORWARD`:
 //!   a packet between two pods of one node is judged by the sender's egress program and then by
 //!   the receiver's ingress program. A policy's chain could not return so far, so egress rules
 //!   stand in their program's chain.
@@ -35,11 +37,14 @@
 //!   sends: other programs make DROP the policy of `FORWARD`. *Deny* is final everywhere.
 //! - *What a pod sends to its node* returns to `INPUT` when it is admitted: the node's own firewall
 //!   says the rest.
-//! - *Negations* that a rule cannot hold are rules of their own, before it, that go past it
-//!   ([`walk`]).
+//! - *Negations* that no rule can hold ("not port 80", of any protocol) make a chain be written once
+//!   for each class of protocols ([`matches`]).
 //! - *Pass* goes to the program's next part. *Staged policies* have chains whose rules return.
 //! - *An unknown pod interface* has no own source and is in no tree: dropped (K37).
 //! - *Foreign traffic* meets five rules that do not match it, and goes on.
+//!
+//! nf_tables follows 16 jumps and gotos one after the other. Six lead to a program, each tier with
+//! a Pass rule is one more, and policies, Log rules and drops are two at the end.
 //!
 //! A chain's name holds 28 bytes, so those of policies are hashes; the comments of their rules, and
 //! of the rules that jump there, name the policy.

@@ -1,4 +1,8 @@
-//! One rule's criteria in one family: alternatives of conjunctions, and exceptions from them.
+//! One rule's criteria in one family: alternatives of conjunctions.
+//!
+//! iptables cannot say of a packet in one rule that it is neither TCP nor UDP, so "not port 80" of
+//! any protocol is no rule. A chain in which such a rule stands is written once a [`Class`] of
+//! protocols; in each of them it is one.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +18,55 @@ use crate::set::{self, SetUse};
 /// Criteria that must all hold.
 pub type Conjunction = Vec<Criterion>;
 
-/// Which packets a rule is about: those that one of `any` describes and none of `none`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Formula {
-    /// The alternatives; there is at least one.
-    pub any: Vec<Conjunction>,
-    /// The exceptions.
-    pub none: Vec<Conjunction>,
+/// Packets that a chain is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// All of them.
+    Any,
+    /// Those of a protocol.
+    Of(Protocol),
+    /// Those of none that has a class of its own.
+    Other,
+}
+
+impl Class {
+    /// The classes that together are [`Self::Any`]; a packet is of the first that fits.
+    pub fn each(family: Family) -> impl Iterator<Item = Self> {
+        let own = WITH_PORTS.into_iter().chain([own_icmp(family)]);
+        own.map(Self::Of).chain([Self::Other])
+    }
+
+    /// The protocol of a rule that names `protocol` or none, in the class; `None` if the rule has
+    /// nothing to say there.
+    fn protocol(self, protocol: Option<Protocol>, family: Family) -> Option<Option<Protocol>> {
+        match (self, protocol) {
+            (Self::Any, protocol) => Some(protocol),
+            (Self::Of(class), protocol) => {
+                protocol.is_none_or(|protocol| protocol == class).then_some(Some(class))
+            }
+            (Self::Other, Some(protocol)) => {
+                let elsewhere = Self::each(family).any(|class| class == Self::Of(protocol));
+                (!elsewhere).then_some(Some(protocol))
+            }
+            (Self::Other, None) => Some(None),
+        }
+    }
+}
+
+/// Whether the criteria can only be written class by class.
+pub fn needs_classes(matches: &Match) -> bool {
+    let sides = [&matches.source, &matches.destination];
+    let free = matches.protocol.is_none() && matches.icmp.is_none();
+    let numbers = |side: &&Criteria| !ranges(&side.not_ports).is_empty();
+    free && sides.iter().all(|side| side.ports.is_empty())
+        && (matches.not_icmp.is_some() || sides.iter().any(numbers))
+}
+
+fn own_icmp(family: Family) -> Protocol {
+    match family {
+        Family::V4 => Protocol::ICMP,
+        Family::V6 => Protocol::ICMPV6,
+    }
 }
 
 const WITH_PORTS: [Protocol; 3] = [Protocol::TCP, Protocol::UDP, Protocol::SCTP];
@@ -30,14 +76,14 @@ const ALL_PORTS: PortRange = PortRange { first: 0, last: u16::MAX };
 pub struct Lowering<'a> {
     ruleset: &'a Ruleset,
     family: Family,
+    class: Class,
     /// The sets.
     pub sets: BTreeMap<Name, SetUse>,
 }
 
-/// A formula as it grows.
+/// Alternatives as they grow.
 struct Growing {
     any: Vec<Conjunction>,
-    none: Vec<Conjunction>,
 }
 
 impl Growing {
@@ -54,9 +100,9 @@ impl Growing {
 }
 
 impl<'a> Lowering<'a> {
-    /// Of a ruleset in a family.
-    pub fn new(ruleset: &'a Ruleset, family: Family) -> Self {
-        Self { ruleset, family, sets: BTreeMap::new() }
+    /// Of a ruleset in a family, for packets of a class.
+    pub fn new(ruleset: &'a Ruleset, family: Family, class: Class) -> Self {
+        Self { ruleset, family, class, sets: BTreeMap::new() }
     }
 
     fn use_set(&mut self, (name, set): (Name, SetUse)) -> Name {
@@ -64,35 +110,37 @@ impl<'a> Lowering<'a> {
         name
     }
 
-    /// The packets of a draft; `None` if no packet of the family is meant.
-    pub fn formula(&mut self, draft: &Draft) -> Option<Formula> {
+    /// The packets of a draft in the family and class: alternatives, or none at all. The draft does
+    /// not [need classes](needs_classes), or the class is one.
+    pub fn alternatives(&mut self, draft: &Draft) -> Vec<Conjunction> {
+        self.growing(draft).map(|growing| growing.any).unwrap_or_default()
+    }
+
+    fn growing(&mut self, draft: &Draft) -> Option<Growing> {
         let matches = &draft.matches;
         if matches.family.is_some_and(|family| family != self.family) {
             return None;
         }
-        let mut growing = Growing { any: vec![Vec::new()], none: Vec::new() };
-        let own_icmp = match self.family {
-            Family::V4 => Protocol::ICMP,
-            Family::V6 => Protocol::ICMPV6,
-        };
-        let protocol = match (matches.protocol, matches.icmp.map(|_| own_icmp)) {
+        let mut growing = Growing { any: vec![Vec::new()] };
+        let protocol = match (matches.protocol, matches.icmp.map(|_| own_icmp(self.family))) {
             (Some(a), Some(b)) if a != b => return None,
             (a, b) => a.or(b),
         };
-        match protocol {
+        match self.class.protocol(protocol, self.family)? {
             // To iptables it would mean any; no packet has it as its upper-layer protocol.
             Some(Protocol(0)) => return None,
             Some(protocol) if matches.not_protocol == Some(protocol) => return None,
             Some(protocol) => {
                 growing.and(&Criterion::Protocol { equal: true, protocol });
                 self.ports_of(&mut growing, matches, protocol)?;
+                if protocol == own_icmp(self.family) {
+                    icmp(&mut growing, matches, self.family)?;
+                }
             }
             None => self.ports_of_any(&mut growing, matches)?,
         }
-        icmp(&mut growing, matches, protocol, self.family)?;
         self.addresses(&mut growing, draft)?;
-        let Growing { any, none } = growing;
-        (!any.is_empty()).then_some(Formula { any, none })
+        Some(growing)
     }
 
     /// Port criteria where the protocol is known.
@@ -131,14 +179,19 @@ impl<'a> Lowering<'a> {
         Some(())
     }
 
-    /// Port criteria where any protocol is meant, and the protocol that is not.
+    /// Port criteria where the protocol is not known, and the protocol that is not meant.
     fn ports_of_any(&mut self, growing: &mut Growing, matches: &Match) -> Option<()> {
         let unwanted = matches.not_protocol.filter(|protocol| protocol.0 != 0);
         if sides(matches).iter().any(|(_, side)| !side.ports.is_empty()) {
+            // Packets of other classes have no ports.
+            let protocols = WITH_PORTS.into_iter().filter(|p| Some(*p) != unwanted);
+            if self.class != Class::Any {
+                return None;
+            }
             let mut all = Vec::new();
-            for protocol in WITH_PORTS.into_iter().filter(|p| Some(*p) != unwanted) {
+            for protocol in protocols {
                 let start = vec![vec![Criterion::Protocol { equal: true, protocol }]];
-                let mut one = Growing { any: start, none: Vec::new() };
+                let mut one = Growing { any: start };
                 if self.ports_of(&mut one, matches, protocol).is_some() {
                     all.append(&mut one.any);
                 }
@@ -150,18 +203,6 @@ impl<'a> Lowering<'a> {
             growing.and(&Criterion::Protocol { equal: false, protocol });
         }
         for (side, criteria) in sides(matches) {
-            let unwanted = ranges(&criteria.not_ports);
-            for protocol in WITH_PORTS {
-                let start = Criterion::Protocol { equal: true, protocol };
-                if unwanted == [ALL_PORTS] {
-                    growing.none.push(vec![start]);
-                    continue;
-                }
-                for ranges in chunks(&unwanted) {
-                    let on = Criterion::Ports { protocol, side, equal: true, ranges };
-                    growing.none.push(vec![start.clone(), on]);
-                }
-            }
             // A packet without ports is in no set of tuples.
             for set in self.named(&criteria.not_ports) {
                 growing.and(&Criterion::Set { set, lookup: Lookup::Tuple(side), equal: false });
@@ -273,16 +314,8 @@ fn sides(matches: &Match) -> [(Side, &Criteria); 2] {
     [(Side::Source, &matches.source), (Side::Destination, &matches.destination)]
 }
 
-fn icmp(
-    growing: &mut Growing,
-    matches: &Match,
-    protocol: Option<Protocol>,
-    family: Family,
-) -> Option<()> {
-    let own = match family {
-        Family::V4 => Protocol::ICMP,
-        Family::V6 => Protocol::ICMPV6,
-    };
+/// Criteria on a message of the family's ICMP.
+fn icmp(growing: &mut Growing, matches: &Match, family: Family) -> Option<()> {
     let criterion = |IcmpMatch { icmp_type, code }, equal| {
         // To iptables it would mean any type; no message has it.
         (icmp_type != u8::MAX).then_some(Criterion::Icmp { family, equal, icmp_type, code })
@@ -290,11 +323,18 @@ fn icmp(
     if let Some(wanted) = matches.icmp {
         growing.and(&criterion(wanted, true)?);
     }
-    let Some(unwanted) = matches.not_icmp.and_then(|unwanted| criterion(unwanted, true)) else {
-        return Some(());
-    };
-    if protocol.is_none_or(|protocol| protocol == own) {
-        growing.none.push(vec![Criterion::Protocol { equal: true, protocol: own }, unwanted]);
+    let Some(unwanted) = matches.not_icmp else { return Some(()) };
+    if let Some(wanted) = matches.icmp {
+        let same_code = wanted.code.zip(unwanted.code).is_none_or(|(a, b)| a == b);
+        if wanted.icmp_type != unwanted.icmp_type || !same_code {
+            return Some(());
+        }
+        if unwanted.code.is_none() || wanted.code.is_some() {
+            return None;
+        }
+    }
+    if let Some(criterion) = criterion(unwanted, false) {
+        growing.and(&criterion);
     }
     Some(())
 }

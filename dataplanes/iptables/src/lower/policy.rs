@@ -2,13 +2,14 @@
 
 use brindle_model::Name;
 use brindle_model::net::Family;
-use brindle_model::ruleset::{Action, PolicyRules, ProgramId, Ruleset, TierEnd};
+use brindle_model::ruleset::{Action, PolicyRules, Program, ProgramId, Rule, Ruleset, TierEnd};
 use brindle_model::verdict::{DecisionId, Direction, PolicyId, Verdict as Decision};
 
+use super::matches::{Class, needs_classes};
 use super::record::{Recording, plain};
 use super::walk::{Verdict, Walk};
 use super::{CHAIN_PREFIX, Lowered, chain_name, merge};
-use crate::rule::Target;
+use crate::rule::{Criterion, Target};
 
 /// The chain that a program begins with.
 pub fn program_chain(id: ProgramId) -> Name {
@@ -56,19 +57,64 @@ pub fn lower_policy(
     if place(id, policy, direction) != Place::Chain {
         return Lowered::default();
     }
-    let mut walk = Walk::new(ruleset, family, recording, policy_chain(id, direction));
     let rules = policy.rules(direction);
-    if id.kind.is_staged() {
+    let ground = Ground { ruleset, family, recording };
+    ground.lower(policy_chain(id, direction), rules, |walk, _| {
+        if !id.kind.is_staged() {
+            return write(walk, ruleset, rules, &|action| verdict(direction, action));
+        }
         // It counts what each rule would decide: the first that matches leads back.
         let deciding: Vec<_> = rules.iter().filter(|r| r.action != Action::Log).cloned().collect();
         let verdict = Verdict::Other(Target::Return);
         for draft in merge::drafts(ruleset, &deciding).iter().flatten() {
             walk.draft(draft, &verdict);
         }
-    } else {
-        write(&mut walk, ruleset, rules, &|action| verdict(direction, action));
+    })
+}
+
+/// What every chain is made from.
+#[derive(Clone, Copy)]
+struct Ground<'a> {
+    ruleset: &'a Ruleset,
+    family: Family,
+    recording: Recording,
+}
+
+impl<'a> Ground<'a> {
+    /// Writes a chain, given its name; if one of its rules must be, once for each class of protocols,
+    /// each in a chain of its own to which this one goes.
+    fn lower<'r>(
+        self,
+        name: Name,
+        rules: impl IntoIterator<Item = &'r Rule>,
+        write: impl Fn(&mut Walk<'a>, &Name),
+    ) -> Lowered {
+        let Self { ruleset, family, recording } = self;
+        let begin = |name, class| Walk::new(ruleset, family, recording, name, class);
+        let mut whole = begin(name.clone(), Class::Any);
+        if !rules.into_iter().any(|rule| needs_classes(&rule.matches)) {
+            write(&mut whole, &name);
+            return whole.finish();
+        }
+        let mut parts = Vec::new();
+        for class in Class::each(family) {
+            let part = chain_name('c', &format!("{name} {class:?}"));
+            let criteria = match class {
+                Class::Of(protocol) => vec![Criterion::Protocol { equal: true, protocol }],
+                Class::Any | Class::Other => Vec::new(),
+            };
+            whole.push(plain(criteria, Target::Goto(part.clone()), ""));
+            let mut walk = begin(part.clone(), class);
+            write(&mut walk, &part);
+            parts.push(walk.finish());
+        }
+        let mut lowered = whole.finish();
+        for part in parts {
+            lowered.chains.extend(part.chains);
+            lowered.sets.extend(part.sets);
+        }
+        lowered
     }
-    walk.finish()
 }
 
 /// Lowers a program to its chains. A new one begins where rules may continue from several places.
@@ -79,9 +125,17 @@ pub fn lower_program(
     id: ProgramId,
 ) -> Lowered {
     let Some(program) = ruleset.programs.get(&id) else { return Lowered::default() };
+    let policies = program.steps.iter().flat_map(|step| &step.policies);
+    let bodies = policies.filter_map(|id| Some((id, ruleset.policies.get(id)?)));
     let direction = program.direction;
-    let base = program_chain(id);
-    let mut walk = Walk::new(ruleset, family, recording, base.clone());
+    let own = bodies.filter(|(id, body)| place(id, body, direction) == Place::Program);
+    let rules = own.flat_map(|(_, body)| body.rules(direction));
+    let ground = Ground { ruleset, family, recording };
+    ground.lower(program_chain(id), rules, |walk, base| steps(walk, ruleset, program, base))
+}
+
+fn steps(walk: &mut Walk<'_>, ruleset: &Ruleset, program: &Program, base: &Name) {
+    let direction = program.direction;
     for (at, step) in program.steps.iter().enumerate() {
         let next = chain_name('g', &format!("{base} tier {}", at + 1));
         let mut may_pass = false;
@@ -96,7 +150,7 @@ pub fn lower_program(
                 Place::Program => {
                     let rules = body.rules(direction);
                     may_pass |= rules.iter().any(|rule| rule.action == Action::Pass);
-                    write(&mut walk, ruleset, rules, &|action| match action {
+                    write(walk, ruleset, rules, &|action| match action {
                         Action::Pass => Verdict::Other(Target::Goto(next.clone())),
                         other => verdict(direction, other),
                     });
@@ -107,7 +161,7 @@ pub fn lower_program(
             walk.end(Verdict::Drop, &DecisionId::TierEnd { tier: step.tier.clone() });
             if !may_pass {
                 // Nothing can come after this tier.
-                return walk.finish();
+                return;
             }
         } else if may_pass {
             let text = format!("no match in tier {}", step.tier);
@@ -123,13 +177,12 @@ pub fn lower_program(
         Decision::Deny => Action::Deny,
     };
     walk.end(verdict(direction, action), decision);
-    walk.finish()
 }
 
 fn write(
     walk: &mut Walk<'_>,
     ruleset: &Ruleset,
-    rules: &[brindle_model::ruleset::Rule],
+    rules: &[Rule],
     verdict: &dyn Fn(Action) -> Verdict,
 ) {
     for run in merge::drafts(ruleset, rules) {

@@ -15,7 +15,6 @@ use crate::set;
 /// What admitted and known packets of pods pass.
 const FORWARD: &str = "BRINDLE-FORWARD";
 const INPUT: &str = "BRINDLE-INPUT";
-const FROM_PODS: &str = "BRINDLE-FROM-PODS";
 const NEIGHBOUR_DISCOVERY: &str = "BRINDLE-ND";
 /// Where the tree of interfaces begins that packets come in on.
 pub const EGRESS: &str = "BRINDLE-EGRESS";
@@ -36,7 +35,6 @@ pub fn skeleton(family: Family, recording: Recording, stop_revoked: bool) -> Low
     let mut chain = |name: &str, rules| chains.insert(name.into(), Arc::new(Chain { rules }));
     chain(FORWARD, forward(family, stop_revoked));
     chain(INPUT, input(family, stop_revoked));
-    chain(FROM_PODS, from_pods(family));
     if family == Family::V6 {
         chain(NEIGHBOUR_DISCOVERY, neighbour_discovery());
     }
@@ -60,9 +58,9 @@ fn pod(input: bool, equal: bool) -> Criterion {
     Criterion::Interface { input, equal, name: format!("{HOST_INTERFACE_PREFIX}+").into() }
 }
 
-fn own_source(family: Family) -> Criterion {
+fn own_source(family: Family, equal: bool) -> Criterion {
     let (set, _) = set::own_sources(family);
-    Criterion::Set { set, lookup: Lookup::OwnSource, equal: true }
+    Criterion::Set { set, lookup: Lookup::OwnSource, equal }
 }
 
 fn rule(criteria: Vec<Criterion>, target: Target) -> Rule {
@@ -88,11 +86,12 @@ fn forward(family: Family, stop_revoked: bool) -> Vec<Rule> {
     if stop_revoked {
         rules.extend([true, false].map(drop_revoked));
     }
-    let known = vec![pod(true, true), Criterion::Known, own_source(family)];
+    let known = vec![pod(true, true), Criterion::Known, own_source(family, true)];
     rules.push(rule(known, Target::Accept));
     let from_elsewhere = vec![pod(true, false), pod(false, true), Criterion::Known];
     rules.push(rule(from_elsewhere, Target::Accept));
-    rules.push(rule(vec![pod(true, true)], Target::Jump(FROM_PODS.into())));
+    rules.push(drop(vec![pod(true, true), own_source(family, false)], &DecisionId::Spoof));
+    rules.push(rule(vec![pod(true, true)], Target::Jump(EGRESS.into())));
     rules.push(rule(vec![pod(false, true)], to(TO_PODS)));
     rules.push(rule(vec![pod(true, true)], Target::Accept));
     rules
@@ -101,7 +100,7 @@ fn forward(family: Family, stop_revoked: bool) -> Vec<Rule> {
 fn input(family: Family, stop_revoked: bool) -> Vec<Rule> {
     let mut rules = vec![rule(vec![pod(true, false)], Target::Return)];
     rules.extend(stop_revoked.then(|| drop_revoked(true)));
-    rules.push(rule(vec![Criterion::Known, own_source(family)], Target::Return));
+    rules.push(rule(vec![Criterion::Known, own_source(family, true)], Target::Return));
     if family == Family::V6 {
         rules.extend(DISCOVERY.map(|icmp_type| {
             let protocol = Criterion::Protocol { equal: true, protocol: Protocol::ICMPV6 };
@@ -109,7 +108,8 @@ fn input(family: Family, stop_revoked: bool) -> Vec<Rule> {
             rule(vec![protocol, kind], to(NEIGHBOUR_DISCOVERY))
         }));
     }
-    rules.push(rule(Vec::new(), to(FROM_PODS)));
+    rules.push(drop(vec![own_source(family, false)], &DecisionId::Spoof));
+    rules.push(rule(Vec::new(), to(EGRESS)));
     rules
 }
 
@@ -122,13 +122,8 @@ fn neighbour_discovery() -> Vec<Rule> {
     };
     let decision = DecisionId::NeighbourDiscovery.to_string();
     let accept = |source| plain(vec![source], Target::Accept, &decision);
-    let sources = [prefix("fe80::/10"), prefix("::/128"), own_source(Family::V6)];
+    let sources = [prefix("fe80::/10"), prefix("::/128"), own_source(Family::V6, true)];
     let mut rules = sources.map(accept).to_vec();
     rules.push(drop(Vec::new(), &DecisionId::Spoof));
     rules
-}
-
-fn from_pods(family: Family) -> Vec<Rule> {
-    let own = rule(vec![own_source(family)], to(EGRESS));
-    vec![own, drop(Vec::new(), &DecisionId::Spoof)]
 }

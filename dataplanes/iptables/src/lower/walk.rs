@@ -1,13 +1,4 @@
 //! Writing chains, one rule after the other.
-//!
-//! Where a rule has exceptions it has a chain of its own, and so has what follows it:
-//!
-//! ```text
-//! chain:  …                        part:  exception  goto rest         rest:  …
-//!         goto part                       alternative  verdict
-//!                                         goto rest
-//! ```
-//! All of it is reached by goto, so what RETURN means does not change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +8,7 @@ use brindle_model::net::Family;
 use brindle_model::ruleset::Ruleset;
 use brindle_model::verdict::DecisionId;
 
-use super::matches::{Conjunction, Formula, Lowering};
+use super::matches::{Class, Conjunction, Lowering};
 use super::merge::Draft;
 use super::record::{Recording, decided, log_chain, plain};
 use super::{Lowered, chain_name};
@@ -40,14 +31,20 @@ pub struct Walk<'a> {
     base: Name,
     name: Name,
     rules: Vec<Rule>,
-    /// Chains begun beside the first.
+    /// Chains of alternatives so far.
     parts: usize,
 }
 
 impl<'a> Walk<'a> {
-    /// Begins a chain.
-    pub fn new(ruleset: &'a Ruleset, family: Family, recording: Recording, name: Name) -> Self {
-        let lowering = Lowering::new(ruleset, family);
+    /// Begins a chain for packets of a class.
+    pub fn new(
+        ruleset: &'a Ruleset,
+        family: Family,
+        recording: Recording,
+        name: Name,
+        class: Class,
+    ) -> Self {
+        let lowering = Lowering::new(ruleset, family, class);
         let (chains, base) = (BTreeMap::new(), name.clone());
         Self { lowering, recording, chains, base, name, rules: Vec::new(), parts: 0 }
     }
@@ -77,26 +74,12 @@ impl<'a> Walk<'a> {
         self.rules.push(rule);
     }
 
-    /// Writes a rule with its alternatives and exceptions.
+    /// Writes a rule with its alternatives.
     pub fn draft(&mut self, draft: &Draft, verdict: &Verdict) {
-        let Some(Formula { any, none }) = self.lowering.formula(draft) else { return };
-        let mut rules = Vec::new();
-        for criteria in any {
-            rules.push(self.rule(criteria, verdict.clone(), &draft.decision));
+        for criteria in self.lowering.alternatives(draft) {
+            let rule = self.rule(criteria, verdict.clone(), &draft.decision);
+            self.rules.push(rule);
         }
-        if none.is_empty() {
-            self.rules.append(&mut rules);
-            return;
-        }
-        let (part, rest) = (self.fresh(), self.fresh());
-        let text = draft.decision.to_string();
-        self.rules.push(plain(Vec::new(), Target::Goto(part.clone()), &text));
-        self.begin(part);
-        let past = || Target::Goto(rest.clone());
-        self.rules.extend(none.into_iter().map(|criteria| plain(criteria, past(), &text)));
-        self.rules.append(&mut rules);
-        self.rules.push(plain(Vec::new(), past(), ""));
-        self.begin(rest);
     }
 
     /// A Log rule: whatever matches goes by way of the chain that logs, and comes back. A packet
@@ -104,29 +87,25 @@ impl<'a> Walk<'a> {
     /// which the first that matches leaves.
     pub fn log(&mut self, drafts: &[Draft]) {
         let Some(decision) = drafts.first().map(|draft| &draft.decision) else { return };
-        let formulas: Vec<_> =
-            drafts.iter().filter_map(|draft| self.lowering.formula(draft)).collect();
+        let mut alternatives: Vec<Conjunction> = Vec::new();
+        for draft in drafts {
+            alternatives.extend(self.lowering.alternatives(draft));
+        }
         let (log, chain) = log_chain(decision);
         let text = decision.to_string();
-        match &formulas[..] {
-            [] => return,
-            [Formula { any, none }] if any.len() == 1 && none.is_empty() => {
-                let rule = plain(any[0].clone(), Target::Jump(log.clone()), &text);
-                self.rules.push(rule);
+        match alternatives.len() {
+            0 => return,
+            1 => {
+                let jump = |criteria| plain(criteria, Target::Jump(log.clone()), &text);
+                self.rules.extend(alternatives.into_iter().map(jump));
             }
             _ => {
-                // Exceptions are those of their own alternatives, so each formula is a chain.
-                let names: Vec<_> = formulas.iter().map(|_| self.fresh()).collect();
-                for (at, Formula { any, none }) in formulas.into_iter().enumerate() {
-                    let next =
-                        names.get(at + 1).map_or(Target::Return, |n| Target::Goto(n.clone()));
-                    let past = none.into_iter().map(|c| plain(c, next.clone(), &text));
-                    let hit = any.into_iter().map(|c| plain(c, Target::Goto(log.clone()), &text));
-                    let mut rules: Vec<_> = past.chain(hit).collect();
-                    rules.push(plain(Vec::new(), next.clone(), ""));
-                    self.chains.insert(names[at].clone(), Arc::new(Chain { rules }));
-                }
-                self.rules.push(plain(Vec::new(), Target::Jump(names[0].clone()), &text));
+                self.parts += 1;
+                let part = chain_name('x', &format!("{} {}", self.base, self.parts));
+                let hit = |criteria| plain(criteria, Target::Goto(log.clone()), &text);
+                let rules = alternatives.into_iter().map(hit).collect();
+                self.chains.insert(part.clone(), Arc::new(Chain { rules }));
+                self.rules.push(plain(Vec::new(), Target::Jump(part), &text));
             }
         }
         self.chains.insert(log, chain);
@@ -141,11 +120,5 @@ impl<'a> Walk<'a> {
                 plain(criteria, Target::Goto(name), &decision.to_string())
             }
         }
-    }
-
-    /// A name for a further chain of the owner; the same on every run.
-    fn fresh(&mut self) -> Name {
-        self.parts += 1;
-        chain_name('x', &format!("{} {}", self.base, self.parts))
     }
 }

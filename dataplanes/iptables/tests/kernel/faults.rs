@@ -133,7 +133,7 @@ fn what_others_do_to_our_rules_is_found_and_repaired() {
                     &["-I", "BRINDLE-EGRESS", "-j", "RETURN"],
                     &["-A", "OUTPUT", "-j", "BRINDLE-TO-PODS"],
                     &["-I", "INPUT", "-s", "::1", "-j", "BRINDLE-INPUT"],
-                    &["-R", "BRINDLE-FROM-PODS", "2", "-j", "ACCEPT"],
+                    &["-R", "BRINDLE-FORWARD", "3", "-j", "ACCEPT"],
                     &["-N", "BRINDLE-unknown"],
                 ];
                 for damage in damages {
