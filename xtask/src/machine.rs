@@ -14,6 +14,8 @@ pub const DEMO_PACKAGES: &[&str] = &["bird2", "iproute2", "nftables", "util-linu
 pub const TEST_PACKAGES: &[&str] = &[
     "bird2",
     "frr",
+    "gobgpd",
+    "openbgpd",
     "iproute2",
     "nftables",
     "iptables",
@@ -21,6 +23,24 @@ pub const TEST_PACKAGES: &[&str] = &[
     "util-linux",
     "conntrack",
     "iputils-ping",
+];
+
+/// What a cluster's nodes, router and images are made of, beside what is built.
+pub const CLUSTER_PACKAGES: &[&str] = &[
+    "bird2",
+    "busybox-static",
+    "conntrack",
+    "containerd",
+    "curl",
+    "dnsutils",
+    "iperf",
+    "iproute2",
+    "netcat-openbsd",
+    "nftables",
+    "openssl",
+    "runc",
+    "socat",
+    "util-linux",
 ];
 
 /// Cargo tools at the versions that are known to build with this toolchain.
