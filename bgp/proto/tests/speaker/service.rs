@@ -22,8 +22,8 @@ fn pair(as_numbers: [u32; 2], change: impl Fn(Identity) -> Identity) -> Net {
     let setups =
         [Setup::new(as_numbers[0], [1, 1, 1, 1], 1), Setup::new(as_numbers[1], [2, 2, 2, 2], 2)];
     let mut net = Net::new(Duration::from_millis(1), &setups);
-    for at in 0..2 {
-        let identity = change(identity(setups[at]));
+    for (at, setup) in setups.into_iter().enumerate() {
+        let identity = change(identity(setup));
         net.command(at, Command::SetIdentity(Some(identity)));
         net.command(at, Command::InSync);
         net.peer(at, 1 - at, at == 1);
