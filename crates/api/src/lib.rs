@@ -10,6 +10,7 @@ mod bgp_configuration;
 mod bgp_peer;
 mod cluster_network_policy;
 mod duration;
+mod host_endpoint;
 mod ip_pool;
 mod network_policy;
 mod network_set;
@@ -27,6 +28,7 @@ pub use cluster_network_policy::{
     POLICY_GROUP, POLICY_VERSION,
 };
 pub use duration::{Duration, DurationError};
+pub use host_endpoint::{HostEndpoint, HostEndpointPort, HostEndpointSpec};
 pub use ip_pool::{DEFAULT_BLOCK_SIZE_V4, DEFAULT_BLOCK_SIZE_V6, IpPool, IpPoolSpec};
 pub use network_policy::{
     GlobalNetworkPolicy, GlobalNetworkPolicySpec, NetworkPolicy, NetworkPolicySpec,

@@ -187,6 +187,12 @@ pub enum DecisionId {
         /// The profile, `kns.<namespace>` for a pod.
         name: Name,
     },
+    /// No tier decided, and the endpoint has no profile that exists: a host endpoint (C35).
+    NoProfile,
+    /// No policy of a host endpoint's stage decided: what follows is asked (C37, C39).
+    StageEnd,
+    /// A port of the node that stays open whatever policy says (C36).
+    Failsafe,
     /// The flow was accepted before (K31, K32).
     Established,
     /// The flow was accepted before, and policy does not admit it any more (K33).
@@ -195,7 +201,8 @@ pub enum DecisionId {
     Invalid,
     /// Sent by the pod's own node (K30).
     OwnNode,
-    /// IPv6 neighbour discovery or MLD between a pod and its host side (K34).
+    /// IPv6 neighbour discovery or MLD, between a pod and its host side (K34) or on a host endpoint's
+    /// link.
     NeighbourDiscovery,
     /// The interface or its pod is not known (yet): closed (K37).
     UnknownEndpoint,
@@ -211,6 +218,9 @@ impl fmt::Display for DecisionId {
             }
             Self::TierEnd { tier } => write!(f, "end of tier {tier}"),
             Self::Profile { name } => write!(f, "profile {name}"),
+            Self::NoProfile => f.write_str("no profile"),
+            Self::StageEnd => f.write_str("end of the stage"),
+            Self::Failsafe => f.write_str("failsafe port"),
             Self::Established => f.write_str("established"),
             Self::Revoked => f.write_str("revoked connection"),
             Self::Invalid => f.write_str("invalid connection state"),

@@ -69,7 +69,10 @@ impl DecisionId {
     }
 
     /// The decisions that one word names.
-    const WORDS: [Self; 7] = [
+    const WORDS: [Self; 10] = [
+        Self::NoProfile,
+        Self::StageEnd,
+        Self::Failsafe,
         Self::Established,
         Self::Revoked,
         Self::Invalid,
@@ -82,6 +85,9 @@ impl DecisionId {
     fn word(&self) -> Option<&'static str> {
         match self {
             Self::Rule { .. } | Self::TierEnd { .. } | Self::Profile { .. } => None,
+            Self::NoProfile => Some("no-profile"),
+            Self::StageEnd => Some("stage-end"),
+            Self::Failsafe => Some("failsafe"),
             Self::Established => Some("established"),
             Self::Revoked => Some("revoked"),
             Self::Invalid => Some("invalid"),
