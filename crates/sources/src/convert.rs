@@ -19,6 +19,7 @@ mod cidr;
 mod cluster_network_policy;
 mod end;
 mod endpoint_slice;
+mod host_endpoint;
 mod kubernetes_policy;
 mod labels;
 mod network_set;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use brindle_model::cluster::{
     EndpointSlice, IpPool, Namespace, NetworkSet, NetworkSetId, Node, Pod, ServiceAccount, Update,
 };
+use brindle_model::host::HostEndpoint;
 use brindle_model::policy::{Policy, Tier};
 use brindle_model::routing::{BgpConfiguration, BgpPeer};
 use brindle_model::selector::{Scope, Selector};
@@ -70,6 +72,8 @@ pub enum Input {
     BgpConfiguration(Arc<BgpConfiguration>),
     /// A BGP neighbour.
     BgpPeer(Arc<BgpPeer>),
+    /// A host endpoint.
+    HostEndpoint(Arc<HostEndpoint>),
 }
 
 /// What an object means.
@@ -124,6 +128,10 @@ fn object(
             bgp::configuration(key, &config.spec, problems).map(wrap(Input::BgpConfiguration))
         }
         Object::BgpPeer(peer) => bgp::peer(&peer.spec, names, problems).map(wrap(Input::BgpPeer)),
+        Object::HostEndpoint(endpoint) => {
+            host_endpoint::host_endpoint(&endpoint.metadata, &endpoint.spec, names, problems)
+                .map(wrap(Input::HostEndpoint))
+        }
         policy => self::policy(key, policy, names, problems).map(wrap(Input::Policy)),
     }
 }
@@ -232,6 +240,7 @@ pub fn update(key: &ObjectKey, input: Option<Input>) -> Option<Update> {
         Kind::IpPool => Update::IpPool(name, value!(IpPool)),
         Kind::BgpConfiguration => Update::BgpConfiguration(name, value!(BgpConfiguration)),
         Kind::BgpPeer => Update::BgpPeer(name, value!(BgpPeer)),
+        Kind::HostEndpoint => Update::HostEndpoint(name, value!(HostEndpoint)),
         _ => return None,
     })
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use brindle_model::Name;
+use brindle_model::host::HostInterfaces;
 use brindle_model::policy::{Order, Policy, Tier};
 
 use super::Changes;
@@ -76,6 +77,8 @@ struct Neighbours {
     tiers: BTreeMap<Name, String>,
     /// ClusterNetworkPolicies that share a place, likewise.
     policies: BTreeMap<Name, String>,
+    /// HostEndpoints that mean one interface, likewise.
+    hosts: BTreeMap<Name, String>,
 }
 
 /// Kinds whose objects name a tier.
@@ -226,6 +229,9 @@ impl Store {
         if self.touch_all(Kind::ClusterNetworkPolicy, touched) {
             neighbours.policies = ties(self.cluster_policies());
         }
+        if self.touch_all(Kind::HostEndpoint, touched) {
+            neighbours.hosts = ties(self.host_endpoints());
+        }
         let tiers: BTreeSet<Name> =
             touched.iter().filter(|k| k.kind == Kind::Tier).map(|k| k.name.clone()).collect();
         if self.touch_all(Kind::Tier, touched) {
@@ -283,6 +289,21 @@ impl Store {
         policies.collect()
     }
 
+    /// HostEndpoints by name, each with its node and the interfaces that it means there, as far as
+    /// the objects say.
+    fn host_endpoints(&self) -> Vec<(Name, (Name, HostInterfaces))> {
+        let endpoints = self.of_kind(Kind::HostEndpoint).filter_map(|(key, entry)| {
+            match entry.input() {
+                // Where addresses are, the node alone knows.
+                Some(Input::HostEndpoint(e)) if e.interfaces != HostInterfaces::ByAddress => {
+                    Some((key.name.clone(), (e.node.clone(), e.interfaces.clone())))
+                }
+                _ => None,
+            }
+        });
+        endpoints.collect()
+    }
+
     fn has_tier(&self, name: &Name) -> bool {
         let key = ObjectKey { kind: Kind::Tier, namespace: None, name: name.clone() };
         Tier::BUILT_IN.iter().any(|(built_in, _)| **built_in == **name)
@@ -308,6 +329,14 @@ impl Store {
             Kind::ClusterNetworkPolicy => {
                 let others = neighbours.policies.get(&key.name);
                 remarks.extend(others.map(|others| place("spec.priority", key.kind, others)));
+            }
+            Kind::HostEndpoint => {
+                let others = neighbours.hosts.get(&key.name);
+                remarks.extend(others.map(|others| {
+                    let message =
+                        format!("is also that of {} {others}: the first by name has it", key.kind);
+                    warning("spec.interfaceName", message)
+                }));
             }
             kind if TIERED.contains(&kind) => {
                 let policy = self.objects.get(key).and_then(Entry::policy);
