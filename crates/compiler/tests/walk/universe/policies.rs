@@ -6,6 +6,7 @@ use brindle_model::net::{Family, IcmpMatch, PortRange, Protocol};
 use brindle_model::policy::{
     Action, Criteria, End, EndPort, Ends, Order, Peer, Policy, Port, PortSpec, Rule, Tier, TierEnd,
 };
+use brindle_model::ruleset::Stage;
 use brindle_model::selector::Selector;
 use brindle_model::verdict::{PolicyId, PolicyKind};
 use proptest::option::weighted;
@@ -43,11 +44,18 @@ pub fn policy() -> impl Strategy<Value = Policy> {
     let tiers = TIERS.into_iter().chain(["missing", "not-there", "kube-admin"]).collect::<Vec<_>>();
     let rules = || weighted(0.7, prop::collection::vec(rule(), 0..3));
     let order = select(vec![0.into(), 1000.into(), 1001.into(), Order::LAST]);
-    (select(tiers), order, selector(), rules(), rules()).prop_map(
-        |(tier, order, subject, ingress, egress)| Policy {
+    let stage = prop_oneof![
+        4 => Just(Stage::Normal),
+        2 => Just(Stage::Forward),
+        1 => Just(Stage::PreDnat),
+        1 => Just(Stage::Untracked),
+    ];
+    (select(tiers), order, selector(), stage, rules(), rules()).prop_map(
+        |(tier, order, subject, stage, ingress, egress)| Policy {
             tier: tier.into(),
             order,
             subject,
+            stage,
             ingress,
             egress,
         },
