@@ -4,6 +4,7 @@
 mod covers;
 mod faults;
 mod generate;
+mod hosts;
 mod load;
 mod namespace;
 mod packets;

@@ -32,16 +32,21 @@ use crate::wire::Wire;
 
 const NODE_MAC: [u8; 6] = [2, 0, 0, 0, 1, 0];
 
-fn pod_mac(pod: u8) -> [u8; 6] {
+pub fn pod_mac(pod: u8) -> [u8; 6] {
     [2, 0, 0, 0, 2, pod]
 }
 
-/// A node with two pods and a foreign host, seen from the wires' other ends.
+/// A node with two pods, two links of its own, and two more for what ends a batch, seen from the
+/// wires' other ends.
 pub struct Node {
     pods: [Wire; 2],
     foreign: [Wire; 2],
+    last: [Wire; 2],
     sent: u16,
 }
+
+/// The node's links, in the order of their wires.
+const LINKS: [&str; 6] = [INTERFACES[0], INTERFACES[1], "ext0", "ext1", "last0", "last1"];
 
 impl Node {
     pub fn build() -> Self {
@@ -64,7 +69,7 @@ impl Node {
         }
         let at = format!("/proc/{}/fd/{}", std::process::id(), outside.as_raw_fd());
         let ip = |line: &str| run("ip", &line.split_whitespace().collect::<Vec<_>>());
-        for (i, host) in [INTERFACES[0], INTERFACES[1], "ext0", "ext1"].into_iter().enumerate() {
+        for (i, host) in LINKS.into_iter().enumerate() {
             let mac = format!("02:00:00:00:02:{i:02x}");
             ip(&format!(
                 "link add {host} address 02:00:00:00:01:00 type veth peer name w{i} address {mac} netns {at}"
@@ -83,43 +88,63 @@ impl Node {
             Wire::open(&format!("w{i}"))
         };
         let (pods, foreign) = ([wire(0), wire(1)], [wire(2), wire(3)]);
+        let last = [wire(4), wire(5)];
         setns(&node, CloneFlags::CLONE_NEWNET).expect("to the node");
         // The kernel notices a carrier in its own time.
         let deadline = Instant::now() + Duration::from_secs(10);
-        while run("ip", &["-o", "link", "show", "up"]).matches("state UP").count() < 4 {
+        while run("ip", &["-o", "link", "show", "up"]).matches("state UP").count() < LINKS.len() {
             assert!(Instant::now() < deadline, "the links do not come up");
         }
-        Self { pods, foreign, sent: 0 }
+        Self { pods, foreign, last, sent: 0 }
     }
 
     /// Sends each packet from a pod, and returns which of them arrived at the other.
     pub fn deliver(&mut self, from: usize, packets: &[Packet]) -> BTreeSet<usize> {
-        while self.pods[1 - from].receive().is_some() {}
+        self.carry(from, 1 - from, packets)
+    }
+
+    /// Sends each packet over one wire, and returns which of them arrived at another.
+    pub fn carry(&mut self, from: usize, to: usize, packets: &[Packet]) -> BTreeSet<usize> {
+        while self.wire(to).receive().is_some() {}
         for (at, packet) in packets.iter().enumerate() {
             let mark = u16::try_from(at).expect("few packets");
-            self.pods[from].send(&frame(pod_mac(from as u8), packet, mark));
+            self.wire(from).send(&frame(pod_mac(from as u8), packet, mark));
         }
+        self.settle();
+        let received = std::iter::from_fn(|| self.wire(to).receive());
+        received.filter_map(|frame| mark_of(&frame)).map(usize::from).collect()
+    }
+
+    /// The other end of a link of the node.
+    pub fn wire(&self, at: usize) -> &Wire {
+        match at {
+            0 | 1 => &self.pods[at],
+            2 | 3 => &self.foreign[at - 2],
+            _ => &self.last[at - 4],
+        }
+    }
+
+    /// Waits until all that was sent before has arrived, or never will.
+    pub fn settle(&mut self) {
         let mark = self.sent.wrapping_add(1);
         self.sent = mark;
-        let [source, destination] = [addresses(2)[0], addresses(3)[0]];
+        let [source, destination] = [addresses(4)[0], addresses(5)[0]];
         let transport = Transport::Udp { source: mark, destination: 1 };
-        self.foreign[0].send(&frame(pod_mac(2), &Packet { source, destination, transport }, mark));
+        self.last[0].send(&frame(pod_mac(4), &Packet { source, destination, transport }, mark));
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            match self.foreign[1].receive().and_then(|f| mark_of(&f)) {
+            match self.last[1].receive().and_then(|f| mark_of(&f)) {
                 Some(found) if found == mark => break,
                 _ => assert!(Instant::now() < deadline, "the last frame did not arrive"),
             }
         }
-        let received = std::iter::from_fn(|| self.pods[1 - from].receive());
-        received.filter_map(|frame| mark_of(&frame)).map(usize::from).collect()
     }
 }
 
 /// Marks stand at the end of each frame.
-const MARK: &[u8] = b"brindle-mark";
+pub const MARK: &[u8] = b"brindle-mark";
 
-fn mark_of(frame: &[u8]) -> Option<u16> {
+pub fn mark_of(frame: &[u8]) -> Option<u16> {
     let (rest, mark) = frame.split_last_chunk::<2>()?;
     rest.ends_with(MARK).then(|| u16::from_be_bytes(*mark))
 }
@@ -157,7 +182,7 @@ fn transport(packet: &Packet) -> Vec<u8> {
     }
 }
 
-fn frame(source: [u8; 6], packet: &Packet, mark: u16) -> Vec<u8> {
+pub fn frame(source: [u8; 6], packet: &Packet, mark: u16) -> Vec<u8> {
     let mut payload = transport(packet);
     payload.extend_from_slice(MARK);
     payload.extend(mark.to_be_bytes());
@@ -200,7 +225,7 @@ fn checksum(bytes: &[u8]) -> u16 {
 }
 
 /// A packet from the first pod to the second.
-fn packet() -> impl Strategy<Value = Packet> {
+pub fn packet() -> impl Strategy<Value = Packet> {
     let ports = || select([PORTS.to_vec(), vec![2, 5, 90, 9999]].concat());
     let transport = prop_oneof![
         3 => (ports(), ports()).prop_map(|(source, destination)| Transport::Tcp { source, destination }),
@@ -296,11 +321,11 @@ fn closed(direction: Direction) -> Ruleset {
     ruleset
 }
 
-fn node_addresses() -> [IpAddr; 2] {
+pub fn node_addresses() -> [IpAddr; 2] {
     ["10.9.9.9", "fd00:9::9"].map(|a| a.parse().expect("an address"))
 }
 
-fn with_own_addresses() {
+pub fn with_own_addresses() {
     run("ip", &["link", "set", "lo", "up"]);
     run("ip", &["addr", "add", "10.9.9.9/32", "dev", "lo"]);
     run("ip", &["addr", "add", "fd00:9::9/128", "dev", "lo", "nodad"]);
@@ -362,7 +387,7 @@ fn egress_policy_judges_what_a_pod_sends_to_its_node() {
 }
 
 /// IPv6 knows no packet without a checksum: computes it over the pseudo header (RFC 8200 §8.1).
-fn with_udp_checksum(mut frame: Vec<u8>, packet: &Packet) -> Vec<u8> {
+pub fn with_udp_checksum(mut frame: Vec<u8>, packet: &Packet) -> Vec<u8> {
     if packet.family() == Family::V6 {
         let sum = upper_layer_checksum(&frame, 17);
         frame[60..62].copy_from_slice(&sum.to_be_bytes());
@@ -453,10 +478,11 @@ fn neighbour_discovery_passes_a_closed_pod() {
     });
 }
 
-fn open_ruleset() -> Ruleset {
+pub fn open_ruleset() -> Ruleset {
     let mut ruleset = one_set();
     for endpoint in ruleset.endpoints.values_mut() {
         let open = |direction| brindle_model::ruleset::Program {
+            stage: brindle_model::ruleset::Stage::Normal,
             direction,
             steps: Vec::new(),
             end: (
