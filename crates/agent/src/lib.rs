@@ -1,6 +1,6 @@
 //! The node daemon: composition and tasks, no business logic.
 //!
-//! [`tasks`] has the picture. The rest is one file a joint: [`northbound`] (the folder),
+//! [`tasks`] has the picture. The rest is one file a joint: [`northbound`] (the folder), [`host_links`]
 //! [`pipeline`] (the compile thread and the barrier), [`backend`] (which dataplane), [`connections`]
 //! (those that were admitted before), [`bgp`] (the bridge to the speaker), [`links`] and
 //! [`cni_server`] (pods), [`packet_log`] (denied packets), [`admin`] (HTTP), and what a start must
@@ -13,6 +13,7 @@ pub mod cni_server;
 pub mod config;
 pub mod connections;
 pub mod heap;
+pub mod host_links;
 pub mod links;
 pub mod lock;
 pub mod northbound;
