@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use brindle_dataplane_nftables::Nftables;
 use brindle_integration_tests::rig::Rig;
+use brindle_integration_tests::worlds::compiled::Answer;
 use brindle_integration_tests::worlds::{self, yaml};
 use brindle_lab::ports;
 use brindle_model::packet::{Flow, Transport};
@@ -43,13 +44,21 @@ fn verdicts_of_the_kernel_are_the_oracles() -> Result<()> {
         .context("the control world, which has no policy")?;
 
     for seed in first..first + worlds {
-        check(&mut rig, &worlds::generate(seed), seed, &mut tally)?;
+        check(&mut rig, &tracked_alone(worlds::generate(seed)), seed, &mut tally)?;
     }
     let (probes, share) = (tally.probes, tally.delivered * 100 / tally.probes.max(1));
     println!("{worlds} worlds, {probes} probes, {share} % delivered");
     ensure!(tally.probes >= usize::try_from(worlds)? * 200, "too few probes: {tally:?}");
     ensure!((25..=75).contains(&share), "one-sided: {tally:?}");
     Ok(())
+}
+
+/// Without untracked policy: what that admits has no replies, and a probe waits for one (C39). It has
+/// kernel tests of its own.
+fn tracked_alone(mut world: World) -> World {
+    world.global_network_policies.retain(|policy| !policy.spec.do_not_track);
+    world.staged_global_network_policies.retain(|policy| !policy.spec.policy.do_not_track);
+    world
 }
 
 fn check(rig: &mut Rig<Nftables>, world: &World, seed: u64, tally: &mut Tally) -> Result<()> {
@@ -96,10 +105,9 @@ fn report(
     fs::write(dir.join("objects.yaml"), text)?;
     fs::write(dir.join("ruleset.nft"), rig.dump()?)?;
     let kind = if delivered { "FALSE ALLOW" } else { "false deny" };
-    let hops: Vec<String> = outcome
-        .hops
+    let hops: Vec<String> = Answer::all(outcome)
         .iter()
-        .map(|h| format!("{} {} {}: {}", h.pod, h.direction, h.verdict, h.decision))
+        .map(|h| format!("{} {} {}: {}", h.at, h.direction, h.verdict, h.decision))
         .collect();
     bail!(
         "{kind} in world {seed}, see {}\n  flow {flow:?}\n  oracle: {}",
