@@ -28,7 +28,6 @@ pub struct Compiler {
     pub(crate) selection: Selection,
     pub(crate) hosts: Hosts,
     pub(crate) topology: Topology,
-    pub(crate) node: Name,
     membership: Membership,
     /// Programs by the endpoints that run them, once a direction.
     program_uses: Uses<ProgramId>,
@@ -46,9 +45,8 @@ impl Compiler {
         Self {
             world: World::default(),
             selection: Selection::default(),
-            hosts: Hosts::default(),
-            topology: Topology::new(node.clone()),
-            node,
+            hosts: Hosts::new(node.clone()),
+            topology: Topology::new(node),
             membership: Membership::default(),
             program_uses: Uses::default(),
             policy_uses: Uses::default(),
@@ -217,14 +215,14 @@ impl Compiler {
 
     /// Whether what polices this node's own interfaces may have changed.
     fn concerns_hosts(&self, changes: &HostChanges, selection: &SelectionChanges) -> bool {
-        let any = !self.ruleset.hosts.is_empty() || self.hosts.any_on(&self.node);
+        let any = !self.ruleset.hosts.is_empty() || self.hosts.any_here();
         let policies = !selection.policies.is_empty() || !selection.tiers.is_empty();
         any && (policies || changes.others || !changes.endpoints.is_empty())
     }
 
     /// Renews what polices this node's own interfaces; returns the programs that it runs now.
     fn compile_hosts(&mut self, delta: &mut RulesetDelta) -> BTreeMap<ProgramId, Program> {
-        let (policed, programs) = self.hosts.compile(&self.node, &self.selection);
+        let (policed, programs) = self.hosts.compile(&self.selection);
         for (interface, new) in &policed {
             let old = self.ruleset.hosts.get(interface);
             if old.is_some_and(|old| **old == *new) {

@@ -1,10 +1,11 @@
 //! Which interfaces of this node which host endpoint polices (C34), and with which programs.
 //!
 //! A node has a handful of interfaces and of host endpoints, and both change rarely, so everything
-//! here is worked out anew whenever something that it depends on changed. A node without a host
-//! endpoint pays for the question whether it has one.
+//! here is worked out anew whenever something that it depends on changed. Of the host endpoints of
+//! other nodes only their addresses and named ports matter, which an index by address finds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use brindle_model::Name;
@@ -23,9 +24,14 @@ use crate::table::{Before, Table};
 const LOOPBACK: &str = "lo";
 
 /// Host endpoints of the cluster, the interfaces of this node, and what stays open on them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Hosts {
+    node: Name,
     pub endpoints: Table<Name, Arc<HostEndpoint>>,
+    /// Those of this node.
+    local: BTreeSet<Name>,
+    /// Those that have named ports, by their addresses.
+    with_ports: BTreeMap<IpAddr, BTreeSet<Name>>,
     pub links: Table<Name, Arc<HostLink>>,
     pub failsafes: Arc<Failsafes>,
     failsafes_changed: bool,
@@ -42,6 +48,19 @@ pub(crate) struct HostChanges {
 pub(crate) type Policed = BTreeMap<HostInterface, HostStages>;
 
 impl Hosts {
+    /// None, for the node of this name.
+    pub fn new(node: Name) -> Self {
+        Self {
+            node,
+            endpoints: Table::default(),
+            local: BTreeSet::new(),
+            with_ports: BTreeMap::new(),
+            links: Table::default(),
+            failsafes: Arc::default(),
+            failsafes_changed: false,
+        }
+    }
+
     /// Whether anything was noted since the last advance.
     pub fn has_pending(&self) -> bool {
         self.endpoints.has_pending() || self.links.has_pending() || self.failsafes_changed
@@ -50,6 +69,26 @@ impl Hosts {
     /// Takes over what was noted.
     pub fn advance(&mut self) -> HostChanges {
         let endpoints = self.endpoints.advance();
+        for (name, before) in &endpoints {
+            self.local.remove(name);
+            for addr in before.iter().flat_map(|endpoint| &endpoint.expected_addresses) {
+                if let Some(names) = self.with_ports.get_mut(addr) {
+                    names.remove(name);
+                    if names.is_empty() {
+                        self.with_ports.remove(addr);
+                    }
+                }
+            }
+            let Some(endpoint) = self.endpoints.get(name) else { continue };
+            if endpoint.node == self.node {
+                self.local.insert(name.clone());
+            }
+            if !endpoint.ports.is_empty() {
+                for addr in &endpoint.expected_addresses {
+                    self.with_ports.entry(*addr).or_default().insert(name.clone());
+                }
+            }
+        }
         let links = self.links.advance();
         let failsafes = std::mem::take(&mut self.failsafes_changed);
         HostChanges { endpoints, others: failsafes || !links.is_empty() }
@@ -62,19 +101,30 @@ impl Hosts {
     }
 
     /// Whether this node has a host endpoint.
-    pub fn any_on(&self, node: &str) -> bool {
-        self.on(node).next().is_some()
+    pub fn any_here(&self) -> bool {
+        !self.local.is_empty()
     }
 
-    fn on(&self, node: &str) -> impl Iterator<Item = (&Name, &HostEndpoint)> {
-        let endpoints = self.endpoints.iter().map(|(name, endpoint)| (name, &**endpoint));
-        endpoints.filter(move |(_, endpoint)| *endpoint.node == *node)
+    /// Those of this node, by name.
+    fn here(&self) -> impl Iterator<Item = (&Name, &HostEndpoint)> {
+        self.local.iter().filter_map(|name| Some((name, &**self.endpoints.get(name)?)))
+    }
+
+    /// Those with named ports that are known by an address.
+    pub fn with_ports_at(&self, addr: IpAddr) -> impl Iterator<Item = &HostEndpoint> {
+        let names = self.with_ports.get(&addr).into_iter().flatten();
+        names.filter_map(|name| self.endpoints.get(name)).map(|endpoint| &**endpoint)
+    }
+
+    /// The addresses by which host endpoints with named ports are known.
+    pub fn addresses_with_ports(&self) -> impl Iterator<Item = IpAddr> {
+        self.with_ports.keys().copied()
     }
 
     /// The host endpoint of each interface: the first by name of those that mean it (C34).
-    pub fn assigned(&self, node: &str) -> BTreeMap<HostInterface, (&Name, &HostEndpoint)> {
+    fn assigned(&self) -> BTreeMap<HostInterface, (&Name, &HostEndpoint)> {
         let mut assigned = BTreeMap::new();
-        for (name, endpoint) in self.on(node) {
+        for (name, endpoint) in self.here() {
             for interface in self.meant(endpoint) {
                 assigned.entry(interface).or_insert((name, endpoint));
             }
@@ -96,14 +146,10 @@ impl Hosts {
     }
 
     /// What polices each interface, and the programs of that.
-    pub fn compile(
-        &self,
-        node: &str,
-        selection: &Selection,
-    ) -> (Policed, BTreeMap<ProgramId, Program>) {
+    pub fn compile(&self, selection: &Selection) -> (Policed, BTreeMap<ProgramId, Program>) {
         let mut programs = BTreeMap::new();
         let mut of_endpoint: BTreeMap<&Name, Vec<StageProgram>> = BTreeMap::new();
-        let assigned = self.assigned(node);
+        let assigned = self.assigned();
         for (name, endpoint) in assigned.values() {
             of_endpoint.entry(name).or_insert_with(|| {
                 let compiled = compile(endpoint, selection).into_iter().map(|program| {
@@ -123,11 +169,11 @@ impl Hosts {
 }
 
 impl Hosts {
-    /// What the host endpoints of a node ask for and do not find there.
-    pub fn remarks(&self, node: &str) -> BTreeMap<Name, String> {
+    /// What the host endpoints of this node ask for and do not find.
+    pub fn remarks(&self) -> BTreeMap<Name, String> {
         let mut holders: BTreeMap<HostInterface, &Name> = BTreeMap::new();
         let mut remarks = BTreeMap::new();
-        for (name, endpoint) in self.on(node) {
+        for (name, endpoint) in self.here() {
             let meant = self.meant(endpoint);
             let taken = meant.iter().find_map(|at| Some((at, holders.get(at)?)));
             let remark = match &endpoint.interfaces {

@@ -154,7 +154,7 @@ impl Compiler {
 
     /// What host endpoints of this node ask for and do not find: by name.
     pub fn host_remarks(&self) -> BTreeMap<Name, String> {
-        self.hosts.remarks(&self.node)
+        self.hosts.remarks()
     }
 
     /// Everything compiled, sorted.

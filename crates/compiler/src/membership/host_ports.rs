@@ -10,21 +10,17 @@ use crate::hosts::{Hosts, labels};
 
 /// The tuples that all host endpoints give to a set.
 pub(super) fn of_all(hosts: &Hosts, def: &SetDef) -> impl Iterator<Item = Member> {
-    hosts.endpoints.iter().flat_map(move |(_, endpoint)| {
-        endpoint.expected_addresses.iter().flat_map(move |addr| tuples(endpoint, def, *addr))
-    })
+    hosts.addresses_with_ports().flat_map(move |addr| at(hosts, def, addr))
 }
 
 /// The tuples that a set has of host endpoints at one address.
 pub(super) fn at(hosts: &Hosts, def: &SetDef, addr: IpAddr) -> impl Iterator<Item = Member> {
-    let endpoints = hosts.endpoints.iter().map(|(_, endpoint)| endpoint);
-    let holding = endpoints.filter(move |e| e.expected_addresses.contains(&addr));
-    holding.flat_map(move |endpoint| tuples(endpoint, def, addr))
+    hosts.with_ports_at(addr).flat_map(move |endpoint| tuples(endpoint, def, addr))
 }
 
 fn tuples(endpoint: &HostEndpoint, def: &SetDef, addr: IpAddr) -> Vec<Member> {
     let SetDef::NamedPort { name, protocol, selector } = def else { return Vec::new() };
-    if endpoint.ports.is_empty() || !selector.matches(&labels(endpoint)) {
+    if !selector.matches(&labels(endpoint)) {
         return Vec::new();
     }
     let meant = endpoint.ports.iter().filter(|p| p.name == *name && p.protocol == *protocol);
