@@ -63,6 +63,9 @@ pub struct RunOptions {
     /// What becomes of connections that policy admitted and, after a change, does not any more.
     #[arg(long, value_enum, default_value_t)]
     pub existing_connections: ExistingConnections,
+    /// What becomes of packets from pods to this node that their egress policies admit.
+    #[arg(long, value_enum, default_value_t)]
+    pub default_endpoint_to_host_action: EndpointToHost,
     /// Ports of this node that stay open on its host endpoints, whatever policy says: `tcp:22`, or
     /// `tcp:22@10.0.0.0/8` for some peers only; `none` for no port.
     #[arg(long, value_delimiter = ',', default_values_t = failsafes().inbound)]
@@ -117,6 +120,16 @@ pub struct UninstallOptions {
     /// Where sockets and the lock lie; removed. An agent that holds the lock is left alone.
     #[arg(long, default_value = "/run/brindle")]
     pub run_dir: PathBuf,
+}
+
+/// What becomes of packets from pods to their node, after egress policy (K30, C40).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum EndpointToHost {
+    /// They arrive.
+    #[default]
+    Accept,
+    /// They are dropped.
+    Drop,
 }
 
 /// One failsafe port, or the word for none at all.

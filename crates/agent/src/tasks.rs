@@ -54,7 +54,7 @@ use crate::backend::AnyBackend;
 use crate::bgp;
 use crate::cni_server::ports::Pipeline as _;
 use crate::cni_server::{CniConfig, CniServer, Listener};
-use crate::config::{RunOptions, Source};
+use crate::config::{EndpointToHost, RunOptions, Source};
 use crate::connections::{Changes, Connections};
 use crate::heap;
 use crate::host_links::HostLinks;
@@ -171,6 +171,10 @@ impl South {
         };
         let tables = [dataplane.applied().clone(), route_driver.applied().clone()];
         let compiler = Compiler::new(options.node.clone()).with_failsafes(options.failsafes());
+        let compiler = match options.default_endpoint_to_host_action {
+            EndpointToHost::Accept => compiler,
+            EndpointToHost::Drop => compiler.dropping_pods_to_node(),
+        };
         let (pipeline, compile) =
             Pipeline::spawn(compiler, outputs, tables).context("start the compile thread")?;
         let monitor = watch_links(&routes, &pipeline)?;

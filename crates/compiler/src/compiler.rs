@@ -63,6 +63,13 @@ impl Compiler {
         self
     }
 
+    /// A compiler whose node drops what its pods send to it, whatever their policies admit (K30, C40).
+    #[must_use]
+    pub fn dropping_pods_to_node(mut self) -> Self {
+        self.hosts.drop_pods(true);
+        self
+    }
+
     /// Notes an update. Cheap, and without effect on what can be read until the next flush; of
     /// several updates for one key the last counts.
     pub fn apply(&mut self, update: Update) {

@@ -34,7 +34,9 @@ pub(crate) struct Hosts {
     with_ports: BTreeMap<IpAddr, BTreeSet<Name>>,
     pub links: Table<Name, Arc<HostLink>>,
     pub failsafes: Arc<Failsafes>,
-    failsafes_changed: bool,
+    /// Whether what pods send to this node is dropped, whatever their policies admit.
+    drops_pods: bool,
+    options_changed: bool,
 }
 
 /// What an advance changed.
@@ -57,13 +59,14 @@ impl Hosts {
             with_ports: BTreeMap::new(),
             links: Table::default(),
             failsafes: Arc::default(),
-            failsafes_changed: false,
+            drops_pods: false,
+            options_changed: false,
         }
     }
 
     /// Whether anything was noted since the last advance.
     pub fn has_pending(&self) -> bool {
-        self.endpoints.has_pending() || self.links.has_pending() || self.failsafes_changed
+        self.endpoints.has_pending() || self.links.has_pending() || self.options_changed
     }
 
     /// Takes over what was noted.
@@ -90,19 +93,25 @@ impl Hosts {
             }
         }
         let links = self.links.advance();
-        let failsafes = std::mem::take(&mut self.failsafes_changed);
-        HostChanges { endpoints, others: failsafes || !links.is_empty() }
+        let options = std::mem::take(&mut self.options_changed);
+        HostChanges { endpoints, others: options || !links.is_empty() }
     }
 
     /// Sets what stays open.
     pub fn set_failsafes(&mut self, failsafes: Failsafes) {
-        self.failsafes_changed |= *self.failsafes != failsafes;
+        self.options_changed |= *self.failsafes != failsafes;
         self.failsafes = Arc::new(failsafes);
     }
 
-    /// Whether this node has a host endpoint.
+    /// Sets whether what pods send to this node is dropped.
+    pub fn drop_pods(&mut self, drop: bool) {
+        self.options_changed |= self.drops_pods != drop;
+        self.drops_pods = drop;
+    }
+
+    /// Whether an interface of this node is policed.
     pub fn any_here(&self) -> bool {
-        !self.local.is_empty()
+        self.drops_pods || !self.local.is_empty()
     }
 
     /// Those of this node, by name.
@@ -164,7 +173,19 @@ impl Hosts {
             let (endpoint, programs) = (name.clone(), of_endpoint[name].clone());
             (interface, HostStages { endpoint, programs, failsafes: self.failsafes.clone() })
         });
-        (policed.collect(), programs)
+        let mut policed: Policed = policed.collect();
+        if self.drops_pods {
+            let program = to_host();
+            let (stage, direction, id) = (program.stage, program.direction, program.id());
+            programs.insert(id, program);
+            let stages = HostStages {
+                endpoint: HostInterface::Pods.to_string().into(),
+                programs: vec![StageProgram { stage, direction, program: id }],
+                failsafes: self.failsafes.clone(),
+            };
+            policed.insert(HostInterface::Pods, stages);
+        }
+        (policed, programs)
     }
 }
 
@@ -206,6 +227,12 @@ fn is_own(interface: &str) -> bool {
 pub(crate) fn labels(endpoint: &HostEndpoint) -> EffectiveLabels<'_> {
     let own = &endpoint.labels;
     EffectiveLabels { own, namespace: None, service_account: None, is_pod: false }
+}
+
+/// What drops whatever pods send to the node.
+fn to_host() -> Program {
+    let end = (Verdict::Deny, DecisionId::EndpointToHost);
+    Program { stage: Stage::Normal, direction: Direction::Ingress, steps: Vec::new(), end }
 }
 
 /// Its programs, in the order of stages and directions.

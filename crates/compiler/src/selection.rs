@@ -116,7 +116,10 @@ impl Selection {
             let of_tier = (tier.is_none(), tier.unwrap_or(Tier::MISSING).order, &policy.tier);
             Some((of_tier, policy.order, id))
         };
-        let mut governing: Vec<_> = selecting.iter().filter_map(place).collect();
+        // Whatever its subject looks like, no other kind governs host endpoints (C10, C30, A5).
+        let selecting =
+            selecting.iter().filter(|id| labels.is_pod || id.kind.selects_host_endpoints());
+        let mut governing: Vec<_> = selecting.filter_map(place).collect();
         governing.sort_unstable();
         let goes_on = matches!(stage, Stage::Untracked | Stage::PreDnat);
         let steps = governing.chunk_by(|(a, ..), (b, ..)| a == b).map(|policies| {

@@ -101,6 +101,11 @@ impl PolicyKind {
         }
     }
 
+    /// Whether policies of the kind may govern host endpoints (C10); others are for pods alone.
+    pub fn selects_host_endpoints(self) -> bool {
+        matches!(self, Self::GlobalNetworkPolicy | Self::StagedGlobalNetworkPolicy)
+    }
+
     /// Whether policies of the kind are judged and reported, and never decide (C7).
     pub fn is_staged(self) -> bool {
         matches!(
@@ -191,6 +196,8 @@ pub enum DecisionId {
     NoProfile,
     /// No policy of a host endpoint's stage decided: what follows is asked (C37, C39).
     StageEnd,
+    /// What pods send to their node is dropped, by an option (K30, C40).
+    EndpointToHost,
     /// A port of the node that stays open whatever policy says (C36).
     Failsafe,
     /// The flow was accepted before (K31, K32).
@@ -220,6 +227,7 @@ impl fmt::Display for DecisionId {
             Self::Profile { name } => write!(f, "profile {name}"),
             Self::NoProfile => f.write_str("no profile"),
             Self::StageEnd => f.write_str("end of the stage"),
+            Self::EndpointToHost => f.write_str("default of packets from pods to their node"),
             Self::Failsafe => f.write_str("failsafe port"),
             Self::Established => f.write_str("established"),
             Self::Revoked => f.write_str("revoked connection"),

@@ -135,12 +135,21 @@ fn egress(world: &World, pod: &Pod, flow: &Flow) -> Hop {
         decided
     } else {
         // K30: the own node is no exception in this direction; C40: no host endpoint is asked.
-        if node_of(pod).is_some_and(|node| world.is_address_of_node(node, packet.destination)) {
+        let to_node =
+            node_of(pod).is_some_and(|node| world.is_address_of_node(node, packet.destination));
+        if to_node {
             trace.note("C40", Place::Hop, true, "to its own node: no host endpoint judges it");
         }
         let (direction, stage) = (Direction::Egress, Stage::Normal);
         let asked = Asked { world, subject: Endpoint::Pod(pod), stage, direction, packet };
-        walk::judge(&asked, &mut trace)
+        let decided = walk::judge(&asked, &mut trace);
+        // K30: after egress policy an option decides.
+        if to_node && world.drops_pods_to_node && decided.verdict == Verdict::Allow {
+            trace.note("C40", Place::Hop, true, "what pods send to their node is dropped here");
+            Decided { verdict: Verdict::Deny, decision: DecisionId::EndpointToHost, ..decided }
+        } else {
+            decided
+        }
     };
     hop_of(pod, Direction::Egress, decided, trace)
 }

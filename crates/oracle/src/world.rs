@@ -54,6 +54,9 @@ pub struct World {
     pub uplink: String,
     /// No object: an option of agents.
     pub failsafes: FailsafePorts,
+    /// No object: an option of agents, that what pods send to their own node is dropped even if their
+    /// egress policy admits it.
+    pub drops_pods_to_node: bool,
 }
 
 impl Default for World {
@@ -78,6 +81,7 @@ impl Default for World {
             host_endpoints: Vec::new(),
             uplink: "eth0".to_owned(),
             failsafes: FailsafePorts::default(),
+            drops_pods_to_node: false,
         }
     }
 }

@@ -92,6 +92,7 @@ fn is_policy(decision: &DecisionId) -> bool {
             | DecisionId::NoProfile
             | DecisionId::StageEnd
             | DecisionId::Failsafe
+            | DecisionId::EndpointToHost
             | DecisionId::UnknownEndpoint
     )
 }

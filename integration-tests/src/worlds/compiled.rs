@@ -193,6 +193,12 @@ fn attach(number: usize, pod: NamespacedName, addresses: Vec<IpAddr>) -> Update 
     Update::Endpoint(id, Some(Arc::new(Attachment { host_interface, addresses })))
 }
 
+/// A node's compiler without inputs, with the options that a world has beside its objects.
+pub fn compiler(node: Name, world: &World) -> Compiler {
+    let compiler = Compiler::new(node);
+    if world.drops_pods_to_node { compiler.dropping_pods_to_node() } else { compiler }
+}
+
 /// The compilers of all nodes, after one flush each.
 #[derive(Debug)]
 pub struct Compiled {
@@ -210,7 +216,7 @@ impl Compiled {
     /// A document that the sources cannot identify.
     pub fn of(text: &str, world: &World) -> Result<Self> {
         let compile = |inputs: Inputs| {
-            let mut compiler = Compiler::new(inputs.node);
+            let mut compiler = compiler(inputs.node, world);
             inputs.updates.into_iter().for_each(|update| compiler.apply(update));
             compiler.flush();
             compiler
@@ -248,7 +254,14 @@ impl Compiled {
                     return answers;
                 }
                 source = Some(node);
-                answers.push(ask(&self.compilers[node], id, endpoint, Direction::Egress, flow));
+                let mut answer = ask(&self.compilers[node], id, endpoint, Direction::Egress, flow);
+                if answer.verdict == Verdict::Allow && self.nodes[node].1.contains(&destination) {
+                    match self.compilers[node].ruleset().judge_pod_to_node() {
+                        (Verdict::Allow, _) => {}
+                        denied => (answer.verdict, answer.decision) = denied,
+                    }
+                }
+                answers.push(answer);
             }
             // A host-network pod is its node; nobody knows where one is that is not known (K27, K37).
             match self.host_network.get(pod) {

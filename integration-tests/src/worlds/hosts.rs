@@ -28,6 +28,7 @@ pub(super) fn generate(random: &mut Random, world: &mut World) {
         };
         world.host_endpoints.push(HostEndpoint { metadata, spec: spec(random) });
     }
+    world.drops_pods_to_node = random.once_in(4);
     let enforced = world.global_network_policies.iter_mut().map(|policy| &mut policy.spec);
     let staged = world.staged_global_network_policies.iter_mut();
     for spec in enforced.chain(staged.map(|policy| &mut policy.spec.policy)) {

@@ -74,6 +74,7 @@ pub fn read(text: &str) -> Result<World> {
             // Not objects.
             uplink: _,
             failsafes: _,
+            drops_pods_to_node: _,
         } = &mut world;
         match kind.as_str() {
             "Namespace" => take(namespaces, value),

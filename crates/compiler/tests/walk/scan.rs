@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use brindle_model::cluster::Pod;
 use brindle_model::host::{HostEndpoint, HostInterfaces};
 use brindle_model::labels::{EffectiveLabels, Parent};
-use brindle_model::policy::Tier;
+use brindle_model::policy::{Policy, Tier};
 use brindle_model::ruleset::{
     HostInterface, Member, Program, Ruleset, SetDef, Stage, TierEnd, TierStep,
 };
 use brindle_model::selector::Selector;
-use brindle_model::verdict::{DecisionId, Direction, PolicyId, Verdict};
+use brindle_model::verdict::{DecisionId, Direction, PolicyId, PolicyKind, Verdict};
 use brindle_model::{Name, NamespacedName};
 use ipnet::IpNet;
 use proptest::prelude::*;
@@ -151,11 +152,14 @@ fn program_of(
     direction: Direction,
     end: (Verdict, DecisionId),
 ) -> Program {
-    let governs =
-        inputs.policies.iter().filter(|(_, policy)| policy.is_asked_at(stage)).filter(
-            |(_, policy)| policy.subject.matches(labels) && policy.rules(direction).is_some(),
-        );
-    let governing: Vec<_> = governs.collect();
+    let global = [PolicyKind::GlobalNetworkPolicy, PolicyKind::StagedGlobalNetworkPolicy];
+    let governs = |(id, policy): &(&PolicyId, &Arc<Policy>)| {
+        (labels.is_pod || global.contains(&id.kind))
+            && policy.is_asked_at(stage)
+            && policy.subject.matches(labels)
+            && policy.rules(direction).is_some()
+    };
+    let governing: Vec<_> = inputs.policies.iter().filter(governs).collect();
     let names: BTreeSet<_> = governing.iter().map(|(_, policy)| &policy.tier).collect();
     let (mut existing, missing): (Vec<_>, Vec<_>) =
         names.into_iter().partition(|name| tier(inputs, name).is_some());

@@ -70,6 +70,9 @@ pub enum HostInterface {
     Named(Name),
     /// All that are not named; never those of pods, nor the loopback.
     Others,
+    /// Those of pods, for what they send to the node and their egress policy admits (K30, C40). Only
+    /// ingress of the normal stage; not there if that is accepted.
+    Pods,
 }
 
 impl fmt::Display for HostInterface {
@@ -77,6 +80,7 @@ impl fmt::Display for HostInterface {
         match self {
             Self::Named(name) => f.write_str(name),
             Self::Others => f.write_str("*"),
+            Self::Pods => f.write_str("pods"),
         }
     }
 }
@@ -192,6 +196,20 @@ pub fn evaluate_host(
         }
     }
     judgements
+}
+
+impl Ruleset {
+    /// What becomes of a packet to the node that a pod's egress policy admits.
+    pub fn judge_pod_to_node(&self) -> (Verdict, DecisionId) {
+        let pods = self.hosts.get(&HostInterface::Pods);
+        match pods.and_then(|host| host.program(Stage::Normal, Direction::Ingress)) {
+            None => (Verdict::Allow, DecisionId::StageEnd),
+            Some(id) => match self.programs.get(&id) {
+                Some(program) => program.end.clone(),
+                None => (Verdict::Deny, DecisionId::UnknownEndpoint),
+            },
+        }
+    }
 }
 
 /// Neighbour and router discovery (RFC 4861) and MLD (RFC 2710, RFC 3810): what makes neighbours of

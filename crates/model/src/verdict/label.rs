@@ -69,7 +69,8 @@ impl DecisionId {
     }
 
     /// The decisions that one word names.
-    const WORDS: [Self; 10] = [
+    const WORDS: [Self; 11] = [
+        Self::EndpointToHost,
         Self::NoProfile,
         Self::StageEnd,
         Self::Failsafe,
@@ -87,6 +88,7 @@ impl DecisionId {
             Self::Rule { .. } | Self::TierEnd { .. } | Self::Profile { .. } => None,
             Self::NoProfile => Some("no-profile"),
             Self::StageEnd => Some("stage-end"),
+            Self::EndpointToHost => Some("endpoint-to-host"),
             Self::Failsafe => Some("failsafe"),
             Self::Established => Some("established"),
             Self::Revoked => Some("revoked"),

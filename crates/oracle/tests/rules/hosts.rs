@@ -259,6 +259,25 @@ fn c37_untracked_policy_is_not_for_every_interface() {
     check(&w, &[("192.0.2.1 > node n1 tcp/80", &[open], true)]);
 }
 
+/// K30, C40: an option drops what a pod sends to its own node, after its egress policy.
+#[test]
+fn c40_pods_to_their_own_node() {
+    let mut w = world(&[]);
+    for (drops, expected) in [(false, true), (true, false)] {
+        w.drops_pods_to_node = drops;
+        check(
+            &w,
+            &[
+                ("x/a > node n1 tcp/80", &[], expected),
+                ("x/a > node n2 tcp/80", &[], true),
+                ("x/a > node n1 tcp/80 est", &[], true),
+                ("x/a >6 node n1 icmp/135", &[], true),
+                ("node n1 > x/a tcp/80", &[], true),
+            ],
+        );
+    }
+}
+
 /// Selectors of rules know a host endpoint by its expected addresses, and its named ports.
 #[test]
 fn c13_c34_as_a_peer() {

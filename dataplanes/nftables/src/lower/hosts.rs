@@ -61,6 +61,8 @@ pub struct Stages {
     pub forward_in: bool,
     /// What goes out is.
     pub forward_out: bool,
+    /// What pods send to the node ends here, once their egress policy has admitted it.
+    pub drop_pods: bool,
 }
 
 impl Stages {
@@ -70,16 +72,22 @@ impl Stages {
             ruleset.hosts.values().any(|host| host.program(stage, direction).is_some())
         };
         Self {
-            normal: !ruleset.hosts.is_empty(),
+            normal: own(ruleset).next().is_some(),
+            drop_pods: ruleset.hosts.contains_key(&HostInterface::Pods),
             forward_in: some(Stage::Forward, Direction::Ingress),
             forward_out: some(Stage::Forward, Direction::Egress),
         }
     }
 }
 
+/// The interfaces of the node that are no pods'.
+fn own(ruleset: &Ruleset) -> impl Iterator<Item = (&HostInterface, &Arc<HostStages>)> {
+    ruleset.hosts.iter().filter(|(interface, _)| **interface != HostInterface::Pods)
+}
+
 /// The chains of the node's own interfaces.
 pub fn hosts(ruleset: &Ruleset) -> Lowered {
-    let Some(host) = ruleset.hosts.values().next() else { return Lowered::default() };
+    let Some((_, host)) = own(ruleset).next() else { return Lowered::default() };
     // An agent has one list for all of its host endpoints.
     let place = |stage, direction| Place { ruleset, host, stage, direction };
     let (ingress, egress) = (Direction::Ingress, Direction::Egress);
@@ -207,7 +215,7 @@ impl Place<'_> {
         }
         let named = self.ruleset.hosts.iter().filter_map(|(interface, host)| match interface {
             HostInterface::Named(name) => Some((Some(name), host)),
-            HostInterface::Others => None,
+            HostInterface::Others | HostInterface::Pods => None,
         });
         let others = self.ruleset.hosts.get(&HostInterface::Others);
         let spared = others.is_some_and(|host| self.program(host).is_some());

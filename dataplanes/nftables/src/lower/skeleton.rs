@@ -164,6 +164,7 @@ fn input(stop_revoked: bool, hosts: Stages) -> Vec<Rule> {
     rules.extend(known_flows_of_pods());
     rules.extend(neighbour_discovery());
     rules.push(rule(Vec::new(), Verdict::Jump(FROM_PODS.into())));
+    rules.extend(hosts.drop_pods.then(|| drop_as(Vec::new(), &DecisionId::EndpointToHost)));
     rules
 }
 

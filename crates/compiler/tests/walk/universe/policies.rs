@@ -29,13 +29,17 @@ pub fn id() -> impl Strategy<Value = PolicyId> {
         PolicyKind::NetworkPolicy,
         PolicyKind::StagedNetworkPolicy,
     ];
-    let global = [PolicyKind::ClusterNetworkPolicy, PolicyKind::StagedGlobalNetworkPolicy];
+    let global = [
+        PolicyKind::ClusterNetworkPolicy,
+        PolicyKind::GlobalNetworkPolicy,
+        PolicyKind::StagedGlobalNetworkPolicy,
+    ];
     let name = || select(&["deny", "web"][..]).prop_map(Name::from);
     let namespace = select(&NAMESPACES[..]).prop_map(|ns| Some(Name::from(ns)));
     prop_oneof![
         3 => (name(), namespace, select(namespaced.to_vec()))
             .prop_map(|(name, namespace, kind)| PolicyId { name, namespace, kind }),
-        1 => (name(), select(global.to_vec()))
+        2 => (name(), select(global.to_vec()))
             .prop_map(|(name, kind)| PolicyId { name, namespace: None, kind }),
     ]
 }
