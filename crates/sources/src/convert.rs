@@ -14,6 +14,7 @@
 //! What depends on several objects (pools that overlap) is decided in [`crate::relations`].
 
 mod bgp;
+mod bgp_filter;
 mod bgp_peer;
 mod cidr;
 mod cluster_network_policy;
@@ -37,6 +38,7 @@ use brindle_model::cluster::{
 };
 use brindle_model::host::HostEndpoint;
 use brindle_model::policy::{Policy, Tier};
+use brindle_model::routing::filter::BgpFilter;
 use brindle_model::routing::{BgpConfiguration, BgpPeer};
 use brindle_model::selector::{Scope, Selector};
 use brindle_model::verdict::PolicyId;
@@ -74,6 +76,8 @@ pub enum Input {
     BgpPeer(Arc<BgpPeer>),
     /// A host endpoint.
     HostEndpoint(Arc<HostEndpoint>),
+    /// Rules for the routes of BGP neighbours.
+    BgpFilter(Arc<BgpFilter>),
 }
 
 /// What an object means.
@@ -131,6 +135,9 @@ fn object(
         Object::HostEndpoint(endpoint) => {
             host_endpoint::host_endpoint(&endpoint.metadata, &endpoint.spec, names, problems)
                 .map(wrap(Input::HostEndpoint))
+        }
+        Object::BgpFilter(filter) => {
+            bgp_filter::filter(&filter.spec, problems).map(wrap(Input::BgpFilter))
         }
         policy => self::policy(key, policy, names, problems).map(wrap(Input::Policy)),
     }
@@ -241,6 +248,7 @@ pub fn update(key: &ObjectKey, input: Option<Input>) -> Option<Update> {
         Kind::BgpConfiguration => Update::BgpConfiguration(name, value!(BgpConfiguration)),
         Kind::BgpPeer => Update::BgpPeer(name, value!(BgpPeer)),
         Kind::HostEndpoint => Update::HostEndpoint(name, value!(HostEndpoint)),
+        Kind::BgpFilter => Update::BgpFilter(name, value!(BgpFilter)),
         _ => return None,
     })
 }

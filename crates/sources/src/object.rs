@@ -3,7 +3,7 @@
 use std::fmt;
 
 use brindle_api::{
-    API_VERSION, BgpConfiguration, BgpPeer, ClusterNetworkPolicy, GlobalNetworkPolicy,
+    API_VERSION, BgpConfiguration, BgpFilter, BgpPeer, ClusterNetworkPolicy, GlobalNetworkPolicy,
     GlobalNetworkSet, HostEndpoint, IpPool, NetworkPolicy, NetworkSet, POLICY_API_VERSION,
     StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy, Tier,
 };
@@ -58,6 +58,8 @@ pub enum Object {
     BgpPeer(Box<BgpPeer>),
     /// `brindle.io/v1alpha1` HostEndpoint.
     HostEndpoint(Box<HostEndpoint>),
+    /// `brindle.io/v1alpha1` BGPFilter.
+    BgpFilter(Box<BgpFilter>),
 }
 
 /// A kind of object that Brindle reads. Those of policies are named as in [`PolicyKind`].
@@ -99,13 +101,15 @@ pub enum Kind {
     BgpConfiguration,
     /// `brindle.io/v1alpha1` BGPPeer.
     BgpPeer,
+    /// `brindle.io/v1alpha1` BGPFilter.
+    BgpFilter,
     /// `brindle.io/v1alpha1` HostEndpoint.
     HostEndpoint,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
@@ -124,6 +128,7 @@ impl Kind {
         Self::IpPool,
         Self::BgpConfiguration,
         Self::BgpPeer,
+        Self::BgpFilter,
         Self::HostEndpoint,
     ];
 
@@ -150,6 +155,7 @@ impl Kind {
             | Self::IpPool
             | Self::BgpConfiguration
             | Self::BgpPeer
+            | Self::BgpFilter
             | Self::HostEndpoint => API_VERSION,
         }
     }
@@ -174,6 +180,7 @@ impl Kind {
             Self::IpPool => "IPPool",
             Self::BgpConfiguration => "BGPConfiguration",
             Self::BgpPeer => "BGPPeer",
+            Self::BgpFilter => "BGPFilter",
             Self::HostEndpoint => "HostEndpoint",
         }
     }

@@ -145,6 +145,8 @@ fn any_object() -> impl Strategy<Value = Update> {
             .prop_map(|(k, v)| Update::HostEndpoint(k, v)),
         2 => (name(&["eth0", "eth1", "lo", "brd1"]), some(objects::host_link()))
             .prop_map(|(k, v)| Update::HostLink(k, v)),
+        1 => (name(&["f", "g"]), some(objects::filter()))
+            .prop_map(|(k, v)| Update::BgpFilter(k, v)),
         1 => select(&BLOCKS[..]).prop_map(|net| Update::Block(net.parse().unwrap(), Some(()))),
     ]
 }

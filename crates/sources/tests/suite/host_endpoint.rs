@@ -80,7 +80,7 @@ fn a_broken_one_goes_on_closing() {
     for (spec, problem) in [
         (
             "{node: n1, interfaceName: eth0, profiles: [projectcalico-default-allow], extra: 1}",
-            "spec: unknown field `extra`",
+            "spec.extra: unknown field `extra`",
         ),
         (
             "{node: n1, interfaceName: eth0, profiles: [open]}",
