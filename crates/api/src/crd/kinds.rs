@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::{Extras, definition};
 use crate::{
-    BgpConfiguration, BgpPeer, GlobalNetworkPolicy, GlobalNetworkSet, HostEndpoint, IpPool,
-    IpamBlock, NetworkPolicy, NetworkSet, StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy,
-    StagedNetworkPolicy, Tier,
+    BgpConfiguration, BgpFilter, BgpPeer, GlobalNetworkPolicy, GlobalNetworkSet, HostEndpoint,
+    IpPool, IpamBlock, NetworkPolicy, NetworkSet, StagedGlobalNetworkPolicy,
+    StagedKubernetesNetworkPolicy, StagedNetworkPolicy, Tier,
 };
 
 type Columns = &'static [(&'static str, &'static str, &'static str)];
@@ -146,6 +146,7 @@ pub fn definitions() -> Vec<Value> {
             object_rules: BGP_CONFIGURATION_OBJECT,
             ..with(&["bgpconfig"], configuration, BGP_CONFIGURATION_RULES)
         }),
+        definition::<BgpFilter>(&with(&["bgpfilter"], &[], &[])),
         definition::<BgpPeer>(&with(&["peer"], peer, BGP_PEER_RULES)),
         definition::<HostEndpoint>(&with(&["hep"], host, HOST_ENDPOINT_RULES)),
     ];
