@@ -20,6 +20,7 @@ use brindle_model::net::{PortRange, Protocol};
 use brindle_model::policy::{
     DEFAULT_TIER, NETWORK_POLICY_ORDER, Peer, Policy, Port, PortSpec, Rule,
 };
+use brindle_model::ruleset::Stage;
 use brindle_model::selector::Selector;
 use brindle_model::verdict::PolicyId;
 use brindle_model::{Name, NamespacedName};
@@ -293,6 +294,7 @@ fn policy(names: &mut Names, namespace: usize, number: usize) -> Policy {
         tier: names.get(DEFAULT_TIER),
         order: NETWORK_POLICY_ORDER,
         subject: own,
+        stage: Stage::Normal,
         ingress: Some(vec![rule(0, neighbours.into(), Some(ports)), rule(1, vec![of_team], None)]),
         egress: Some(vec![rule(0, vec![block], None)]),
     }

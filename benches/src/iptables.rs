@@ -18,7 +18,7 @@ use brindle_model::net::{PortRange, Protocol};
 use brindle_model::policy::DEFAULT_TIER;
 use brindle_model::ruleset::{
     Action, Endpoint, Match, Member, PolicyRules, PortMatch, Program, Rule, Ruleset, RulesetDelta,
-    Set, SetDef, SetDelta, SetId, Side, TierEnd, TierStep,
+    Set, SetDef, SetDelta, SetId, Side, Stage, TierEnd, TierStep,
 };
 use brindle_model::selector::Selector;
 use brindle_model::verdict::{DecisionId, Direction, PolicyId, Verdict};
@@ -158,8 +158,12 @@ fn ruleset() -> Ruleset {
         ruleset.policies.insert(policy_id(n), Arc::new(policy(n, RULES)));
     }
     let end = |verdict| (verdict, DecisionId::Profile { name: "kns.bench".into() });
-    let open =
-        Program { direction: Direction::Egress, steps: Vec::new(), end: end(Verdict::Allow) };
+    let open = Program {
+        stage: Stage::Normal,
+        direction: Direction::Egress,
+        steps: Vec::new(),
+        end: end(Verdict::Allow),
+    };
     let egress = open.id();
     ruleset.programs.insert(egress, Arc::new(open));
     for pod in 0..PODS {
@@ -167,7 +171,8 @@ fn ruleset() -> Ruleset {
         let policies = (pod * each..(pod + 1) * each).map(policy_id).collect();
         let step = TierStep { tier: DEFAULT_TIER.into(), policies, end: TierEnd::Drop };
         let direction = Direction::Ingress;
-        let program = Program { direction, steps: vec![step], end: end(Verdict::Deny) };
+        let program =
+            Program { stage: Stage::Normal, direction, steps: vec![step], end: end(Verdict::Deny) };
         let ingress = program.id();
         ruleset.programs.insert(ingress, Arc::new(program));
         let id = EndpointId {

@@ -12,6 +12,7 @@ use brindle_model::NamespacedName;
 use brindle_model::cluster::EndpointId;
 use brindle_model::net::{PortRange, Protocol};
 use brindle_model::policy::DEFAULT_TIER;
+use brindle_model::ruleset::Stage;
 use brindle_model::ruleset::{
     Action, Endpoint, Match, Member, PolicyRules, PortMatch, Program, Rule, Ruleset, RulesetDelta,
     Set, SetDef, SetDelta, SetId, Side, TierEnd, TierStep,
@@ -156,13 +157,13 @@ fn ruleset() -> Ruleset {
         let (tier, policies) = (DEFAULT_TIER.into(), vec![policy.clone()]);
         let step = TierStep { tier, policies, end: TierEnd::Drop };
         let end = (Verdict::Deny, DecisionId::Profile { name: "kns.bench".into() });
-        let program = Program { direction, steps: vec![step], end };
+        let program = Program { stage: Stage::Normal, direction, steps: vec![step], end };
         (program.id(), Arc::new(program))
     });
     Ruleset {
         sets: BTreeMap::from([(set, Set { def, members })]),
         policies: BTreeMap::from([(policy.clone(), Arc::new(body))]),
         programs: BTreeMap::from(programs),
-        endpoints: BTreeMap::new(),
+        ..Ruleset::default()
     }
 }

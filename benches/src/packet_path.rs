@@ -18,6 +18,7 @@ use brindle_model::NamespacedName;
 use brindle_model::cluster::EndpointId;
 use brindle_model::net::{PortRange, Protocol};
 use brindle_model::policy::DEFAULT_TIER;
+use brindle_model::ruleset::Stage;
 use brindle_model::ruleset::{
     Action, Endpoint, Match, Member, PolicyRules, PortMatch, Program, Rule, Ruleset, RulesetDelta,
     Set, SetDef, Side, TierEnd, TierStep,
@@ -182,7 +183,7 @@ fn ruleset(path: Path) -> Ruleset {
         let step =
             TierStep { tier: DEFAULT_TIER.into(), policies: vec![id.clone()], end: TierEnd::Drop };
         let end = (Verdict::Deny, DecisionId::Profile { name: "kns.bench".into() });
-        let program = Program { direction, steps: vec![step], end };
+        let program = Program { stage: Stage::Normal, direction, steps: vec![step], end };
         let id = program.id();
         ruleset.programs.insert(id, Arc::new(program));
         id

@@ -20,7 +20,6 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use brindle_compiler::Compiler;
 use brindle_dataplane_core::{Attachment, Backend, PodNetwork};
 use brindle_lab::netns::{self, Netns};
 use brindle_lab::probe::{Kind, Probe, Rig as Probes};
@@ -29,7 +28,7 @@ use brindle_model::packet::{ConnState, Flow, Origin, Transport};
 use brindle_model::ruleset::{Ruleset, RulesetDelta};
 use brindle_oracle::World;
 
-use crate::worlds::compiled::{GHOST, inputs};
+use crate::worlds::compiled::{self, GHOST, inputs};
 
 /// The fabric of the rig, with a backend a node.
 pub struct Rig<B> {
@@ -125,7 +124,7 @@ impl<B: Backend> Rig<B> {
         for (index, inputs) in inputs(text, world)?.into_iter().enumerate() {
             let node = self.nodes.get_mut(index).context("a world with more nodes than the rig")?;
             loaded.nodes.insert(inputs.node.to_string(), (index, node.addresses.clone()));
-            let mut compiler = Compiler::new(inputs.node);
+            let mut compiler = compiled::compiler(inputs.node, world);
             for update in inputs.updates {
                 if let Update::Endpoint(id, Some(attachment)) = &update {
                     let number = loaded.pods.len();

@@ -18,6 +18,7 @@ pub mod compiled;
 mod expressions;
 mod generate;
 mod ground;
+mod hosts;
 mod objects;
 mod policies;
 pub mod random;

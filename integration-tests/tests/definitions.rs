@@ -64,7 +64,8 @@ const REFUSED: Rows = &[
             "{order: late}",
             "{doNotTrack: true}",
             "{preDNAT: true}",
-            "{applyOnForward: true}",
+            "{applyOnForward: true, doNotTrack: true, preDNAT: true}",
+            "{applyOnForward: true, preDNAT: true, egress: [{action: Deny}]}",
             "{ingress: [{}]}",
             "{ingress: [{action: Drop}]}",
             "{ingress: [{action: Allow, ipVersion: 5}]}",
@@ -80,6 +81,7 @@ const REFUSED: Rows = &[
         &["{stagedAction: Delete}", "{stagedAction: Learn}", "{types: [Both]}"],
     ),
     ("GlobalNetworkSet", &["{nets: 10.0.0.0/8}", "{nets: [1]}"]),
+    ("HostEndpoint", &["{node: n1}", "{interfaceName: eth0}", "{node: n1, expectedIPs: []}"]),
     ("IPAMBlock", &["{cidr: ten, node: n1}", "{cidr: 10.0.0.0/26}"]),
 ];
 
@@ -106,6 +108,13 @@ const TAKEN: Rows = &[
         &["{}", "{asNumber: 64512, routerID: 192.0.2.1, listenPort: 1179, holdTime: 1m30s}"],
     ),
     ("Tier", &["{}", "{order: -0.5, defaultAction: Pass}"]),
+    (
+        "HostEndpoint",
+        &[
+            "{node: n1, interfaceName: '*'}",
+            "{node: n1, expectedIPs: [10.0.0.1], ports: [{name: api, protocol: TCP, port: 80}]}",
+        ],
+    ),
     (
         "GlobalNetworkPolicy",
         &[

@@ -75,9 +75,14 @@ fn report(name: &str, evaluator: &impl Evaluator, failure: Failure) -> Result<St
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     case::write(&directory, &world, std::slice::from_ref(&flow))?;
     let mut text = format!("{mismatch}\n{}\n", case::flow::format(&flow));
-    for hop in judge(&world, &flow).hops {
-        text += &format!("{} {}: {} {}\n", hop.pod, hop.direction, hop.verdict, hop.decision);
-        hop.trace.iter().for_each(|step| text += &format!("  {step}\n"));
+    let outcome = judge(&world, &flow);
+    let pods = outcome.hops.iter().map(|hop| &hop.trace);
+    let traces = pods.chain(outcome.hosts.iter().map(|hop| &hop.trace));
+    for (Answer { at, direction, verdict, decision, .. }, trace) in
+        Answer::all(&outcome).iter().zip(traces)
+    {
+        text += &format!("{at} {direction}: {verdict} {decision}\n");
+        trace.iter().for_each(|step| text += &format!("  {step}\n"));
     }
     text += &yaml::write(&world)?;
     Ok(format!("{text}kept in {}", directory.display()))
@@ -101,8 +106,7 @@ impl Evaluator for WithoutExcept {
     }
 
     fn answer(&self, world: &World, flow: &Flow) -> Vec<Answer> {
-        let hops = judge(world, flow).hops.into_iter();
-        hops.map(Answer::from).collect()
+        Answer::all(&judge(world, flow))
     }
 }
 

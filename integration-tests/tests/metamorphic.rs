@@ -17,10 +17,7 @@ const FLOWS: usize = 30;
 type Judge = fn(&World, &[Flow]) -> Result<Vec<Vec<Answer>>>;
 
 fn oracle(world: &World, flows: &[Flow]) -> Result<Vec<Vec<Answer>>> {
-    let answers = |flow: &Flow| {
-        let hops = judge(world, flow).hops.into_iter();
-        hops.map(Answer::from).collect()
-    };
+    let answers = |flow: &Flow| Answer::all(&judge(world, flow));
     Ok(flows.iter().map(|flow| sorted(answers(flow))).collect())
 }
 
@@ -30,7 +27,7 @@ fn ruleset(world: &World, flows: &[Flow]) -> Result<Vec<Vec<Answer>>> {
 }
 
 fn sorted(mut answers: Vec<Answer>) -> Vec<Answer> {
-    answers.sort_by(|a, b| (a.direction, &a.pod).cmp(&(b.direction, &b.pod)));
+    answers.sort_by(|a, b| (a.direction, &a.at).cmp(&(b.direction, &b.at)));
     answers
 }
 
@@ -81,7 +78,7 @@ fn compare(
 }
 
 fn same_verdict(before: &Answer, after: &Answer) -> bool {
-    (&before.pod, before.direction, before.verdict) == (&after.pod, after.direction, after.verdict)
+    (&before.at, before.direction, before.verdict) == (&after.at, after.direction, after.verdict)
 }
 
 /// Whatever staged policies say.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use brindle_dataplane_core::nflog::DROPS_PER_SECOND;
 use brindle_dataplane_iptables::Jump;
 use brindle_model::Name;
+use brindle_model::host::{Failsafe, Failsafes, ParseFailsafeError};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cni_install::CniDirectories;
@@ -28,7 +29,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Enforce policy and route pods until SIGTERM; the kernel keeps what it has then.
-    Run(RunOptions),
+    Run(Box<RunOptions>),
     /// Say what this kernel offers and what would be chosen of it, and fail if that is too little.
     Probe(DataplaneOptions),
     /// Remove everything that an agent made on this node: rules, links of pods, routes, state.
@@ -73,6 +74,16 @@ pub struct RunOptions {
     /// What becomes of connections that policy admitted and, after a change, does not any more.
     #[arg(long, value_enum, default_value_t)]
     pub existing_connections: ExistingConnections,
+    /// What becomes of packets from pods to this node that their egress policies admit.
+    #[arg(long, value_enum, default_value_t)]
+    pub default_endpoint_to_host_action: EndpointToHost,
+    /// Ports of this node that stay open on its host endpoints, whatever policy says: `tcp:22`, or
+    /// `tcp:22@10.0.0.0/8` for some peers only; `none` for no port.
+    #[arg(long, value_delimiter = ',', default_values_t = failsafes().inbound)]
+    pub failsafe_inbound: Vec<FailsafePort>,
+    /// Ports of others that stay open to this node, likewise.
+    #[arg(long, value_delimiter = ',', default_values_t = failsafes().outbound)]
+    pub failsafe_outbound: Vec<FailsafePort>,
     /// Denied packets of which the kernel tells, a second and decision, for `brindlectl drops`; 0 is
     /// none. All are counted.
     #[arg(long, default_value_t = DROPS_PER_SECOND)]
@@ -158,6 +169,15 @@ impl RunOptions {
         self.ipam_dir.clone().unwrap_or_else(|| self.state_dir.join("blocks"))
     }
 
+    /// What stays open on host endpoints (C36).
+    pub fn failsafes(&self) -> Failsafes {
+        let ports = |list: &[FailsafePort]| list.iter().filter_map(|port| port.0.clone()).collect();
+        Failsafes {
+            inbound: ports(&self.failsafe_inbound),
+            outbound: ports(&self.failsafe_outbound),
+        }
+    }
+
     /// The socket of the admin API.
     pub fn admin_socket(&self) -> PathBuf {
         self.run_dir.join("agent.sock")
@@ -181,6 +201,49 @@ pub struct UninstallOptions {
     /// Where the CNI plugin was installed; removed from there.
     #[command(flatten)]
     pub cni: CniDirectories,
+}
+
+/// What becomes of packets from pods to their node, after egress policy (K30, C40).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum EndpointToHost {
+    /// They arrive.
+    #[default]
+    Accept,
+    /// They are dropped.
+    Drop,
+}
+
+/// One failsafe port, or the word for none at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailsafePort(Option<Failsafe>);
+
+impl FromStr for FailsafePort {
+    type Err = ParseFailsafeError;
+
+    fn from_str(text: &str) -> Result<Self, ParseFailsafeError> {
+        if text == "none" { Ok(Self(None)) } else { text.parse().map(|port| Self(Some(port))) }
+    }
+}
+
+impl std::fmt::Display for FailsafePort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Some(port) => write!(f, "{port}"),
+            None => f.write_str("none"),
+        }
+    }
+}
+
+/// The failsafe ports of an agent that is told none.
+struct DefaultFailsafes {
+    inbound: Vec<FailsafePort>,
+    outbound: Vec<FailsafePort>,
+}
+
+fn failsafes() -> DefaultFailsafes {
+    let Failsafes { inbound, outbound } = Failsafes::default();
+    let ports = |list: Vec<Failsafe>| list.into_iter().map(|p| FailsafePort(Some(p))).collect();
+    DefaultFailsafes { inbound: ports(inbound), outbound: ports(outbound) }
 }
 
 /// What becomes of connections that policy does not admit any more (K33).
@@ -308,6 +371,21 @@ mod tests {
         assert_eq!(parse(&["--iptables-jump", "append"]).unwrap().iptables_jump, Jump::Append);
         assert!(parse(&["--iptables-jump", "first"]).is_err());
         assert!(parse(&["--dataplane", "ebpf"]).is_err());
+    }
+
+    #[test]
+    fn failsafe_ports_are_those_of_the_papers_unless_said() {
+        let parse = |rest: &[&str]| {
+            let start = ["brindle-agent", "--node", "n1", "--source", "dir:/o"];
+            Cli::try_parse_from(start.iter().chain(rest)).map(|cli| cli.run.unwrap().failsafes())
+        };
+        assert_eq!(parse(&[]).unwrap(), Failsafes::default());
+        let some = parse(&["--failsafe-inbound", "tcp:22@10.0.0.0/8,udp:68"]).unwrap();
+        let words: Vec<_> = some.inbound.iter().map(ToString::to_string).collect();
+        assert_eq!(words, ["tcp:22@10.0.0.0/8", "udp:68"]);
+        assert_eq!(some.outbound, Failsafes::default().outbound);
+        assert_eq!(parse(&["--failsafe-outbound", "none"]).unwrap().outbound, []);
+        assert!(parse(&["--failsafe-inbound", "22"]).is_err());
     }
 
     #[test]

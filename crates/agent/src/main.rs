@@ -12,7 +12,8 @@ fn main() -> ExitCode {
     heap::limit_arenas();
     let cli = Cli::parse();
     let result = match (cli.command, cli.run) {
-        (Some(Command::Run(options)), _) | (None, Some(options)) => run(&options),
+        (Some(Command::Run(options)), _) => run(&options),
+        (None, Some(options)) => run(&options),
         (Some(Command::Probe(options)), _) => probe(options),
         (Some(Command::Uninstall(options)), _) => {
             log(false).and_then(|()| uninstall::uninstall(&options))

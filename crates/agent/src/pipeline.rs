@@ -13,7 +13,7 @@
 //!
 //! Nothing is flushed, and so nothing touched, before every [`Origin`] has told all it knew.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -23,6 +23,7 @@ use brindle_compiler::Compiler;
 use brindle_dataplane_core::{
     Applied, DataplaneInput, DriverSender, RouteInput, RouteTable, WaitError as DriverWaitError,
 };
+use brindle_model::Name;
 use brindle_model::cluster::Update;
 use brindle_model::ruleset::{Batch, Generation};
 use tokio::sync::mpsc;
@@ -58,7 +59,11 @@ enum Message {
     Updates(Ticket, Vec<Update>, Option<Then>),
     Complete(Origin),
     Inspect(Box<dyn FnOnce(&Compiler) + Send>),
+    Follow(Follower),
 }
+
+/// Told what host endpoints of this node do not find there, by name, whenever that changes.
+pub type Follower = Box<dyn FnMut(BTreeMap<Name, String>) + Send>;
 
 /// Where flushed batches go.
 pub struct Outputs {
@@ -119,6 +124,8 @@ impl Pipeline {
             compiler,
             outputs,
             shared: shared.clone(),
+            follower: None,
+            remarks: BTreeMap::new(),
             missing: ORIGINS.into_iter().collect(),
             thens: Vec::new(),
         };
@@ -156,6 +163,14 @@ impl Pipeline {
     /// The agent is shutting down.
     pub fn complete(&self, origin: Origin) -> Result<(), Stopped> {
         self.sender.send(Message::Complete(origin)).map_err(|_| Stopped)
+    }
+
+    /// Tells `follower` on the compile thread; of several the last is told.
+    ///
+    /// # Errors
+    /// The agent is shutting down.
+    pub fn follow(&self, follower: Follower) -> Result<(), Stopped> {
+        self.sender.send(Message::Follow(follower)).map_err(|_| Stopped)
     }
 
     /// Runs `look` on the compile thread after everything submitted before has been compiled.
@@ -242,6 +257,9 @@ struct Worker {
     compiler: Compiler,
     outputs: Outputs,
     shared: Arc<Shared>,
+    follower: Option<Follower>,
+    /// What the follower was told last.
+    remarks: BTreeMap<Name, String>,
     missing: BTreeSet<Origin>,
     thens: Vec<Then>,
 }
@@ -264,6 +282,10 @@ impl Worker {
                         self.missing.remove(&origin);
                     }
                     Message::Inspect(look) => looks.push(look),
+                    Message::Follow(follower) => {
+                        self.follower = Some(follower);
+                        self.remarks.clear();
+                    }
                 }
             }
             if self.missing.is_empty() && !self.flush(ticket) {
@@ -293,6 +315,13 @@ impl Worker {
             }
             let ruleset = self.compiler.ruleset();
             self.outputs.connections.flushed(batch.generation, ruleset, &batch.ruleset);
+        }
+        let remarks = self.compiler.host_remarks();
+        if let Some(follower) = &mut self.follower
+            && remarks != self.remarks
+        {
+            self.remarks.clone_from(&remarks);
+            follower(remarks);
         }
         let generation = self.compiler.generation();
         self.thens.drain(..).for_each(|then| then(generation));

@@ -27,8 +27,8 @@
 //! speaker, each after what is queued; the kernel keeps everything.
 
 use std::fs;
-use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,7 @@ use brindle_dataplane_core::{
 use brindle_ipam::{Ipam, OpenError};
 use brindle_sources::directory::{DirectorySource, RunError};
 use brindle_sources::kubernetes::{Connection, KubernetesSource};
+use brindle_sources::object::{Kind, ObjectKey};
 use brindle_sources::status::StatusWriter;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -52,10 +53,12 @@ use crate::admin;
 use crate::backend::AnyBackend;
 use crate::bgp;
 use crate::blocks::BlockStore;
+use crate::cni_server::ports::Pipeline as _;
 use crate::cni_server::{CniConfig, CniServer, Listener};
-use crate::config::{RunOptions, Source};
+use crate::config::{EndpointToHost, RunOptions, Source};
 use crate::connections::{Changes, Connections};
 use crate::heap;
+use crate::host_links::HostLinks;
 use crate::links::Links;
 use crate::lock::NodeLock;
 use crate::northbound::{self, Barriers, Northbound};
@@ -153,15 +156,6 @@ impl South {
         let (route_driver, routes) =
             Driver::spawn(table, route_config).context("start the route table's driver")?;
 
-        let monitor = LinkMonitor::spawn({
-            let routes = routes.clone();
-            move || {
-                // It fails only when the route table's thread has ended.
-                let _ = routes.resync();
-            }
-        });
-        let monitor = monitor.context("watch links")?;
-
         let preserved = restart.forwarding_preserved();
         let speaker = SpeakerConfig {
             restarting: preserved,
@@ -180,9 +174,14 @@ impl South {
             connections: changes.clone(),
         };
         let tables = [dataplane.applied().clone(), route_driver.applied().clone()];
+        let compiler = Compiler::new(options.node.clone()).with_failsafes(options.failsafes());
+        let compiler = match options.default_endpoint_to_host_action {
+            EndpointToHost::Accept => compiler,
+            EndpointToHost::Drop => compiler.dropping_pods_to_node(),
+        };
         let (pipeline, compile) =
-            Pipeline::spawn(Compiler::new(options.node.clone()), outputs, tables)
-                .context("start the compile thread")?;
+            Pipeline::spawn(compiler, outputs, tables).context("start the compile thread")?;
+        let monitor = watch_links(&routes, &pipeline)?;
         let connections = Connections::spawn(
             changes.clone(),
             pipeline.clone(),
@@ -237,6 +236,35 @@ impl South {
     }
 }
 
+/// Watches the node's own links: routes may have to be put back, and host endpoints are found by
+/// them. What there is now is told before this returns.
+fn watch_links(routes: &DriverSender<RouteTable>, pipeline: &Pipeline) -> Result<LinkMonitor> {
+    let links = Arc::new(Mutex::new(HostLinks::default()));
+    let tell = {
+        let (links, pipeline) = (links.clone(), pipeline.clone());
+        move || -> Result<()> {
+            let updates = links.lock().unwrap_or_else(PoisonError::into_inner).read()?;
+            if !updates.is_empty() {
+                pipeline.submit(updates)?;
+            }
+            Ok(())
+        }
+    };
+    let routes = routes.clone();
+    let told = tell.clone();
+    let monitor = LinkMonitor::spawn(move || {
+        // It fails only when the route table's thread has ended.
+        let _ = routes.resync();
+        if let Err(error) = told() {
+            warn!(error = format!("{error:#}"), "cannot list the node's interfaces");
+        }
+    });
+    let monitor = monitor.context("watch links")?;
+    // After the watch has begun: what changes in between is told twice, not missed.
+    tell().context("list the node's interfaces")?;
+    Ok(monitor)
+}
+
 /// Where inputs come from.
 struct North {
     source: Northbound,
@@ -277,6 +305,12 @@ impl North {
         let links = Links::new(routes.clone());
         let (server, _) = CniServer::restore(config, Arc::new(ipam), links, pipeline.clone())?;
         pipeline.complete(Origin::Attachments)?;
+        if let Some(status) = status.clone() {
+            pipeline.follow(Box::new(move |remarks| {
+                let of = |name| ObjectKey { kind: Kind::HostEndpoint, namespace: None, name };
+                status.remark(remarks.into_iter().map(|(name, text)| (of(name), text)).collect());
+            }))?;
+        }
 
         let server = Arc::new(server);
         let observer = {

@@ -12,6 +12,7 @@ mod bgp_peer;
 mod cluster_network_policy;
 pub mod crd;
 mod duration;
+mod host_endpoint;
 mod ip_pool;
 mod ipam_block;
 mod network_policy;
@@ -36,6 +37,7 @@ pub use cluster_network_policy::{
     POLICY_GROUP, POLICY_VERSION,
 };
 pub use duration::{Duration, DurationError};
+pub use host_endpoint::{HostEndpoint, HostEndpointPort, HostEndpointSpec};
 pub use ip_pool::{DEFAULT_BLOCK_SIZE_V4, DEFAULT_BLOCK_SIZE_V6, IpPool, IpPoolSpec};
 pub use ipam_block::{IpamBlock, IpamBlockSpec};
 pub use network_policy::{

@@ -4,16 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use brindle_model::Name;
-use brindle_model::cluster::{EndpointId, Update};
+use brindle_model::cluster::{EndpointId, NetworkSet, NetworkSetId, Update};
+use brindle_model::host::{Failsafes, HostEndpoint};
 use brindle_model::routing::Routing;
 use brindle_model::ruleset::{
     Batch, Endpoint, Generation, Program, ProgramId, Ruleset, RulesetDelta, SetDef, SetId,
 };
 use brindle_model::verdict::{Direction, PolicyId};
+use ipnet::IpNet;
 
+use crate::hosts::{HostChanges, Hosts};
 use crate::lowering::lower;
-use crate::membership::Membership;
-use crate::selection::Selection;
+use crate::membership::{Membership, Moment};
+use crate::selection::{Selection, SelectionChanges};
 use crate::topology::Topology;
 use crate::uses::Uses;
 use crate::world::World;
@@ -23,6 +26,7 @@ use crate::world::World;
 pub struct Compiler {
     pub(crate) world: World,
     pub(crate) selection: Selection,
+    pub(crate) hosts: Hosts,
     pub(crate) topology: Topology,
     membership: Membership,
     /// Programs by the endpoints that run them, once a direction.
@@ -41,6 +45,7 @@ impl Compiler {
         Self {
             world: World::default(),
             selection: Selection::default(),
+            hosts: Hosts::new(node.clone()),
             topology: Topology::new(node),
             membership: Membership::default(),
             program_uses: Uses::default(),
@@ -49,6 +54,20 @@ impl Compiler {
             generation: Generation::default(),
             ruleset: Ruleset::default(),
         }
+    }
+
+    /// A compiler whose host endpoints leave these ports open (C36).
+    #[must_use]
+    pub fn with_failsafes(mut self, failsafes: Failsafes) -> Self {
+        self.hosts.set_failsafes(failsafes);
+        self
+    }
+
+    /// A compiler whose node drops what its pods send to it, whatever their policies admit (K30, C40).
+    #[must_use]
+    pub fn dropping_pods_to_node(mut self) -> Self {
+        self.hosts.drop_pods(true);
+        self
     }
 
     /// Notes an update. Cheap, and without effect on what can be read until the next flush; of
@@ -68,6 +87,12 @@ impl Compiler {
             Update::BgpPeer(name, value) => self.topology.peers.note(name, value),
             Update::BgpFilter(name, value) => self.topology.filters.note(name, value),
             Update::Block(net, value) => self.topology.blocks.note(net, value),
+            Update::HostEndpoint(name, value) => {
+                let set = value.as_deref().map(|endpoint| Arc::new(known_addresses(endpoint)));
+                self.world.network_sets.note(NetworkSetId::of_host_endpoint(&name), set);
+                self.hosts.endpoints.note(name, value);
+            }
+            Update::HostLink(name, value) => self.hosts.links.note(name, value),
             // Pools steer address assignment; what is announced are the blocks cut from them.
             Update::IpPool(..) => {}
         }
@@ -75,7 +100,10 @@ impl Compiler {
 
     /// Whether an update was noted since the last flush. It may still change nothing.
     pub fn has_pending(&self) -> bool {
-        self.world.has_pending() || self.selection.has_pending() || self.topology.has_pending()
+        self.world.has_pending()
+            || self.selection.has_pending()
+            || self.hosts.has_pending()
+            || self.topology.has_pending()
     }
 
     /// Compiles everything noted since the last flush.
@@ -87,21 +115,31 @@ impl Compiler {
         self.generation = self.generation.next();
         let world_changes = self.world.advance();
         let changes = self.selection.advance();
+        let host_changes = self.hosts.advance();
 
         let mut endpoints = self.world.changed_endpoints(&world_changes);
         endpoints.extend(self.selection.concerned(&self.world, &changes));
         endpoints.extend(self.in_tiers(changes.tiers.keys().collect()));
 
         let mut delta = RulesetDelta::default();
-        let programs = self.compile_endpoints(&endpoints, &mut delta);
+        let mut programs = self.compile_endpoints(&endpoints, &mut delta);
+        if self.concerns_hosts(&host_changes, &changes) {
+            programs.extend(self.compile_hosts(&mut delta));
+        }
         self.settle_programs(programs, &mut delta);
         let definitions = self.settle_policies(changes.policies.into_keys(), &mut delta);
         let new_sets = self.settle_sets(definitions, &mut delta);
         // Only sets that stay are compared member by member; new ones are filled afterwards.
-        delta.sets_changed =
-            self.membership.update(&self.world, &world_changes, &self.ruleset.sets);
+        let moment = Moment {
+            world: &self.world,
+            changes: &world_changes,
+            hosts: &self.hosts,
+            host_changes: &host_changes.endpoints,
+            sets: &self.ruleset.sets,
+        };
+        delta.sets_changed = self.membership.update(&moment);
         for (id, def) in new_sets {
-            delta.sets_added.insert(id, self.membership.add(&self.world, id, def));
+            delta.sets_added.insert(id, self.membership.add(&self.world, &self.hosts, id, def));
         }
         self.ruleset.apply(&delta);
         self.world.release(&world_changes);
@@ -183,6 +221,36 @@ impl Compiler {
         compiled
     }
 
+    /// Whether what polices this node's own interfaces may have changed.
+    fn concerns_hosts(&self, changes: &HostChanges, selection: &SelectionChanges) -> bool {
+        let any = !self.ruleset.hosts.is_empty() || self.hosts.any_here();
+        let policies = !selection.policies.is_empty() || !selection.tiers.is_empty();
+        any && (policies || changes.others || !changes.endpoints.is_empty())
+    }
+
+    /// Renews what polices this node's own interfaces; returns the programs that it runs now.
+    fn compile_hosts(&mut self, delta: &mut RulesetDelta) -> BTreeMap<ProgramId, Program> {
+        let (policed, programs) = self.hosts.compile(&self.selection);
+        for (interface, new) in &policed {
+            let old = self.ruleset.hosts.get(interface);
+            if old.is_some_and(|old| **old == *new) {
+                continue;
+            }
+            new.programs.iter().for_each(|p| self.program_uses.add(&p.program));
+            if let Some(old) = old {
+                old.programs.iter().for_each(|p| self.program_uses.release(&p.program));
+            }
+            delta.hosts.insert(interface.clone(), Arc::new(new.clone()));
+        }
+        for (interface, old) in &self.ruleset.hosts {
+            if !policed.contains_key(interface) {
+                old.programs.iter().for_each(|p| self.program_uses.release(&p.program));
+                delta.hosts_removed.insert(interface.clone());
+            }
+        }
+        programs
+    }
+
     /// Adds programs that are run for the first time, drops those that nothing runs any more.
     fn settle_programs(
         &mut self,
@@ -261,6 +329,12 @@ impl Compiler {
         }
         added
     }
+}
+
+/// A host endpoint is picked by selectors as a global network set of its addresses is (C13, C34).
+fn known_addresses(endpoint: &HostEndpoint) -> NetworkSet {
+    let nets = endpoint.expected_addresses.iter().map(|addr| IpNet::from(*addr)).collect();
+    NetworkSet { labels: endpoint.labels.clone(), nets }
 }
 
 fn policies_of(program: &Program) -> impl Iterator<Item = &PolicyId> {

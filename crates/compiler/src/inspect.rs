@@ -11,7 +11,7 @@ use brindle_model::cluster::{EndpointId, Namespace, NetworkSet, NetworkSetId, Po
 use brindle_model::policy::{Policy, Tier};
 use brindle_model::routing::Routing;
 use brindle_model::ruleset::{
-    Endpoint, Generation, Member, PolicyRules, Program, ProgramId, SetId, SetKind,
+    Endpoint, Generation, HostStages, Member, PolicyRules, Program, ProgramId, SetId, SetKind,
 };
 use brindle_model::verdict::{Direction, PolicyId};
 use brindle_model::{Name, NamespacedName};
@@ -27,7 +27,10 @@ pub struct Dump<'a> {
     pub generation: Generation,
     /// Endpoints of this node.
     pub endpoints: Vec<EndpointDump<'a>>,
-    /// Programs that they run.
+    /// Interfaces of this node that are policed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostDump<'a>>,
+    /// Programs that endpoints and interfaces run.
     pub programs: Vec<(ProgramId, &'a Program)>,
     /// Policies that the programs name.
     pub policies: Vec<PolicyDump<'a>>,
@@ -46,6 +49,15 @@ pub struct EndpointDump<'a> {
     pub id: &'a EndpointId,
     /// Its interface, addresses and programs.
     pub endpoint: &'a Endpoint,
+}
+
+/// One interface of the node of a [`Dump`].
+#[derive(Debug, serde::Serialize)]
+pub struct HostDump<'a> {
+    /// Its name, or `*` for all that are not named.
+    pub interface: String,
+    /// What polices it.
+    pub stages: &'a HostStages,
 }
 
 /// One policy of a [`Dump`].
@@ -115,7 +127,7 @@ impl Compiler {
         direction: Direction,
     ) -> Option<Vec<PolicyId>> {
         let labels = self.world.labels(self.world.pods.find(pod)?)?;
-        let program = self.selection.program(&pod.namespace, &labels, direction);
+        let program = self.selection.pod_program(&pod.namespace, &labels, direction);
         Some(program.steps.into_iter().flat_map(|step| step.policies).collect())
     }
 
@@ -140,6 +152,11 @@ impl Compiler {
         self.topology.shadowed()
     }
 
+    /// What host endpoints of this node ask for and do not find: by name.
+    pub fn host_remarks(&self) -> BTreeMap<Name, String> {
+        self.hosts.remarks()
+    }
+
     /// Everything compiled, sorted.
     pub fn dump(&self) -> Dump<'_> {
         let ruleset = self.ruleset();
@@ -158,6 +175,9 @@ impl Compiler {
             generation: self.generation(),
             endpoints: (ruleset.endpoints.iter())
                 .map(|(id, endpoint)| EndpointDump { id, endpoint })
+                .collect(),
+            hosts: (ruleset.hosts.iter())
+                .map(|(at, stages)| HostDump { interface: at.to_string(), stages })
                 .collect(),
             programs: ruleset.programs.iter().map(|(id, program)| (*id, &**program)).collect(),
             policies: (ruleset.policies.iter())

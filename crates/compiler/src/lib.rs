@@ -50,11 +50,13 @@
 //! | node | its addresses in the active sets of nodes; the list of neighbours, a few words each |
 //! | peer, BGP settings | that list |
 //! | block | that prefix |
+//! | host endpoint, interface of the node | the programs of this node's host endpoints; the sets that know its addresses |
 
 mod candidates;
 mod claims;
 mod compiler;
 mod cover;
+mod hosts;
 mod inspect;
 mod label_lists;
 mod lowering;
@@ -71,4 +73,4 @@ mod uses;
 mod world;
 
 pub use compiler::{Compiler, snapshot};
-pub use inspect::{Bringer, Dump, EndpointDump, PolicyDump, SetDump};
+pub use inspect::{Bringer, Dump, EndpointDump, HostDump, PolicyDump, SetDump};

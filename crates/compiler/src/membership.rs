@@ -1,17 +1,23 @@
 //! Which members a set has, kept up to date as the world changes.
 //!
-//! One file for each kind of set. All but network sets are derived from the world on every
+//! One file for each kind of set; named ports are those of pods and of host endpoints. All but network sets are derived from the world on every
 //! question, so there is no second copy of the truth that a late event could leave behind.
 
+mod host_ports;
 mod network_sets;
 mod nodes;
 mod pods;
 mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use brindle_model::Name;
+use brindle_model::host::HostEndpoint;
 use brindle_model::ruleset::{Member, Set, SetDef, SetDelta, SetId};
 
+use crate::hosts::Hosts;
+use crate::table::Before;
 use crate::world::{World, WorldChanges};
 
 pub(crate) use pods::brought_by;
@@ -27,13 +33,17 @@ pub(crate) struct Membership {
 }
 
 /// What sets are brought up to date with.
-struct Moment<'a> {
+pub(crate) struct Moment<'a> {
     /// The world as it is.
-    world: &'a World,
+    pub world: &'a World,
     /// How it differs from before.
-    changes: &'a WorldChanges,
+    pub changes: &'a WorldChanges,
+    /// Host endpoints as they are.
+    pub hosts: &'a Hosts,
+    /// Those that differ from before.
+    pub host_changes: &'a Before<Name, Arc<HostEndpoint>>,
     /// The sets as they were before.
-    sets: &'a BTreeMap<SetId, Set>,
+    pub sets: &'a BTreeMap<SetId, Set>,
 }
 
 /// How sets must change.
@@ -42,10 +52,12 @@ struct Deltas(BTreeMap<SetId, SetDelta>);
 
 impl Membership {
     /// Follows a new set, and returns it filled.
-    pub fn add(&mut self, world: &World, id: SetId, def: SetDef) -> Set {
+    pub fn add(&mut self, world: &World, hosts: &Hosts, id: SetId, def: SetDef) -> Set {
         let members = match &def {
             SetDef::Selector(selector) | SetDef::NamedPort { selector, .. } => {
-                self.pods.add(world, id, &def, selector)
+                let mut members = self.pods.add(world, id, &def, selector);
+                members.extend(host_ports::of_all(hosts, &def));
+                members
             }
             SetDef::NetworkSets(selector) => self.network_sets.add(world, id, selector),
             SetDef::Service { service, ports } => self.services.add(world, id, service, *ports),
@@ -67,18 +79,12 @@ impl Membership {
     }
 
     /// Brings every followed set up to date with these changes of the world.
-    pub fn update(
-        &mut self,
-        world: &World,
-        changes: &WorldChanges,
-        sets: &BTreeMap<SetId, Set>,
-    ) -> BTreeMap<SetId, SetDelta> {
-        let moment = Moment { world, changes, sets };
+    pub fn update(&mut self, moment: &Moment<'_>) -> BTreeMap<SetId, SetDelta> {
         let mut deltas = Deltas::default();
-        self.pods.update(&moment, &mut deltas);
-        self.network_sets.update(&moment, &mut deltas);
-        self.services.update(&moment, &mut deltas);
-        self.nodes.update(&moment, &mut deltas);
+        self.pods.update(moment, &mut deltas);
+        self.network_sets.update(moment, &mut deltas);
+        self.services.update(moment, &mut deltas);
+        self.nodes.update(moment, &mut deltas);
         deltas.0
     }
 }

@@ -7,7 +7,7 @@ use brindle_model::Name;
 use brindle_model::cluster::EndpointId;
 use brindle_model::labels::EffectiveLabels;
 use brindle_model::policy::{Order, Policy, Tier};
-use brindle_model::ruleset::{Program, TierEnd, TierStep};
+use brindle_model::ruleset::{Program, Stage, TierEnd, TierStep};
 use brindle_model::selector::Selector;
 use brindle_model::verdict::{DecisionId, Direction, PolicyId, Verdict};
 
@@ -80,51 +80,67 @@ impl Selection {
         match world.pods.find(&id.pod).and_then(|ix| world.labels(ix)) {
             Some(labels) => {
                 let namespace = &id.pod.namespace;
-                Direction::ALL.map(|direction| self.program(namespace, &labels, direction))
+                Direction::ALL.map(|direction| self.pod_program(namespace, &labels, direction))
             }
             None => Direction::ALL.map(Program::closed),
         }
     }
 
-    /// The program of a pod of this namespace with these labels. A tier is a step only if a policy
-    /// in it governs this pod in this direction, and ends as it says only if one of them is
-    /// enforced (C1, C7).
-    pub fn program(
+    /// What a pod runs in the only stage it has; its profile allows what no tier decides (C6).
+    pub fn pod_program(
         &self,
         namespace: &str,
         labels: &EffectiveLabels<'_>,
         direction: Direction,
     ) -> Program {
+        let profile = DecisionId::Profile { name: format!("kns.{namespace}").into() };
+        self.program(labels, Stage::Normal, direction, (Verdict::Allow, profile))
+    }
+
+    /// The program of an endpoint with these labels. A tier is a step only if a policy in it governs
+    /// the endpoint at this stage and in this direction, and ends as it says only if one of them is
+    /// enforced (C1, C7) and the stage may drop at the end of a tier (C39).
+    pub fn program(
+        &self,
+        labels: &EffectiveLabels<'_>,
+        stage: Stage,
+        direction: Direction,
+        end: (Verdict, DecisionId),
+    ) -> Program {
         let selecting = self.subjects.matching(labels);
         let place = |id| {
-            let policy = self.policies.get(id).filter(|p| p.rules(direction).is_some())?;
+            let policy = self.policies.get(id).filter(|p| p.is_asked_at(stage))?;
+            policy.rules(direction)?;
             let tier = self.tier(&policy.tier);
             // Tiers that do not exist come last (C3).
             let of_tier = (tier.is_none(), tier.unwrap_or(Tier::MISSING).order, &policy.tier);
             Some((of_tier, policy.order, id))
         };
-        let mut governing: Vec<_> = selecting.iter().filter_map(place).collect();
+        // Whatever its subject looks like, no other kind governs host endpoints (C10, C30, A5).
+        let selecting =
+            selecting.iter().filter(|id| labels.is_pod || id.kind.selects_host_endpoints());
+        let mut governing: Vec<_> = selecting.filter_map(place).collect();
         governing.sort_unstable();
+        let goes_on = matches!(stage, Stage::Untracked | Stage::PreDnat);
         let steps = governing.chunk_by(|(a, ..), (b, ..)| a == b).map(|policies| {
             let tier = policies[0].0.2;
             let enforced = policies.iter().any(|(.., id)| !id.kind.is_staged());
             TierStep {
                 tier: tier.clone(),
                 policies: policies.iter().map(|(.., id)| (*id).clone()).collect(),
-                end: match enforced {
+                end: match enforced && !goes_on {
                     true => self.tier(tier).unwrap_or(Tier::MISSING).end,
                     false => TierEnd::NextTier,
                 },
             }
         });
-        let profile = DecisionId::Profile { name: format!("kns.{namespace}").into() };
-        Program { direction, steps: steps.collect(), end: (Verdict::Allow, profile) }
+        Program { stage, direction, steps: steps.collect(), end }
     }
 }
 
-/// What of a policy decides where it stands in whose program: its tier and order, its subject, and
-/// whether it governs each direction.
-fn placement(policy: Option<&Policy>) -> Option<(&Name, Order, &Selector, [bool; 2])> {
+/// What of a policy decides where it stands in whose program: its tier, order and stage, its
+/// subject, and whether it governs each direction.
+fn placement(policy: Option<&Policy>) -> Option<(&Name, Order, Stage, &Selector, [bool; 2])> {
     let governs = |policy: &Policy| Direction::ALL.map(|d| policy.rules(d).is_some());
-    policy.map(|policy| (&policy.tier, policy.order, &policy.subject, governs(policy)))
+    policy.map(|p| (&p.tier, p.order, p.stage, &p.subject, governs(p)))
 }

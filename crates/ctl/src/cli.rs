@@ -217,9 +217,10 @@ impl FromStr for PodPattern {
 /// A packet to judge.
 #[derive(Clone, Debug, Args)]
 pub struct Question {
-    /// Who sends: NAMESPACE/POD, node/NAME or an address.
+    /// Who sends: NAMESPACE/POD, node/NAME, hostendpoint/NAME or an address.
     pub from: End,
-    /// Who is sent to: NAMESPACE/POD, node/NAME or an address (behind a Service, the pod's).
+    /// Who is sent to: NAMESPACE/POD, node/NAME, hostendpoint/NAME or an address (behind a Service,
+    /// the pod's).
     pub to: End,
     /// Destination port and protocol, such as 80/tcp, 53/udp, 9/sctp; tcp unless said. Or `icmp`.
     #[arg(long, short)]
@@ -239,6 +240,8 @@ pub enum End {
     Pod(NamespacedName),
     /// The network namespace of a node.
     Node(Name),
+    /// The same, by the addresses that a HostEndpoint expects.
+    HostEndpoint(Name),
     /// Whoever holds this address.
     Address(IpAddr),
 }
@@ -303,10 +306,11 @@ impl FromStr for End {
         }
         match text.split_once('/') {
             Some(("node", name)) if !name.is_empty() => Ok(Self::Node(name.into())),
+            Some(("hostendpoint", name)) if !name.is_empty() => Ok(Self::HostEndpoint(name.into())),
             Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
                 Ok(Self::Pod(NamespacedName::new(namespace, name)))
             }
-            _ => Err("expected NAMESPACE/POD, node/NAME or an address".into()),
+            _ => Err("expected NAMESPACE/POD, node/NAME, hostendpoint/NAME or an address".into()),
         }
     }
 }
@@ -316,6 +320,7 @@ impl fmt::Display for End {
         match self {
             Self::Pod(id) => id.fmt(f),
             Self::Node(name) => write!(f, "node/{name}"),
+            Self::HostEndpoint(name) => write!(f, "hostendpoint/{name}"),
             Self::Address(address) => address.fmt(f),
         }
     }

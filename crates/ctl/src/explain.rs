@@ -10,13 +10,14 @@
 mod facts;
 mod words;
 
+use std::fmt;
 use std::net::IpAddr;
 
 use anyhow::{Result, bail};
 use brindle_model::net::Family;
 use brindle_model::packet::{ConnState, Flow, Origin, Packet, Transport};
-use brindle_model::verdict::DecisionId;
-use brindle_oracle::{Hop, judge, nearest_miss};
+use brindle_model::verdict::{DecisionId, Direction, Verdict};
+use brindle_oracle::{Step, judge, nearest_miss};
 use serde::Serialize;
 
 pub use facts::Facts;
@@ -43,19 +44,21 @@ pub struct Explanation {
     pub port: String,
     /// Whether every hop allows it.
     pub delivered: bool,
-    /// The pods that judge it, source first; none if policy has no say.
+    /// Who judges it: the pods, source first, then the host endpoints in the order in which it passes
+    /// them; none if policy has no say.
     pub hops: Vec<HopExplanation>,
 }
 
-/// What one pod's policies say in one direction.
+/// What the policies of one pod, or of one stage of a host endpoint, say in one direction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HopExplanation {
-    /// The pod, `namespace/name`.
-    pub pod: String,
-    /// The node that decides, if the pod has one.
+    /// Whose policies.
+    #[serde(flatten)]
+    pub judge: Judge,
+    /// The node that decides, if it is known.
     pub node: Option<String>,
-    /// `ingress` or `egress`, as seen from the pod.
+    /// `ingress` or `egress`, as seen from the pod or the host endpoint's node.
     pub direction: String,
     /// `allow` or `deny`.
     pub verdict: String,
@@ -68,6 +71,45 @@ pub struct HopExplanation {
     pub closest: Option<Closest>,
     /// Every clause that was asked, in order.
     pub walk: Vec<Clause>,
+}
+
+/// Whose policies judge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+pub enum Judge {
+    /// A pod.
+    Pod {
+        /// `namespace/name`.
+        pod: String,
+    },
+    /// A host endpoint.
+    Host {
+        /// Its name.
+        host_endpoint: String,
+        /// `untracked`, `pre-dnat`, `forward` or `normal`.
+        stage: String,
+    },
+}
+
+impl fmt::Display for Judge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pod { pod } => f.write_str(pod),
+            Self::Host { host_endpoint, stage } => {
+                write!(f, "HostEndpoint {host_endpoint}, {stage} stage")
+            }
+        }
+    }
+}
+
+/// A hop of either kind, as the reference evaluator gives it.
+struct Judged<'a> {
+    judge: Judge,
+    node: Option<&'a str>,
+    direction: Direction,
+    verdict: Verdict,
+    decision: &'a DecisionId,
+    trace: &'a [Step],
 }
 
 /// The rule that came closest to admitting a packet.
@@ -131,9 +173,28 @@ fn explain_packet(
 ) -> Result<Explanation> {
     let flow = Flow { origin: origin.clone(), packet, state: ConnState::New };
     let outcome = judge(facts.world(), &flow);
-    let hops = outcome.hops.iter().map(|hop| {
+    let pods = outcome.hops.iter().map(|hop| {
         facts.check(hop, &packet)?;
-        Ok(explain_hop(hop))
+        Ok(explain_hop(&Judged {
+            judge: Judge::Pod { pod: hop.pod.to_string() },
+            node: hop.node.as_deref(),
+            direction: hop.direction,
+            verdict: hop.verdict,
+            decision: &hop.decision,
+            trace: &hop.trace,
+        }))
+    });
+    facts.check_hosts(&outcome.hosts, &packet)?;
+    let hosts = outcome.hosts.iter().map(|hop| {
+        let (host_endpoint, stage) = (hop.endpoint.to_string(), hop.stage.to_string());
+        Ok(explain_hop(&Judged {
+            judge: Judge::Host { host_endpoint, stage },
+            node: Some(&hop.node),
+            direction: hop.direction,
+            verdict: hop.verdict,
+            decision: &hop.decision,
+            trace: &hop.trace,
+        }))
     });
     Ok(Explanation {
         from: question.from.to_string(),
@@ -142,22 +203,22 @@ fn explain_packet(
         destination: packet.destination,
         port: question.port.to_string(),
         delivered: outcome.delivered,
-        hops: hops.collect::<Result<_>>()?,
+        hops: pods.chain(hosts).collect::<Result<_>>()?,
     })
 }
 
-fn explain_hop(hop: &Hop) -> HopExplanation {
-    let denied = hop.verdict == brindle_model::verdict::Verdict::Deny;
-    let miss = if denied { nearest_miss(&hop.trace) } else { None };
+fn explain_hop(hop: &Judged<'_>) -> HopExplanation {
+    let denied = hop.verdict == Verdict::Deny;
+    let miss = if denied { nearest_miss(hop.trace) } else { None };
     HopExplanation {
-        pod: hop.pod.to_string(),
-        node: hop.node.as_deref().map(Into::into),
+        judge: hop.judge.clone(),
+        node: hop.node.map(Into::into),
         direction: hop.direction.to_string(),
         verdict: hop.verdict.to_string(),
         decision: hop.decision.clone(),
         reason: words::reason(hop),
         closest: miss.map(|miss| words::closest(&miss, hop.direction)),
-        walk: words::walk(&hop.trace, hop.direction),
+        walk: words::walk(hop.trace, hop.direction),
     }
 }
 

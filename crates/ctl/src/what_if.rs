@@ -142,7 +142,7 @@ fn reasons(answers: &[Explanation]) -> Vec<String> {
     let denied = hops.iter().any(|hop| hop.verdict == "deny");
     let deciding = hops.into_iter().filter(|hop| !denied || hop.verdict == "deny");
     let mut reasons: Vec<_> =
-        deciding.map(|hop| format!("{} of {}: {}", hop.direction, hop.pod, hop.reason)).collect();
+        deciding.map(|hop| format!("{} of {}: {}", hop.direction, hop.judge, hop.reason)).collect();
     reasons.sort();
     reasons.dedup();
     reasons

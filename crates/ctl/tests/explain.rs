@@ -63,6 +63,26 @@ fn answers_in_words() {
 }
 
 #[test]
+fn answers_about_host_endpoints() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hosts");
+    let folder = folder.to_str().unwrap();
+    for (name, from, to, port, code) in [
+        ("host-failsafe", "203.0.113.7", "node/n1", "22", 0),
+        ("host-closed", "203.0.113.7", "hostendpoint/n1-uplink", "8080", 3),
+        ("host-before-dnat", "203.0.113.7", "192.0.2.1", "30080", 3),
+        ("host-forward", "shop/client", "shop/web", "80", 0),
+        ("host-forward-denied", "shop/client", "shop/web", "22", 3),
+        ("host-sends", "hostendpoint/n1-uplink", "203.0.113.7", "443", 3),
+    ] {
+        let ran = brindlectl(&["explain", "--dir", folder, from, to, "--port", port]);
+        assert_eq!(ran.code, Some(code), "{name}: {}{}", ran.error, ran.out);
+        golden(&format!("{name}.txt"), &ran.out);
+    }
+    let ran = brindlectl(&["explain", "--dir", folder, "node/n1", "hostendpoint/x", "-p", "80"]);
+    assert!(ran.error.contains("there is no HostEndpoint x"), "{}", ran.error);
+}
+
+#[test]
 fn answers_for_programs() {
     let ran = explain("shop/web", "shop/db", "5433", &["-o", "json"]);
     assert_eq!(ran.code, Some(3));

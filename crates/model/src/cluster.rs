@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
+use crate::host::{HostEndpoint, HostLink};
 use crate::labels::Labels;
 use crate::net::{PortRange, Protocol};
 use crate::policy::{Policy, Tier};
@@ -48,6 +49,10 @@ pub enum Update {
     Endpoint(EndpointId, Option<Arc<Attachment>>),
     /// A block of pod addresses with affinity to this node.
     Block(IpNet, Option<()>),
+    /// A host endpoint, of any node.
+    HostEndpoint(Name, Option<Arc<HostEndpoint>>),
+    /// An interface of this node that is no pod's.
+    HostLink(Name, Option<Arc<HostLink>>),
 }
 
 impl Update {
@@ -68,6 +73,8 @@ impl Update {
             Self::BgpFilter(key, _) => Self::BgpFilter(key, None),
             Self::Endpoint(key, _) => Self::Endpoint(key, None),
             Self::Block(key, _) => Self::Block(key, None),
+            Self::HostEndpoint(key, _) => Self::HostEndpoint(key, None),
+            Self::HostLink(key, _) => Self::HostLink(key, None),
         }
     }
 }
@@ -125,6 +132,13 @@ pub struct NetworkSetId {
     pub namespace: Option<Name>,
     /// The object's name.
     pub name: Name,
+}
+
+impl NetworkSetId {
+    /// The set that stands for the addresses of a host endpoint: no object has such a name.
+    pub fn of_host_endpoint(name: &Name) -> Self {
+        Self { namespace: None, name: format!("HostEndpoint {name}").into() }
+    }
 }
 
 /// Prefixes that selectors pick by label, like an endpoint that owns them (C27).

@@ -2,7 +2,7 @@
 //!
 //! Three groups of types, and nothing that does I/O:
 //!
-//! - **inputs** ([`cluster`], [`policy`], [`selector`], [`labels`]): validated facts about the
+//! - **inputs** ([`cluster`], [`host`], [`policy`], [`selector`], [`labels`]): validated facts about the
 //!   cluster, as the sources hand them to the compiler;
 //! - **the abstract ruleset** ([`ruleset`]): what the compiler makes of them, free of any
 //!   backend's idiom, with [`ruleset::evaluate`] as its meaning;
@@ -14,6 +14,7 @@
 
 pub mod admin;
 pub mod cluster;
+pub mod host;
 pub mod labels;
 pub mod net;
 pub mod packet;

@@ -9,6 +9,7 @@ use std::fmt;
 use ipnet::IpNet;
 
 use crate::net::{Family, IcmpMatch, PortRange, Protocol};
+use crate::ruleset::Stage;
 use crate::selector::Selector;
 use crate::verdict::Direction;
 use crate::{Name, NamespacedName};
@@ -103,6 +104,9 @@ pub struct Policy {
     pub order: Order,
     /// The endpoints it governs.
     pub subject: Selector,
+    /// Where it is asked. `Forward` is asked in the normal stage too (C37); what is asked in neither
+    /// of these two never applies to pods.
+    pub stage: Stage,
     /// Rules of the ingress direction; `None` if the policy does not govern it (K6, C1). `Some`
     /// and empty governs it: the end of the tier decides (K7).
     pub ingress: Option<Vec<Rule>>,
@@ -111,6 +115,11 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Whether it is asked at a stage (C37).
+    pub fn is_asked_at(&self, stage: Stage) -> bool {
+        self.stage == stage || (self.stage, stage) == (Stage::Forward, Stage::Normal)
+    }
+
     /// The rules of a direction, or `None` if it is not governed.
     pub fn rules(&self, direction: Direction) -> Option<&[Rule]> {
         match direction {

@@ -5,6 +5,7 @@
 //! Endpoint ── ingress, egress ──> Program ── steps ──> TierStep ── policies ──> Policy ── rules
 //!                                (shared by endpoints                            (shared by
 //!                                 with equal steps)                               programs)
+//! HostStages ── stage, direction ──> Program
 //!                                                        Rule.match ── SetId ──> Set (shared)
 //! ```
 //! The design rules: it is a pure function of the current inputs; every shared object is named by
@@ -12,6 +13,7 @@
 
 mod batch;
 mod evaluate;
+mod host;
 mod set;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +25,9 @@ use sha2::{Digest, Sha256};
 
 pub use batch::{Batch, Generation, RulesetDelta, SetDelta};
 pub use evaluate::{Judgement, Step, StepOutcome, evaluate, rule_matches};
+pub use host::{
+    HostInterface, HostJudgement, HostStages, Passage, Stage, StageProgram, evaluate_host,
+};
 pub use set::{Member, Set, SetDef, SetId, SetKind};
 
 use crate::Name;
@@ -42,6 +47,8 @@ pub struct Ruleset {
     pub programs: BTreeMap<ProgramId, Arc<Program>>,
     /// The endpoints on this node.
     pub endpoints: BTreeMap<EndpointId, Arc<Endpoint>>,
+    /// The interfaces of the node itself that are policed.
+    pub hosts: BTreeMap<HostInterface, Arc<HostStages>>,
 }
 
 /// A pod interface on this node and what it runs.
@@ -89,26 +96,40 @@ impl serde::Serialize for ProgramId {
     }
 }
 
-/// The walk of one endpoint and direction (policy-semantics §2.1): tiers in order, then the end.
+/// The walk of one endpoint, stage and direction (policy-semantics §2.1): tiers in order, then the
+/// end.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct Program {
+    /// Where it is asked: what an allow leads to depends on that.
+    #[serde(skip_serializing_if = "Stage::is_normal")]
+    pub stage: Stage,
     /// Which rule list of the policies is walked.
     pub direction: Direction,
     /// Tiers that have a policy governing this endpoint and direction; others are invisible (C1).
     pub steps: Vec<TierStep>,
-    /// What decides when no tier did: profiles (C6), or `UnknownEndpoint` for a closed endpoint.
+    /// What decides when no tier did: profiles (C6), `UnknownEndpoint` for a closed endpoint, or
+    /// `StageEnd` where the next stage is asked.
     pub end: (Verdict, DecisionId),
 }
 
 impl Program {
     /// A program that drops everything: what an endpoint runs before its pod is known (K37).
     pub fn closed(direction: Direction) -> Self {
-        Self { direction, steps: Vec::new(), end: (Verdict::Deny, DecisionId::UnknownEndpoint) }
+        let end = (Verdict::Deny, DecisionId::UnknownEndpoint);
+        Self { stage: Stage::Normal, direction, steps: Vec::new(), end }
     }
 
     /// Content identity.
     pub fn id(&self) -> ProgramId {
-        ProgramId(content_hash(&format!("{self:?}")))
+        let Self { stage, direction, steps, end } = self;
+        let text =
+            format!("Program {{ direction: {direction:?}, steps: {steps:?}, end: {end:?} }}");
+        // What pods run is named as it was before there were stages: a restart after an upgrade
+        // finds its chains in place.
+        ProgramId(match stage {
+            Stage::Normal => content_hash(&text),
+            other => content_hash(&format!("{other:?} {text}")),
+        })
     }
 }
 

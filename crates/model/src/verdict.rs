@@ -101,6 +101,11 @@ impl PolicyKind {
         }
     }
 
+    /// Whether policies of the kind may govern host endpoints (C10); others are for pods alone.
+    pub fn selects_host_endpoints(self) -> bool {
+        matches!(self, Self::GlobalNetworkPolicy | Self::StagedGlobalNetworkPolicy)
+    }
+
     /// Whether policies of the kind are judged and reported, and never decide (C7).
     pub fn is_staged(self) -> bool {
         matches!(
@@ -187,6 +192,14 @@ pub enum DecisionId {
         /// The profile, `kns.<namespace>` for a pod.
         name: Name,
     },
+    /// No tier decided, and the endpoint has no profile that exists: a host endpoint (C35).
+    NoProfile,
+    /// No policy of a host endpoint's stage decided: what follows is asked (C37, C39).
+    StageEnd,
+    /// What pods send to their node is dropped, by an option (K30, C40).
+    EndpointToHost,
+    /// A port of the node that stays open whatever policy says (C36).
+    Failsafe,
     /// The flow was accepted before (K31, K32).
     Established,
     /// The flow was accepted before, and policy does not admit it any more (K33).
@@ -195,7 +208,8 @@ pub enum DecisionId {
     Invalid,
     /// Sent by the pod's own node (K30).
     OwnNode,
-    /// IPv6 neighbour discovery or MLD between a pod and its host side (K34).
+    /// IPv6 neighbour discovery or MLD, between a pod and its host side (K34) or on a host endpoint's
+    /// link.
     NeighbourDiscovery,
     /// The interface or its pod is not known (yet): closed (K37).
     UnknownEndpoint,
@@ -211,6 +225,10 @@ impl fmt::Display for DecisionId {
             }
             Self::TierEnd { tier } => write!(f, "end of tier {tier}"),
             Self::Profile { name } => write!(f, "profile {name}"),
+            Self::NoProfile => f.write_str("no profile"),
+            Self::StageEnd => f.write_str("end of the stage"),
+            Self::EndpointToHost => f.write_str("default of packets from pods to their node"),
+            Self::Failsafe => f.write_str("failsafe port"),
             Self::Established => f.write_str("established"),
             Self::Revoked => f.write_str("revoked connection"),
             Self::Invalid => f.write_str("invalid connection state"),

@@ -72,6 +72,8 @@ pub(crate) fn governing<'a>(
     trace: &mut Trace,
 ) -> Option<Vec<Rule<'a>>> {
     let place = || Place::Policy(id.clone());
+    // A5: pods alone.
+    let pod = asked.subject.pod()?;
     // A4, C32: types are the directions that have rules.
     let rules: Vec<Rule<'a>> = match asked.direction {
         Direction::Ingress => (spec.ingress.iter())
@@ -104,7 +106,7 @@ pub(crate) fn governing<'a>(
         trace.note("C33", place(), false, format!("broken: unknown tier {:?}", spec.tier));
         return None;
     }
-    let (rule, selected, words) = subject(asked.world, &spec.subject, asked.subject);
+    let (rule, selected, words) = subject(asked.world, &spec.subject, pod);
     trace.note(rule, place(), selected, words).then_some(rules)
 }
 

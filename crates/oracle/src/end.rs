@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use brindle_api::{EntityRule, ServiceMatch};
 use brindle_model::net::Protocol;
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::{EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -12,7 +11,7 @@ use crate::cidr::Cidr;
 use crate::label_selector::Reading;
 use crate::member::{Member, holding};
 use crate::peer::Answer;
-use crate::port::{named_ports, transport};
+use crate::port::transport;
 use crate::protocol::{PortEntry, port_entry};
 use crate::selector::{self, is_global};
 use crate::world::{World, label_of, namespace_of};
@@ -161,6 +160,7 @@ impl<'a> End<'a> {
             _ if self.rule.service_accounts.is_some() => "C25",
             Member::Pod(_) => "C23",
             Member::Set(..) => "C27",
+            Member::Host(_) => "C34",
         })
     }
 
@@ -238,11 +238,11 @@ impl<'a> End<'a> {
                 // C20: over the endpoints that the positive criteria pick, else over all of the
                 // cluster.
                 let picked =
-                    |pod: &&Pod| !self.picks_members() || self.picks(Member::Pod(pod)).is_ok();
-                self.world
-                    .known_owners(self.addr)
+                    |member: &Member<'a>| !self.picks_members() || self.picks(*member).is_ok();
+                holding(self.world, self.addr)
+                    .into_iter()
                     .filter(picked)
-                    .any(|pod| named_ports(pod, name, self.protocol).contains(&i32::from(port)))
+                    .any(|m| m.named_ports(name, self.protocol).contains(&i32::from(port)))
                     .then(|| ("C20", format!("port {name:?}")))
             }
         })

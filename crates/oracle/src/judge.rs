@@ -4,10 +4,13 @@ use std::net::IpAddr;
 
 use brindle_model::net::Protocol;
 use brindle_model::packet::{ConnState, Flow, Origin, Packet};
+use brindle_model::ruleset::Stage;
 use brindle_model::verdict::{DecisionId, Direction, Verdict};
 use brindle_model::{Name, NamespacedName};
 use k8s_openapi::api::core::v1::Pod;
 
+use crate::endpoint::Endpoint;
+use crate::host::{self, HostHop};
 use crate::trace::{Place, Step, Trace};
 use crate::walk::{self, Asked, Decided};
 use crate::world::{World, addresses_of, has_own_network, id_of, is_host_network, node_of};
@@ -17,6 +20,8 @@ use crate::world::{World, addresses_of, has_own_network, id_of, is_host_network,
 pub struct Outcome {
     /// Every pod and direction that the packet passes, or would pass if nothing before denied it.
     pub hops: Vec<Hop>,
+    /// Every stage of a host endpoint, likewise, in the order in which it passes them.
+    pub hosts: Vec<HostHop>,
     /// Whether every hop allows it. Without a hop policy has no say, and it is delivered.
     pub delivered: bool,
 }
@@ -51,7 +56,7 @@ pub fn judge(world: &World, flow: &Flow) -> Outcome {
     match &sender {
         // K28: a pod's traffic to its own address never leaves it.
         Sender::Pod(pod) if addresses_of(pod).any(|a| a == packet.destination) => {
-            return Outcome { hops, delivered: true };
+            return Outcome { hops, hosts: Vec::new(), delivered: true };
         }
         Sender::Pod(pod) => hops.push(egress(world, pod, flow)),
         Sender::Unknown(id) => hops.push(unknown(id, flow.state)),
@@ -59,15 +64,27 @@ pub fn judge(world: &World, flow: &Flow) -> Outcome {
     }
     // K19, K25: the destination is read after DNAT; K38: only a live pod owns its address. While
     // an address moves between pods (K39) each of its owners must let the packet in.
-    for pod in world.owners(packet.destination) {
+    let owners = world.owners(packet.destination);
+    for pod in &owners {
         hops.push(ingress(world, pod, flow, &sender));
     }
-    let delivered = hops.iter().all(|hop| hop.verdict == Verdict::Allow);
-    Outcome { hops, delivered }
+    let hosts = host::hops(world, flow, &sender, &owners);
+    let mut outcome = Outcome { hops, hosts, delivered: true };
+    outcome.settle();
+    outcome
+}
+
+impl Outcome {
+    /// Works out from the hops whether the packet is delivered.
+    pub(crate) fn settle(&mut self) {
+        let verdicts = self.hops.iter().map(|hop| hop.verdict);
+        let mut verdicts = verdicts.chain(self.hosts.iter().map(|hop| hop.verdict));
+        self.delivered = verdicts.all(|verdict| verdict == Verdict::Allow);
+    }
 }
 
 /// The origin, looked up.
-enum Sender<'a> {
+pub(crate) enum Sender<'a> {
     /// A pod with a network of its own.
     Pod(&'a Pod),
     /// A pod that there is no object for, or one that has finished.
@@ -117,9 +134,22 @@ fn egress(world: &World, pod: &Pod, flow: &Flow) -> Hop {
     } else if let Some(decided) = by_state(flow.state, &mut trace) {
         decided
     } else {
-        // K30: the own node is no exception in this direction.
-        let asked = Asked { world, subject: pod, direction: Direction::Egress, packet };
-        walk::judge(&asked, &mut trace)
+        // K30: the own node is no exception in this direction; C40: no host endpoint is asked.
+        let to_node =
+            node_of(pod).is_some_and(|node| world.is_address_of_node(node, packet.destination));
+        if to_node {
+            trace.note("C40", Place::Hop, true, "to its own node: no host endpoint judges it");
+        }
+        let (direction, stage) = (Direction::Egress, Stage::Normal);
+        let asked = Asked { world, subject: Endpoint::Pod(pod), stage, direction, packet };
+        let decided = walk::judge(&asked, &mut trace);
+        // K30: after egress policy an option decides.
+        if to_node && world.drops_pods_to_node && decided.verdict == Verdict::Allow {
+            trace.note("C40", Place::Hop, true, "what pods send to their node is dropped here");
+            Decided { verdict: Verdict::Deny, decision: DecisionId::EndpointToHost, ..decided }
+        } else {
+            decided
+        }
     };
     hop_of(pod, Direction::Egress, decided, trace)
 }
@@ -135,14 +165,15 @@ fn ingress(world: &World, pod: &Pod, flow: &Flow, sender: &Sender<'_>) -> Hop {
         decided
     } else {
         let (direction, packet) = (Direction::Ingress, &flow.packet);
-        walk::judge(&Asked { world, subject: pod, direction, packet }, &mut trace)
+        let (subject, stage) = (Endpoint::Pod(pod), Stage::Normal);
+        walk::judge(&Asked { world, subject, stage, direction, packet }, &mut trace)
     };
     hop_of(pod, Direction::Ingress, decided, trace)
 }
 
 /// A decision that no policy had a part in.
-fn before_policy(verdict: Verdict, decision: DecisionId) -> Decided {
-    Decided { verdict, decision, logged: Vec::new(), staged: Vec::new() }
+pub(crate) fn before_policy(verdict: Verdict, decision: DecisionId) -> Decided {
+    Decided { verdict, decision, logged: Vec::new(), staged: Vec::new(), governed: false }
 }
 
 fn hop_of(pod: &Pod, direction: Direction, decided: Decided, trace: Trace) -> Hop {
@@ -156,12 +187,12 @@ fn hop(
     decided: Decided,
     trace: Trace,
 ) -> Hop {
-    let Decided { verdict, decision, logged, staged } = decided;
+    let Decided { verdict, decision, logged, staged, .. } = decided;
     Hop { node, pod, direction, verdict, decision, logged, staged, trace: trace.0 }
 }
 
 /// What connection tracking decides before policy is asked.
-fn by_state(state: ConnState, trace: &mut Trace) -> Option<Decided> {
+pub(crate) fn by_state(state: ConnState, trace: &mut Trace) -> Option<Decided> {
     match state {
         ConnState::New => None,
         ConnState::Established => {

@@ -11,12 +11,14 @@
 //! # How a flow is judged
 //! ```text
 //! origin pod ── egress hop ──> (its node, the fabric, the other node) ── ingress hop ──> pod
+//!                                  └── host endpoints of both nodes ──┘
 //! ```
 //! A hop exists where a pod sends (origin) or receives (owner of the destination address). Within
 //! a hop the order is: neighbour discovery (K34) or own node (K30), is the source the pod's own
 //! (C41), connection state (C9), is the endpoint known (K37), then the policies of all kinds in one
 //! walk: tier by tier, and the profile at its end (§2.1). A hop behind
-//! a denial is still judged, so that an explanation names everything that stands in the way.
+//! a denial is still judged, so that an explanation names everything that stands in the way. The
+//! stages of host endpoints are hops of their own ([`HostHop`]).
 //!
 //! [`judge_packet`] answers the same question for a packet of a connection that began while the
 //! objects were others (K33); what becomes of such connections is an option that each call names.
@@ -31,6 +33,8 @@
 mod cidr;
 mod cluster_network_policy;
 mod end;
+mod endpoint;
+mod host;
 mod judge;
 mod label_selector;
 mod lists;
@@ -51,6 +55,7 @@ mod validity;
 mod walk;
 mod world;
 
+pub use host::{FailsafePort, FailsafePorts, HostHop};
 pub use judge::{Hop, Outcome, judge};
 pub use trace::{Action, Miss, Place, Step, nearest_miss};
 pub use tracked::{ExistingConnections, judge_packet};

@@ -3,10 +3,15 @@
 
 use std::net::IpAddr;
 
+use brindle_api::HostEndpoint;
+use brindle_model::net::Protocol;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::cidr::Cidr;
+use crate::host::expected;
+use crate::port::{named_ports, transport};
 use crate::world::{
     World, is_inherited, is_system, label_of, name_of, namespace_of, pod_label, service_account_of,
 };
@@ -18,6 +23,8 @@ pub(crate) enum Member<'a> {
     /// C27: a set matches like an endpoint that owns these nets. Without a namespace it is a
     /// GlobalNetworkSet.
     Set(&'a ObjectMeta, Option<&'a str>),
+    /// C34: by its expected addresses.
+    Host(&'a HostEndpoint),
 }
 
 /// Every known endpoint and network set that holds an address.
@@ -35,7 +42,9 @@ pub(crate) fn holding(world: &World, addr: IpAddr) -> Vec<Member<'_>> {
     let sets = sets.filter(|set| set.namespace().is_some_and(|n| world.knows_namespace(n)));
     let global = world.global_network_sets.iter().filter(|set| holds(&set.spec.nets));
     let global = global.map(|set| Member::Set(&set.metadata, None));
-    pods.chain(sets).chain(global).collect()
+    let hosts = world.host_endpoints.iter();
+    let hosts = hosts.filter(|endpoint| expected(endpoint).contains(&addr)).map(Member::Host);
+    pods.chain(sets).chain(global).chain(hosts).collect()
 }
 
 impl<'a> Member<'a> {
@@ -44,6 +53,7 @@ impl<'a> Member<'a> {
         match self {
             Self::Pod(pod) => Some(namespace_of(&pod.metadata)),
             Self::Set(_, namespace) => namespace,
+            Self::Host(_) => None,
         }
     }
 
@@ -51,7 +61,7 @@ impl<'a> Member<'a> {
     pub(crate) fn service_account(self) -> Option<&'a str> {
         match self {
             Self::Pod(pod) => Some(service_account_of(pod)),
-            Self::Set(..) => None,
+            Self::Set(..) | Self::Host(_) => None,
         }
     }
 
@@ -69,8 +79,26 @@ impl<'a> Member<'a> {
             // C13: own labels and the namespace under its key. A system label is never an object's
             // own, or whoever may write a set could have it pass for pods (decision 0009).
             Self::Set(_, namespace) if key == "projectcalico.org/namespace" => namespace,
-            Self::Set(..) if is_inherited(key) || is_system(key) => None,
+            Self::Set(..) | Self::Host(_) if is_inherited(key) || is_system(key) => None,
+            Self::Host(endpoint) => label_of(&endpoint.metadata, key),
             Self::Set(metadata, _) => label_of(metadata, key),
+        }
+    }
+
+    /// The numbers of its ports of this name and protocol (C20); a network set has none.
+    pub(crate) fn named_ports(self, name: &str, protocol: Protocol) -> Vec<i32> {
+        match self {
+            Self::Pod(pod) => named_ports(pod, name, protocol),
+            Self::Set(..) => Vec::new(),
+            Self::Host(endpoint) => {
+                let ports = endpoint.spec.ports.iter().filter(|port| port.name == name);
+                let written = |p: &IntOrString| match p {
+                    IntOrString::Int(number) => u8::try_from(*number).ok().map(Protocol),
+                    IntOrString::String(name) => transport(name),
+                };
+                let ports = ports.filter(|port| written(&port.protocol) == Some(protocol));
+                ports.map(|port| port.port).collect()
+            }
         }
     }
 
@@ -84,6 +112,7 @@ impl<'a> Member<'a> {
                 format!("network set {namespace}/{}", name_of(metadata))
             }
             Self::Set(metadata, None) => format!("global network set {}", name_of(metadata)),
+            Self::Host(endpoint) => format!("host endpoint {}", name_of(&endpoint.metadata)),
         }
     }
 }

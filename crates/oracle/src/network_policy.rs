@@ -27,7 +27,9 @@ pub(crate) fn governing<'a>(
     trace: &mut Trace,
 ) -> Option<Vec<Rule<'a>>> {
     // K1: only policies in the pod's own namespace select it.
-    if id.namespace.as_deref() != Some(namespace_of(&asked.subject.metadata)) {
+    // C30: and no host endpoint.
+    let subject = asked.subject.pod()?;
+    if id.namespace.as_deref() != Some(namespace_of(&subject.metadata)) {
         return None;
     }
     let place = || Place::Policy(id.clone());
@@ -39,7 +41,7 @@ pub(crate) fn governing<'a>(
     // K4: a missing podSelector is an empty one.
     let selector = spec.and_then(|s| s.pod_selector.as_ref());
     let reading = selector.map_or(Reading::Matched, |selector| {
-        label_selector::read(selector, &|key| pod_label(asked.subject, key))
+        label_selector::read(selector, &|key| pod_label(subject, key))
     });
     match reading {
         Reading::Failed(why) => {

@@ -3,15 +3,14 @@
 use std::borrow::Cow;
 
 use brindle_api::{GlobalNetworkPolicySpec, NetworkPolicySpec, PolicyRule};
+use brindle_model::ruleset::Stage;
 use brindle_model::verdict::{Direction, PolicyId};
 
 use crate::label_selector::Reading;
-use crate::member::Member;
 use crate::names::is_dns_label;
 use crate::selector;
 use crate::trace::{Place, Trace};
 use crate::walk::Asked;
-use crate::world::{namespace_of, service_account_of};
 
 /// The part of a spec that tells whom it governs.
 pub(crate) struct Subject<'a> {
@@ -24,8 +23,8 @@ pub(crate) struct Subject<'a> {
     types: Option<&'a [String]>,
     pub(crate) ingress: &'a [PolicyRule],
     pub(crate) egress: &'a [PolicyRule],
-    /// The stages of host endpoints, none of which pods have (C37).
-    host_only: bool,
+    /// The flags that choose a stage, of a GlobalNetworkPolicy.
+    flags: Flags,
 }
 
 impl<'a> Subject<'a> {
@@ -40,7 +39,7 @@ impl<'a> Subject<'a> {
             types: spec.types.as_deref(),
             ingress: &spec.ingress,
             egress: &spec.egress,
-            host_only: false,
+            flags: Flags::default(),
         }
     }
 
@@ -55,7 +54,11 @@ impl<'a> Subject<'a> {
             types: spec.types.as_deref(),
             ingress: &spec.ingress,
             egress: &spec.egress,
-            host_only: spec.do_not_track || spec.pre_dnat || spec.apply_on_forward,
+            flags: Flags {
+                do_not_track: spec.do_not_track,
+                pre_dnat: spec.pre_dnat,
+                apply_on_forward: spec.apply_on_forward,
+            },
         }
     }
 
@@ -68,12 +71,17 @@ impl<'a> Subject<'a> {
     ) -> Option<&'a [PolicyRule]> {
         let place = || Place::Policy(id.clone());
         // C10: a NetworkPolicy selects in its own namespace.
-        let namespace = namespace_of(&asked.subject.metadata);
-        if self.namespace.is_some_and(|own| own != namespace) {
+        if self.namespace.is_some_and(|own| asked.subject.namespace() != Some(own)) {
             return None;
         }
         if let Some((rule, why)) = self.refused() {
             trace.note(rule, place(), false, format!("broken: {why}; not applied"));
+            return None;
+        }
+        // C37: a policy belongs to one stage, and no pod has another than the normal one.
+        if !self.flags.stages().contains(&asked.stage) {
+            let words = format!("it is not for the {} stage", asked.stage);
+            trace.note("C37", place(), false, words);
             return None;
         }
         let (governs, words) = self.governed_direction(asked.direction);
@@ -99,9 +107,8 @@ impl<'a> Subject<'a> {
         if let Some(why) = selectors.flatten().find_map(selector::broken) {
             return Some(("C16", why));
         }
-        // There are no host endpoints yet, and none of the three ever applies to pods.
-        if self.host_only {
-            return Some(("C37", "doNotTrack, preDNAT or applyOnForward".into()));
+        if let Some(why) = self.contradiction() {
+            return Some(("C37", why.into()));
         }
         // C3: names without dots; there is no tier of such a name for it to stand in.
         let tier = self.tier.filter(|tier| !is_dns_label(tier));
@@ -137,19 +144,55 @@ impl<'a> Subject<'a> {
     /// C10: selector AND namespaceSelector AND serviceAccountSelector; the one that fails.
     fn unmet(&self, asked: &Asked<'_>) -> Option<String> {
         let Asked { world, subject, .. } = *asked;
-        let (namespace, account) = (namespace_of(&subject.metadata), service_account_of(subject));
-        failing("selector", self.selector, &|key| Member::Pod(subject).label(world, key))
+        let member = subject.member();
+        let (namespace, account) = (member.namespace(), member.service_account());
+        failing("selector", self.selector, true, &|key| member.label(world, key))
             .or_else(|| {
-                // C11: written without the prefix; pods have a namespace, so all() is true.
-                failing("namespaceSelector", self.namespace_selector, &|key| {
-                    world.namespace_label(namespace, key)
-                })
+                // C11: written without the prefix. all() is true of what has a namespace.
+                let of_namespace = |key: &str| world.namespace_label(namespace?, key);
+                let text = self.namespace_selector;
+                failing("namespaceSelector", text, namespace.is_some(), &of_namespace)
             })
             .or_else(|| {
-                failing("serviceAccountSelector", self.service_account_selector, &|key| {
-                    world.service_account_label(namespace, account, key)
-                })
+                let of_account = |key: &str| world.service_account_label(namespace?, account?, key);
+                let text = self.service_account_selector;
+                failing("serviceAccountSelector", text, account.is_some(), &of_account)
             })
+    }
+
+    /// C37: what the flags imply of each other, and of the rules.
+    fn contradiction(&self) -> Option<&'static str> {
+        let Flags { do_not_track, pre_dnat, apply_on_forward } = self.flags;
+        let egress = self.types.is_some_and(|types| types.iter().any(|name| name == "Egress"));
+        match () {
+            () if (do_not_track || pre_dnat) && !apply_on_forward => {
+                Some("doNotTrack or preDNAT without applyOnForward")
+            }
+            () if do_not_track && pre_dnat => Some("both doNotTrack and preDNAT"),
+            () if pre_dnat && !self.egress.is_empty() => Some("preDNAT with egress rules"),
+            () if pre_dnat && egress => Some("preDNAT with type Egress"),
+            () => None,
+        }
+    }
+}
+
+/// What chooses a stage (C37).
+#[derive(Clone, Copy, Default)]
+struct Flags {
+    do_not_track: bool,
+    pre_dnat: bool,
+    apply_on_forward: bool,
+}
+
+impl Flags {
+    /// The stages in which the policy is asked; the flags do not contradict each other.
+    fn stages(self) -> &'static [Stage] {
+        match self {
+            Self { do_not_track: true, .. } => &[Stage::Untracked],
+            Self { pre_dnat: true, .. } => &[Stage::PreDnat],
+            Self { apply_on_forward: true, .. } => &[Stage::Forward, Stage::Normal],
+            Self { .. } => &[Stage::Normal],
+        }
     }
 }
 
@@ -157,9 +200,10 @@ impl<'a> Subject<'a> {
 fn failing<'l>(
     field: &str,
     text: Option<&str>,
+    all: bool,
     label: &dyn Fn(&str) -> Option<&'l str>,
 ) -> Option<String> {
-    match selector::read(text?, true, label) {
+    match selector::read(text?, all, label) {
         Reading::Matched => None,
         Reading::Failed(why) | Reading::Broken(why) => Some(format!("{field}: {why}")),
     }

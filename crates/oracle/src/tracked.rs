@@ -51,6 +51,6 @@ pub fn judge_packet(
             hop.trace = trace.0;
         }
     }
-    outcome.delivered = outcome.hops.iter().all(|hop| hop.verdict == Verdict::Allow);
+    outcome.settle();
     outcome
 }

@@ -1,9 +1,12 @@
 //! The order of evaluation (§2.1): tiers, the policies of each, their rules, then the profile.
 
+use brindle_api::HostEndpoint;
 use brindle_model::packet::Packet;
+use brindle_model::ruleset::Stage;
 use brindle_model::verdict::{DecisionId, Direction, PolicyId, PolicyKind, Verdict};
 use k8s_openapi::api::core::v1::Pod;
 
+use crate::endpoint::Endpoint;
 use crate::peer::OtherEnd;
 use crate::policy::{Policy, Rules, in_order};
 use crate::tier::Tier;
@@ -13,7 +16,9 @@ use crate::world::{World, namespace_of};
 /// The question that is put to policies: the first packet of a flow at one pod and direction.
 pub(crate) struct Asked<'a> {
     pub(crate) world: &'a World,
-    pub(crate) subject: &'a Pod,
+    pub(crate) subject: Endpoint<'a>,
+    /// Where on the packet's way; pods have the normal stage alone (C37).
+    pub(crate) stage: Stage,
     pub(crate) direction: Direction,
     pub(crate) packet: &'a Packet,
 }
@@ -34,7 +39,7 @@ impl Asked<'_> {
     /// K20: the pod that the packet goes to: on ingress the subject, on egress the peer.
     pub(crate) fn destination<'p>(&'p self, end: OtherEnd<'p>) -> Option<&'p Pod> {
         match self.direction {
-            Direction::Ingress => Some(self.subject),
+            Direction::Ingress => self.subject.pod(),
             Direction::Egress => end.pod.filter(|pod| self.world.knows(pod)),
         }
     }
@@ -46,19 +51,47 @@ pub(crate) struct Decided {
     pub(crate) decision: DecisionId,
     pub(crate) logged: Vec<DecisionId>,
     pub(crate) staged: Vec<DecisionId>,
+    /// Whether a policy governs the subject here, staged ones too.
+    pub(crate) governed: bool,
 }
 
 /// Judges the first packet of a flow at one pod and direction.
 pub(crate) fn judge(asked: &Asked<'_>, trace: &mut Trace) -> Decided {
-    let mut walk = Walk { asked, logged: Vec::new(), staged: Vec::new() };
+    let mut walk = Walk { asked, logged: Vec::new(), staged: Vec::new(), governed: false };
     let (verdict, decision) = walk.decide(trace);
-    Decided { verdict, decision, logged: walk.logged, staged: walk.staged }
+    let Walk { logged, staged, governed, .. } = walk;
+    Decided { verdict, decision, logged, staged, governed }
 }
 
 struct Walk<'a> {
     asked: &'a Asked<'a>,
     logged: Vec<DecisionId>,
     staged: Vec<DecisionId>,
+    governed: bool,
+}
+
+/// What becomes of a packet at a host endpoint that no tier decided on.
+fn without_tier(endpoint: &HostEndpoint, stage: Stage, trace: &mut Trace) -> (Verdict, DecisionId) {
+    // C37: the normal stage alone has profiles.
+    if stage != Stage::Normal {
+        trace.note("C37", Place::Hop, true, format!("nothing decided in the {stage} stage"));
+        return (Verdict::Allow, DecisionId::StageEnd);
+    }
+    // C35: closed unless a profile opens it; the first one decides, and denies if it is missing.
+    match endpoint.spec.profiles.first().map(String::as_str) {
+        Some(name @ "projectcalico-default-allow") => {
+            trace.note("C35", Place::Hop, false, format!("profile {name}"));
+            (Verdict::Allow, DecisionId::Profile { name: name.into() })
+        }
+        Some(name) => {
+            trace.note("C35", Place::Hop, true, format!("there is no profile {name}: closed"));
+            (Verdict::Deny, DecisionId::NoProfile)
+        }
+        None => {
+            trace.note("C35", Place::Hop, true, "no profile: closed");
+            (Verdict::Deny, DecisionId::NoProfile)
+        }
+    }
 }
 
 /// How a tier or a policy is left.
@@ -72,10 +105,10 @@ enum Left {
 
 impl Walk<'_> {
     fn decide(&mut self, trace: &mut Trace) -> (Verdict, DecisionId) {
-        let Asked { world, subject, direction, .. } = *self.asked;
-        let namespace = namespace_of(&subject.metadata);
+        let Asked { world, subject, direction, stage, .. } = *self.asked;
         // K37: an endpoint that is not known whole is closed.
-        if !world.knows(subject) {
+        if let Some(pod) = subject.pod().filter(|pod| !world.knows(pod)) {
+            let namespace = namespace_of(&pod.metadata);
             let words = format!("namespace {namespace} is not known: closed");
             trace.note("K37", Place::Hop, true, words);
             return (Verdict::Deny, DecisionId::UnknownEndpoint);
@@ -86,6 +119,10 @@ impl Walk<'_> {
                 return (verdict, decision);
             }
         }
+        let namespace = match subject {
+            Endpoint::Pod(pod) => namespace_of(&pod.metadata),
+            Endpoint::Host(endpoint) => return without_tier(endpoint, stage, trace),
+        };
         // K2, A1: nothing isolates the pod. C6: its profile allows all, both ways.
         trace.note("C6", Place::Hop, true, format!("profile kns.{namespace}"));
         if !isolated {
@@ -110,6 +147,7 @@ impl Walk<'_> {
         for policy in policies {
             let Some(rules) = policy.governing(self.asked, trace) else { continue };
             let staged = policy.is_staged();
+            self.governed = true;
             counts |= !staged;
             *isolated |= policy.id.kind == PolicyKind::KubernetesNetworkPolicy;
             match self.policy(&policy.id, &rules, staged, trace) {
@@ -123,6 +161,10 @@ impl Walk<'_> {
         }
         if !counts {
             trace.note("C1", place(), false, "no enforced policy governs: the tier is not there");
+            return Left::Through;
+        }
+        if matches!(self.asked.stage, Stage::Untracked | Stage::PreDnat) {
+            trace.note("C39", place(), true, "nothing decided; this stage goes on");
             return Left::Through;
         }
         if end == Action::Pass {

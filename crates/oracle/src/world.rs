@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use brindle_api::{
-    ClusterNetworkPolicy, GlobalNetworkPolicy, GlobalNetworkSet, NetworkPolicy as TieredPolicy,
-    NetworkSet, StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy,
-    Tier,
+    ClusterNetworkPolicy, GlobalNetworkPolicy, GlobalNetworkSet, HostEndpoint,
+    NetworkPolicy as TieredPolicy, NetworkSet, StagedGlobalNetworkPolicy,
+    StagedKubernetesNetworkPolicy, StagedNetworkPolicy, Tier,
 };
 use brindle_model::NamespacedName;
 use k8s_openapi::api::core::v1::{Container, ContainerPort, Namespace, Node, Pod, ServiceAccount};
@@ -13,8 +13,10 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::host::FailsafePorts;
+
 /// API objects exactly as a user wrote them: undefaulted, in any order, names unique per kind.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct World {
     /// Namespaces.
     pub namespaces: Vec<Namespace>,
@@ -46,6 +48,42 @@ pub struct World {
     pub staged_kubernetes_network_policies: Vec<StagedKubernetesNetworkPolicy>,
     /// ClusterNetworkPolicies.
     pub cluster_network_policies: Vec<ClusterNetworkPolicy>,
+    /// HostEndpoints.
+    pub host_endpoints: Vec<HostEndpoint>,
+    /// No object: the interface by which every node reaches what it does not hold itself.
+    pub uplink: String,
+    /// No object: an option of agents.
+    pub failsafes: FailsafePorts,
+    /// No object: an option of agents, that what pods send to their own node is dropped even if their
+    /// egress policy admits it.
+    pub drops_pods_to_node: bool,
+}
+
+impl Default for World {
+    /// Nothing; the uplinks are `eth0`.
+    fn default() -> Self {
+        Self {
+            namespaces: Vec::new(),
+            pods: Vec::new(),
+            service_accounts: Vec::new(),
+            endpoint_slices: Vec::new(),
+            nodes: Vec::new(),
+            network_policies: Vec::new(),
+            tiers: Vec::new(),
+            tiered_policies: Vec::new(),
+            global_network_policies: Vec::new(),
+            network_sets: Vec::new(),
+            global_network_sets: Vec::new(),
+            staged_network_policies: Vec::new(),
+            staged_global_network_policies: Vec::new(),
+            staged_kubernetes_network_policies: Vec::new(),
+            cluster_network_policies: Vec::new(),
+            host_endpoints: Vec::new(),
+            uplink: "eth0".to_owned(),
+            failsafes: FailsafePorts::default(),
+            drops_pods_to_node: false,
+        }
+    }
 }
 
 /// Label that names a namespace; the API server sets and keeps it (K12).
@@ -116,6 +154,12 @@ impl World {
             name_of(&object.metadata) == account && namespace_of(&object.metadata) == namespace
         })?;
         label_of(&object.metadata, key)
+    }
+
+    /// The node that holds this address.
+    pub(crate) fn node_holding(&self, addr: IpAddr) -> Option<&str> {
+        let mut names = self.nodes.iter().map(|node| name_of(&node.metadata));
+        names.find(|name| self.is_address_of_node(name, addr))
     }
 
     /// Whether a node holds this address.

@@ -20,6 +20,7 @@ mod cidr;
 mod cluster_network_policy;
 mod end;
 mod endpoint_slice;
+mod host_endpoint;
 mod kubernetes_policy;
 mod labels;
 mod network_set;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 use brindle_model::cluster::{
     EndpointSlice, IpPool, Namespace, NetworkSet, NetworkSetId, Node, Pod, ServiceAccount, Update,
 };
+use brindle_model::host::HostEndpoint;
 use brindle_model::policy::{Policy, Tier};
 use brindle_model::routing::filter::BgpFilter;
 use brindle_model::routing::{BgpConfiguration, BgpPeer};
@@ -72,6 +74,8 @@ pub enum Input {
     BgpConfiguration(Arc<BgpConfiguration>),
     /// A BGP neighbour.
     BgpPeer(Arc<BgpPeer>),
+    /// A host endpoint.
+    HostEndpoint(Arc<HostEndpoint>),
     /// Rules for the routes of BGP neighbours.
     BgpFilter(Arc<BgpFilter>),
 }
@@ -128,6 +132,10 @@ fn object(
             bgp::configuration(key, &config.spec, problems).map(wrap(Input::BgpConfiguration))
         }
         Object::BgpPeer(peer) => bgp::peer(&peer.spec, names, problems).map(wrap(Input::BgpPeer)),
+        Object::HostEndpoint(endpoint) => {
+            host_endpoint::host_endpoint(&endpoint.metadata, &endpoint.spec, names, problems)
+                .map(wrap(Input::HostEndpoint))
+        }
         Object::BgpFilter(filter) => {
             bgp_filter::filter(&filter.spec, problems).map(wrap(Input::BgpFilter))
         }
@@ -239,6 +247,7 @@ pub fn update(key: &ObjectKey, input: Option<Input>) -> Option<Update> {
         Kind::IpPool => Update::IpPool(name, value!(IpPool)),
         Kind::BgpConfiguration => Update::BgpConfiguration(name, value!(BgpConfiguration)),
         Kind::BgpPeer => Update::BgpPeer(name, value!(BgpPeer)),
+        Kind::HostEndpoint => Update::HostEndpoint(name, value!(HostEndpoint)),
         Kind::BgpFilter => Update::BgpFilter(name, value!(BgpFilter)),
         _ => return None,
     })

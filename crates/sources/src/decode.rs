@@ -4,6 +4,7 @@
 //! must not open what the others close (see the modules).
 
 mod cluster_network_policy;
+mod host_endpoint;
 mod kubernetes_policy;
 mod pieces;
 mod tiered_policy;
@@ -50,11 +51,7 @@ pub(crate) fn decode(key: &ObjectKey, value: Value) -> Decoded {
         Kind::BgpConfiguration => whole(value, Object::BgpConfiguration),
         Kind::BgpPeer => whole(value, Object::BgpPeer),
         Kind::BgpFilter => whole(value, Object::BgpFilter),
-        Kind::HostEndpoint => {
-            let mut problems = Problems::default();
-            problems.error("", "not supported yet: interfaces of nodes are not policed");
-            Decoded { problems: problems.into_vec(), ..Decoded::default() }
-        }
+        Kind::HostEndpoint => host_endpoint::decode(value),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use brindle_api::{
     API_VERSION, BgpConfiguration, BgpFilter, BgpPeer, ClusterNetworkPolicy, GlobalNetworkPolicy,
-    GlobalNetworkSet, IpPool, NetworkPolicy, NetworkSet, POLICY_API_VERSION,
+    GlobalNetworkSet, HostEndpoint, IpPool, NetworkPolicy, NetworkSet, POLICY_API_VERSION,
     StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy, Tier,
 };
 use brindle_model::verdict::PolicyKind;
@@ -56,6 +56,8 @@ pub enum Object {
     BgpConfiguration(Box<BgpConfiguration>),
     /// `brindle.io/v1alpha1` BGPPeer.
     BgpPeer(Box<BgpPeer>),
+    /// `brindle.io/v1alpha1` HostEndpoint.
+    HostEndpoint(Box<HostEndpoint>),
     /// `brindle.io/v1alpha1` BGPFilter.
     BgpFilter(Box<BgpFilter>),
 }
@@ -101,7 +103,7 @@ pub enum Kind {
     BgpPeer,
     /// `brindle.io/v1alpha1` BGPFilter.
     BgpFilter,
-    /// `brindle.io/v1alpha1` HostEndpoint: known, and refused with a reason.
+    /// `brindle.io/v1alpha1` HostEndpoint.
     HostEndpoint,
 }
 

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use brindle_model::Name;
+use brindle_model::host::HostInterfaces;
 use brindle_model::policy::{Order, Policy, Tier};
 
 use crate::convert::{Conversion, Input, convert, update};
@@ -57,6 +58,8 @@ struct Neighbours {
     tiers: BTreeMap<Name, String>,
     /// ClusterNetworkPolicies that share a place, likewise.
     policies: BTreeMap<Name, String>,
+    /// HostEndpoints that mean one interface, likewise.
+    hosts: BTreeMap<Name, String>,
 }
 
 /// Kinds whose objects name a tier.
@@ -134,6 +137,9 @@ impl Objects {
         if self.touch_all(Kind::ClusterNetworkPolicy, touched) {
             neighbours.policies = ties(self.cluster_policies());
         }
+        if self.touch_all(Kind::HostEndpoint, touched) {
+            neighbours.hosts = ties(self.host_endpoints());
+        }
         let tiers: BTreeSet<Name> =
             touched.iter().filter(|k| k.kind == Kind::Tier).map(|k| k.name.clone()).collect();
         if self.touch_all(Kind::Tier, touched) {
@@ -191,6 +197,21 @@ impl Objects {
         policies.collect()
     }
 
+    /// HostEndpoints by name, each with its node and the interfaces that it means there, as far as
+    /// the objects say.
+    fn host_endpoints(&self) -> Vec<(Name, (Name, HostInterfaces))> {
+        let endpoints = self.of_kind(Kind::HostEndpoint).filter_map(|(key, entry)| {
+            match entry.input() {
+                // Where addresses are, the node alone knows.
+                Some(Input::HostEndpoint(e)) if e.interfaces != HostInterfaces::ByAddress => {
+                    Some((key.name.clone(), (e.node.clone(), e.interfaces.clone())))
+                }
+                _ => None,
+            }
+        });
+        endpoints.collect()
+    }
+
     fn has_tier(&self, name: &Name) -> bool {
         let key = ObjectKey { kind: Kind::Tier, namespace: None, name: name.clone() };
         Tier::BUILT_IN.iter().any(|(built_in, _)| **built_in == **name)
@@ -216,6 +237,14 @@ impl Objects {
             Kind::ClusterNetworkPolicy => {
                 let others = neighbours.policies.get(&key.name);
                 remarks.extend(others.map(|others| place("spec.priority", key.kind, others)));
+            }
+            Kind::HostEndpoint => {
+                let others = neighbours.hosts.get(&key.name);
+                remarks.extend(others.map(|others| {
+                    let message =
+                        format!("is also that of {} {others}: the first by name has it", key.kind);
+                    warning("spec.interfaceName", message)
+                }));
             }
             kind if TIERED.contains(&kind) => {
                 let policy = self.entries.get(key).and_then(Entry::policy);

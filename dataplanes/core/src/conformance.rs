@@ -13,11 +13,11 @@ use brindle_model::NamespacedName;
 use brindle_model::cluster::EndpointId;
 use brindle_model::net::{PortRange, Protocol};
 use brindle_model::ruleset::{
-    Action, Endpoint, Match, Member, PolicyRules, PortMatch, Program, Rule, Ruleset, RulesetDelta,
-    Set, SetDef, Side, TierEnd, TierStep,
+    Action, Endpoint, HostInterface, HostStages, Match, Member, PolicyRules, PortMatch, Program,
+    Rule, Ruleset, RulesetDelta, Set, SetDef, Side, Stage, StageProgram, TierEnd, TierStep,
 };
 use brindle_model::selector::Selector;
-use brindle_model::verdict::{DecisionId, Direction, PolicyId, Verdict};
+use brindle_model::verdict::{DecisionId, Direction, PolicyId, PolicyKind, Verdict};
 
 use crate::backend::Backend;
 
@@ -75,14 +75,14 @@ impl<B: Backend, M: Fn() -> B, O: Fn() -> String, D: Fn()> Suite<M, O, D> {
         self.clear();
         let states = states();
         let (mut backend, _) = self.start(&states[0]);
-        for to in [1, 2, 3, 2, 0, 3, 1, 0] {
+        for to in [1, 2, 3, 2, 0, 3, 1, 0, 4, 2, 4, 0] {
             let from = current(&states, &expected, &(self.observe)());
             backend.stage(&RulesetDelta::between(from, &states[to]));
             backend.commit().expect("commit of a delta");
             assert_eq!((self.observe)(), expected[to], "a walk of deltas equals a fresh start");
         }
         // Staged one after another and committed together.
-        for (from, to) in [(0, 1), (1, 3), (3, 2)] {
+        for (from, to) in [(0, 1), (1, 4), (4, 3), (3, 2)] {
             backend.stage(&RulesetDelta::between(&states[from], &states[to]));
         }
         backend.commit().expect("commit of joined deltas");
@@ -117,6 +117,7 @@ impl<B: Backend, M: Fn() -> B, O: Fn() -> String, D: Fn()> Suite<M, O, D> {
         let expected = self.shows(&states[0]);
         self.clear();
         self.start(&states[3]);
+        self.start(&states[4]);
         self.start(&states[0]);
         assert_eq!((self.observe)(), expected, "a restart removes what is no longer wanted");
     }
@@ -172,6 +173,7 @@ impl<B: Backend, M: Fn() -> B, O: Fn() -> String, D: Fn()> Suite<M, O, D> {
     fn uninstall_leaves_nothing(&self) {
         self.clear();
         self.start(&states()[3]);
+        self.start(&states()[4]);
         self.clear();
         assert_eq!((self.observe)(), self.empty, "uninstall leaves nothing behind");
         self.clear();
@@ -186,7 +188,7 @@ fn current<'a>(states: &'a [Ruleset], shown: &[String], now: &str) -> &'a Rulese
 
 /// Rulesets that differ in every kind of object: an open pod; isolated by a selector set; a second
 /// pod, a CIDR set with members of both families and a named port; the first pod gone and members
-/// changed.
+/// changed; the first one, and interfaces of the node under policy at every stage.
 pub(crate) fn states() -> Vec<Ruleset> {
     let (web, db) = (endpoint("web", 5), endpoint("db", 6));
     let mut open = Ruleset::default();
@@ -219,7 +221,60 @@ pub(crate) fn states() -> Vec<Ruleset> {
     moved.policies.remove(&from_clients);
     let used: BTreeSet<_> = moved.policies.values().flat_map(|policy| policy.sets()).collect();
     moved.sets.retain(|id, _| used.contains(id));
-    vec![open, isolated, mixed, moved]
+    let hosted = with_hosts(isolated.clone());
+    vec![open, isolated, mixed, moved, hosted]
+}
+
+/// With one interface under its own policy at every stage, and all others closed.
+fn with_hosts(mut ruleset: Ruleset) -> Ruleset {
+    let clients = ruleset.sets.values().next().expect("a set").clone();
+    let global = |name: &str| PolicyId {
+        name: name.into(),
+        namespace: None,
+        kind: PolicyKind::GlobalNetworkPolicy,
+    };
+    let stages = [
+        (Stage::Untracked, "raw", &Direction::ALL[..]),
+        (Stage::PreDnat, "pre-dnat", &Direction::ALL[..1]),
+        (Stage::Forward, "edge", &Direction::ALL),
+        (Stage::Normal, "edge", &Direction::ALL),
+    ];
+    let mut named = Vec::new();
+    for (stage, name, directions) in stages {
+        let id = global(name);
+        let rules = |direction| {
+            let (index, matches) = rule(0, &clients, 53);
+            let decision = DecisionId::Rule { policy: id.clone(), direction, index };
+            vec![Rule { decision, matches, action: Action::Allow }]
+        };
+        let [ingress, egress] = Direction::ALL.map(rules);
+        ruleset.policies.insert(id.clone(), Arc::new(PolicyRules { ingress, egress }));
+        for direction in directions {
+            let end = match stage {
+                Stage::Normal => (Verdict::Deny, DecisionId::NoProfile),
+                _ => (Verdict::Allow, DecisionId::StageEnd),
+            };
+            let tier_end = match stage {
+                Stage::Forward | Stage::Normal => TierEnd::Drop,
+                Stage::Untracked | Stage::PreDnat => TierEnd::NextTier,
+            };
+            let policies = vec![id.clone()];
+            let step = TierStep { tier: "default".into(), policies, end: tier_end };
+            let program = Program { stage, direction: *direction, steps: vec![step], end };
+            named.push(StageProgram { stage, direction: *direction, program: program.id() });
+            ruleset.programs.insert(program.id(), Arc::new(program));
+        }
+    }
+    let normal = named.iter().filter(|p| p.stage == Stage::Normal).copied().collect();
+    for (interface, endpoint, programs) in [
+        (HostInterface::Named("uplink0".into()), "uplink", named),
+        (HostInterface::Others, "others", normal),
+    ] {
+        let failsafes = Arc::default();
+        let host = HostStages { endpoint: endpoint.into(), programs, failsafes };
+        ruleset.hosts.insert(interface, Arc::new(host));
+    }
+    ruleset
 }
 
 fn web_programs(ruleset: &Ruleset) -> BTreeSet<brindle_model::ruleset::ProgramId> {
@@ -245,7 +300,12 @@ fn add(ruleset: &mut Ruleset, (id, addresses): &(EndpointId, Vec<IpAddr>), polic
     });
     let program = |direction, steps: Option<TierStep>| {
         let end = (Verdict::Allow, profile.clone());
-        Arc::new(Program { direction, steps: steps.into_iter().collect(), end })
+        Arc::new(Program {
+            stage: Stage::Normal,
+            direction,
+            steps: steps.into_iter().collect(),
+            end,
+        })
     };
     let ingress = program(Direction::Ingress, steps);
     let egress = program(Direction::Egress, None);

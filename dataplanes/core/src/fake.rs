@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use brindle_model::cluster::EndpointId;
 use brindle_model::ruleset::{
-    Member, ProgramId, Ruleset, RulesetDelta, Set, SetDelta, SetId, SetKind,
+    HostInterface, Member, ProgramId, Ruleset, RulesetDelta, Set, SetDelta, SetId, SetKind,
+    StageProgram,
 };
 use brindle_model::verdict::{Direction, PolicyId};
 
@@ -50,6 +51,10 @@ pub enum Violation {
     EndpointDirection(EndpointId, ProgramId),
     #[error("endpoint {0} is removed, and unknown")]
     EndpointUnknown(EndpointId),
+    #[error("interface {0} of the node runs program {1}, which is unknown or of another place")]
+    HostProgram(HostInterface, ProgramId),
+    #[error("interface {0} of the node is removed, and unknown")]
+    HostUnknown(HostInterface),
     #[error("commit follows a failed one without a resync between them")]
     NotResynced,
 }
@@ -117,6 +122,10 @@ fn judge_removals(before: &Ruleset, delta: &RulesetDelta) -> Result<(), Violatio
     for id in &delta.endpoints_removed {
         unknown(before.endpoints.contains_key(id), Violation::EndpointUnknown(id.clone()))?;
     }
+    for interface in &delta.hosts_removed {
+        let known = before.hosts.contains_key(interface);
+        unknown(known, Violation::HostUnknown(interface.clone()))?;
+    }
     for id in &delta.programs_removed {
         unknown(before.programs.contains_key(id), Violation::ProgramUnknown(*id))?;
     }
@@ -150,6 +159,14 @@ fn judge_references(after: &Ruleset) -> Result<(), Violation> {
                     return Err(Violation::EndpointDirection(id.clone(), runs));
                 }
                 Some(_) => {}
+            }
+        }
+    }
+    for (interface, host) in &after.hosts {
+        for StageProgram { stage, direction, program } in &host.programs {
+            let runs = after.programs.get(program);
+            if runs.is_none_or(|p| (p.stage, p.direction) != (*stage, *direction)) {
+                return Err(Violation::HostProgram(interface.clone(), *program));
             }
         }
     }
@@ -319,7 +336,9 @@ fn writes(delta: &RulesetDelta) -> Vec<RulesetDelta> {
     each!(policies: map);
     each!(programs_added: map);
     each!(endpoints: map);
+    each!(hosts: map);
     each!(endpoints_removed: set);
+    each!(hosts_removed: set);
     each!(programs_removed: set);
     each!(policies_removed: set);
     each!(sets_removed: set);

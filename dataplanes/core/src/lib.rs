@@ -11,6 +11,7 @@
 //! | route | protocol number [`ROUTE_PROTOCOL`] in the main table |
 //! | neighbour, per-interface setting | belongs to a link of ours, and goes with it |
 //! | mark of a connection | the one bit [`REVOKED_MARK`], in entries that touch a pod of this node |
+//! | mark of a packet | the one bit [`HOST_ACCEPTED_MARK`], on interfaces of host endpoints |
 //! | a backend's tables, sets, chains | the backend says |
 //!
 //! The group of a pod's link ([`link_group`]) is no mark: it only makes the name quick to compare.
@@ -52,3 +53,9 @@ pub use uplink::{Uplink, UplinkError};
 /// any more (K33). The rest of the mark belongs to others: kube-proxy takes 0x4000 and 0x8000,
 /// Calico 0xffff0000, the AWS VPC plugin 0x80.
 pub const REVOKED_MARK: u32 = 0x2000;
+
+/// The bit of a packet's mark that says that an early stage of the host endpoint it came in on has
+/// admitted it, so that the later stages of that interface are skipped (C38). The rest belongs to
+/// others, as above; Cilium takes 0x0f00 and the upper half. A packet bears it within this node
+/// only.
+pub const HOST_ACCEPTED_MARK: u32 = 0x1000;

@@ -11,7 +11,7 @@ use brindle_model::ruleset::{
 use brindle_model::verdict::{Direction, PolicyId};
 
 use crate::layout::{Layout, Owner, Touched};
-use crate::lower::{self, Lowered, Recording, dispatch_elements, element, members};
+use crate::lower::{self, Lowered, Recording, Stages, dispatch_elements, element, members};
 use crate::netlink::Snapshot;
 use crate::plan::{self, Changes, ElementChanges};
 use crate::program::Program;
@@ -35,6 +35,7 @@ pub struct Desired {
     policies: BTreeSet<PolicyId>,
     programs: BTreeSet<ProgramId>,
     endpoints: bool,
+    hosts: bool,
     /// Members that came (true) or went.
     members: BTreeMap<SetId, BTreeMap<Member, bool>>,
     staged: bool,
@@ -47,7 +48,8 @@ impl Desired {
     pub fn new(recording: Recording) -> Self {
         let mut layout = Layout::default();
         let mut touched = Touched::default();
-        layout.replace(Owner::Skeleton, skeleton(recording, false), &mut touched);
+        let stages = Stages::default();
+        layout.replace(Owner::Skeleton, skeleton(recording, false, stages), &mut touched);
         Self {
             recording,
             ruleset: Ruleset::default(),
@@ -56,6 +58,7 @@ impl Desired {
             policies: BTreeSet::new(),
             programs: BTreeSet::new(),
             endpoints: false,
+            hosts: false,
             members: BTreeMap::new(),
             staged: false,
             stop_revoked: None,
@@ -70,7 +73,13 @@ impl Desired {
     /// Whether packets of revoked connections are dropped.
     pub fn stop_revoked(&mut self, stop: bool) {
         self.stop_revoked = Some(stop);
-        self.layout.replace(Owner::Skeleton, skeleton(self.recording, stop), &mut self.touched);
+        self.renew_skeleton();
+    }
+
+    fn renew_skeleton(&mut self) {
+        let stop = self.stop_revoked.unwrap_or_default();
+        let skeleton = skeleton(self.recording, stop, Stages::of(&self.ruleset));
+        self.layout.replace(Owner::Skeleton, skeleton, &mut self.touched);
     }
 
     /// Takes over from what was read whether they are, unless it was said.
@@ -105,8 +114,14 @@ impl Desired {
         for (id, endpoint) in &delta.endpoints {
             self.ruleset.endpoints.insert(id.clone(), Arc::clone(endpoint));
         }
+        for (interface, host) in &delta.hosts {
+            self.ruleset.hosts.insert(interface.clone(), Arc::clone(host));
+        }
         for id in &delta.endpoints_removed {
             self.ruleset.endpoints.remove(id);
+        }
+        for interface in &delta.hosts_removed {
+            self.ruleset.hosts.remove(interface);
         }
         for id in &delta.programs_removed {
             self.ruleset.programs.remove(id);
@@ -124,10 +139,12 @@ impl Desired {
             self.ruleset.sets.remove(id);
         }
         // A program is what a dispatch element may go to, so it counts as a change of endpoints.
-        self.endpoints |= !delta.endpoints.is_empty()
-            || !delta.endpoints_removed.is_empty()
-            || !delta.programs_added.is_empty()
-            || !delta.programs_removed.is_empty();
+        let programs = !delta.programs_added.is_empty() || !delta.programs_removed.is_empty();
+        self.endpoints |=
+            programs || !delta.endpoints.is_empty() || !delta.endpoints_removed.is_empty();
+        self.hosts |= (programs && !self.ruleset.hosts.is_empty())
+            || !delta.hosts.is_empty()
+            || !delta.hosts_removed.is_empty();
     }
 
     fn put_set(&mut self, id: SetId, set: &Set) {
@@ -185,6 +202,12 @@ impl Desired {
             let mut lowered = lower::lower_program(&self.ruleset, id);
             self.recording.apply(&mut lowered);
             self.layout.replace(Owner::Program(id), lowered, &mut self.touched);
+        }
+        if std::mem::take(&mut self.hosts) {
+            let mut lowered = lower::hosts(&self.ruleset);
+            self.recording.apply(&mut lowered);
+            self.layout.replace(Owner::Hosts, lowered, &mut self.touched);
+            self.renew_skeleton();
         }
     }
 
@@ -299,8 +322,8 @@ impl Desired {
     }
 }
 
-fn skeleton(recording: Recording, stop_revoked: bool) -> Lowered {
-    let mut skeleton = lower::skeleton(stop_revoked);
+fn skeleton(recording: Recording, stop_revoked: bool, hosts: Stages) -> Lowered {
+    let mut skeleton = lower::skeleton(stop_revoked, hosts);
     recording.apply(&mut skeleton);
     skeleton
 }

@@ -4,7 +4,7 @@
 //! [`Expr`] keeps only what has a meaning, so that what the kernel dumps compares equal to what
 //! was written: packet counts, and attributes that the kernel adds, are left out.
 
-use brindle_dataplane_core::REVOKED_MARK;
+use brindle_dataplane_core::{HOST_ACCEPTED_MARK, REVOKED_MARK};
 use brindle_model::Name;
 use brindle_model::cluster::HOST_INTERFACE_PREFIX;
 use brindle_model::net::{Family, Protocol};
@@ -26,6 +26,8 @@ const FIRST: Register = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum MetaKey {
+    /// The packet's mark, 4 bytes in host order.
+    Mark = 3,
     /// Name of the input interface, 16 bytes.
     Iifname = 6,
     /// Name of the output interface, 16 bytes.
@@ -87,8 +89,12 @@ pub enum Expr {
     Cmp { op: CmpOp, sreg: Register, data: Vec<u8> },
     /// Compares a register with a range.
     Range { op: CmpOp, sreg: Register, from: Vec<u8>, to: Vec<u8> },
-    /// Masks a register (`xor` is zero).
-    Mask { sreg: Register, dreg: Register, mask: Vec<u8> },
+    /// Masks a register, then inverts the bits of `xor` in it.
+    Mask { sreg: Register, dreg: Register, mask: Vec<u8>, xor: Vec<u8> },
+    /// Writes packet metadata.
+    SetMeta { key: MetaKey, sreg: Register },
+    /// Keeps connection tracking from the packet.
+    NoTrack,
     /// Asks a set, or a verdict map if `map`.
     Lookup { set: Name, sreg: Register, map: bool, inverted: bool },
     /// Counts.
@@ -122,7 +128,7 @@ impl Key {
     fn meta(mut self, key: MetaKey) -> Self {
         let len = match key {
             MetaKey::Iifname | MetaKey::Oifname => 16,
-            MetaKey::Iifgroup | MetaKey::Oifgroup => 4,
+            MetaKey::Mark | MetaKey::Iifgroup | MetaKey::Oifgroup => 4,
             MetaKey::Nfproto | MetaKey::L4proto => 1,
         };
         let dreg = self.next(len);
@@ -222,6 +228,8 @@ impl Rule {
                     Key::new().meta(MetaKey::L4proto).port(Side::Destination).map(map)
                 }
             }),
+            Target::Mark(set) => exprs.extend(mark(*set)),
+            Target::NoTrack => exprs.push(Expr::NoTrack),
             Target::Log(Log { group, prefix, per_second }) => exprs.extend([
                 Expr::Limit { per_second: *per_second },
                 Expr::Log { group: *group, prefix: prefix.clone() },
@@ -284,6 +292,17 @@ fn criterion_exprs(criterion: &Criterion) -> Vec<Expr> {
         Criterion::Family(_) => Vec::new(),
         Criterion::CtState(state) => ct_state(*state),
         Criterion::Revoked => any_bit(CtKey::Mark, REVOKED_MARK),
+        Criterion::HostAccepted => {
+            let load = Expr::Meta { key: MetaKey::Mark, dreg: FIRST };
+            has_bit(load, HOST_ACCEPTED_MARK)
+        }
+        Criterion::Interface { input, name } => {
+            let key = if *input { MetaKey::Iifname } else { MetaKey::Oifname };
+            // The name whole, with what is after it: a prefix would be others' too.
+            let mut bytes = name.as_bytes().to_vec();
+            bytes.resize(16, 0);
+            Key::new().meta(key).compare(true, bytes)
+        }
         Criterion::PodInterface { input, equal } => {
             let key = if *input { MetaKey::Iifname } else { MetaKey::Oifname };
             Key::new().meta(key).compare(*equal, HOST_INTERFACE_PREFIX.as_bytes().to_vec())
@@ -338,10 +357,27 @@ fn ct_state(state: CtState) -> Vec<Expr> {
 
 /// One of these bits is set.
 fn any_bit(key: CtKey, bits: u32) -> Vec<Expr> {
-    vec![
-        Expr::Ct { key, dreg: FIRST },
-        Expr::Mask { sreg: FIRST, dreg: FIRST, mask: bits.to_ne_bytes().to_vec() },
-        Expr::Cmp { op: CmpOp::Neq, sreg: FIRST, data: vec![0; 4] },
+    has_bit(Expr::Ct { key, dreg: FIRST }, bits)
+}
+
+/// One of these bits is set in what is loaded.
+fn has_bit(load: Expr, bits: u32) -> Vec<Expr> {
+    vec![load, masked(bits, 0), Expr::Cmp { op: CmpOp::Neq, sreg: FIRST, data: vec![0; 4] }]
+}
+
+/// Keeps some bits of a number, and inverts some.
+fn masked(mask: u32, xor: u32) -> Expr {
+    let [mask, xor] = [mask, xor].map(|bits| bits.to_ne_bytes().to_vec());
+    Expr::Mask { sreg: FIRST, dreg: FIRST, mask, xor }
+}
+
+/// Sets one bit of the packet's mark, or takes it away; the others belong to others.
+fn mark(set: bool) -> [Expr; 3] {
+    let bit = HOST_ACCEPTED_MARK;
+    [
+        Expr::Meta { key: MetaKey::Mark, dreg: FIRST },
+        masked(!bit, if set { bit } else { 0 }),
+        Expr::SetMeta { key: MetaKey::Mark, sreg: FIRST },
     ]
 }
 
@@ -357,6 +393,7 @@ fn prefix(side: Side, equal: bool, net: ipnet::IpNet) -> Vec<Expr> {
         return key.compare(equal, network[..bytes as usize].to_vec());
     }
     let mask = octets(net.netmask());
-    key.exprs.push(Expr::Mask { sreg: FIRST, dreg: FIRST, mask });
+    let xor = vec![0; mask.len()];
+    key.exprs.push(Expr::Mask { sreg: FIRST, dreg: FIRST, mask, xor });
     key.compare(equal, network)
 }

@@ -16,6 +16,8 @@ use crate::table::{Chain, Element, Key};
 pub enum Owner {
     /// What is always there.
     Skeleton,
+    /// What judges packets on the node's own interfaces.
+    Hosts,
     /// A policy's direction.
     Policy(PolicyId, Direction),
     /// A program.

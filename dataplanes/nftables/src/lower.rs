@@ -48,7 +48,7 @@
 //!   them, whatever source address they bear. Packets of a pod to its node are judged by its egress
 //!   program and then accepted, as Kubernetes users expect.
 //! - *Foreign traffic*, on interfaces without the pod prefix, is accepted by us, which is not final
-//!   for other tables.
+//!   for other tables. Where the node has host endpoints, [`hosts`] tells what else there is.
 //!
 //! # Cost
 //!
@@ -56,6 +56,7 @@
 //! source and its state together (docs/decisions/0008-source-check.md). Sets are shared by content. [`merge`] joins what can be one lookup, so that a new connection does not
 //! pay for the length of a policy.
 
+mod hosts;
 mod matches;
 mod merge;
 mod policy;
@@ -69,6 +70,7 @@ use std::sync::Arc;
 
 use brindle_model::Name;
 
+pub use hosts::{Stages, hosts};
 pub use policy::{lower_policy, lower_program};
 pub use record::{Recording, specimen};
 pub use sets::{Source, dispatch_elements, element, members};

@@ -34,6 +34,11 @@ pub enum Target {
     Map(MapKey, Name),
     /// Tells userspace of the packet; the next rule goes on.
     Log(Log),
+    /// Sets or takes away [`HOST_ACCEPTED_MARK`](brindle_dataplane_core::HOST_ACCEPTED_MARK); the
+    /// next rule goes on.
+    Mark(bool),
+    /// Keeps connection tracking from the packet; the next rule goes on.
+    NoTrack,
 }
 
 /// A packet told to userspace over nfnetlink_log.
@@ -88,6 +93,10 @@ pub enum Criterion {
     Revoked,
     /// The family.
     Family(Family),
+    /// The packet's mark says that an early stage of its interface admitted it.
+    HostAccepted,
+    /// The interface has this name.
+    Interface { input: bool, name: Name },
     /// The interface's name begins with the pod prefix.
     PodInterface { input: bool, equal: bool },
     /// The group of the input interface may send from this source address.

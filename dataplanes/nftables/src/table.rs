@@ -149,6 +149,10 @@ pub enum HookPoint {
     Input,
     /// Packets that pass through.
     Forward,
+    /// Packets that come in, before it is known where they go.
+    Prerouting,
+    /// Packets that this node sends.
+    Output,
 }
 
 /// A base chain's hook.

@@ -4,7 +4,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
 
-use brindle_dataplane_core::REVOKED_MARK;
+use brindle_dataplane_core::{HOST_ACCEPTED_MARK, REVOKED_MARK};
 use brindle_model::cluster::HOST_INTERFACE_PREFIX;
 use brindle_model::net::{Family, PortRange};
 
@@ -101,6 +101,8 @@ impl Display for Hook {
         let point = match self.point {
             HookPoint::Input => "input",
             HookPoint::Forward => "forward",
+            HookPoint::Prerouting => "prerouting",
+            HookPoint::Output => "output",
         };
         write!(f, "type filter hook {point} priority {}; policy accept;", self.priority)
     }
@@ -118,6 +120,13 @@ impl Display for Rule {
             Target::Verdict(verdict) => write!(f, "{verdict}")?,
             Target::Map(key, map) => write!(f, "{key} vmap @{map}")?,
             Target::Log(log) => write!(f, "{log}")?,
+            Target::Mark(true) => {
+                write!(f, "meta mark set meta mark | {HOST_ACCEPTED_MARK:#010x}")?;
+            }
+            Target::Mark(false) => {
+                write!(f, "meta mark set meta mark & {:#010x}", !HOST_ACCEPTED_MARK)?;
+            }
+            Target::NoTrack => f.write_str("notrack")?,
         }
         if self.comment.is_empty() {
             return Ok(());
@@ -183,6 +192,12 @@ impl Display for Criterion {
             Self::CtState(CtState::Accepted) => f.write_str("ct state established,related"),
             Self::CtState(CtState::Invalid) => f.write_str("ct state invalid"),
             Self::Revoked => write!(f, "ct mark & {REVOKED_MARK:#010x} != 0x00000000"),
+            Self::HostAccepted => {
+                write!(f, "meta mark & {HOST_ACCEPTED_MARK:#010x} != 0x00000000")
+            }
+            Self::Interface { input, name } => {
+                write!(f, "{} \"{name}\"", if *input { "iifname" } else { "oifname" })
+            }
             Self::Family(Family::V4) => f.write_str("meta nfproto ipv4"),
             Self::Family(Family::V6) => f.write_str("meta nfproto ipv6"),
             Self::PodInterface { input, equal } => {

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use brindle_model::packet::Flow;
 use brindle_model::verdict::Direction;
-use brindle_oracle::{Outcome, World, judge};
+use brindle_oracle::{HostHop, Outcome, World, judge};
 use serde::{Deserialize, Serialize};
 
 use super::flow;
@@ -25,6 +25,10 @@ pub struct Expectation {
     /// Verdict and decision at the pod that receives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<String>,
+    /// What each stage of a host endpoint says, in the order in which the packet passes them:
+    /// `n1/uplink normal ingress: allow failsafe port`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
 }
 
 impl Expectation {
@@ -35,7 +39,12 @@ impl Expectation {
             Some(format!("{} {}", hop.verdict, hop.decision))
         };
         let (egress, ingress) = (hop(Direction::Egress), hop(Direction::Ingress));
-        Self { flow, delivered: outcome.delivered, egress, ingress }
+        let host = |hop: &HostHop| {
+            let HostHop { node, endpoint, stage, direction, verdict, decision, .. } = hop;
+            format!("{node}/{endpoint} {stage} {direction}: {verdict} {decision}")
+        };
+        let hosts = outcome.hosts.iter().map(host).collect();
+        Self { flow, delivered: outcome.delivered, egress, ingress, hosts }
     }
 }
 

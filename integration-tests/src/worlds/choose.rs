@@ -9,6 +9,7 @@ use brindle_oracle::{World, judge};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::compiled::GHOST;
+use super::hosts::FAILSAFES;
 use super::random::Random;
 use super::{addresses, generate, ground};
 
@@ -27,7 +28,8 @@ pub fn choose(world: &World, seed: u64, count: usize) -> Vec<Flow> {
         let boundary = outcomes[0].delivered != outcomes[1].delivered;
         for (flow, outcome) in [flow, neighbour].into_iter().zip(outcomes) {
             // A flow that no pod has a say in tells little.
-            let dull = outcome.hops.is_empty() && !random.once_in(20);
+            let alone = outcome.hops.is_empty() && outcome.hosts.is_empty();
+            let dull = alone && !random.once_in(20);
             if !dull && seen.insert(flow.clone()) {
                 pool[usize::from(outcome.delivered)][usize::from(!boundary)].push(flow);
             }
@@ -55,6 +57,8 @@ struct Ground {
     services: Vec<IpAddr>,
     /// Boundary ports of every rule and container, ascending.
     ports: Vec<u16>,
+    /// Whether there are host endpoints.
+    hosts: bool,
 }
 
 impl Ground {
@@ -69,12 +73,16 @@ impl Ground {
             let ips = status.flat_map(|s| s.addresses.iter().flatten()).map(|a| a.address.as_str());
             (node.metadata.name.clone().unwrap_or_default(), parsed(ips))
         });
+        let hosts = !world.host_endpoints.is_empty();
+        let mut ports = ground::ports(world);
+        ports.extend(FAILSAFES.iter().filter(|_| hosts));
         Self {
             pods: pods.collect(),
             nodes: nodes.collect(),
             edges: ground::edges(world),
             services: ground::of_services(world),
-            ports: ground::ports(world).into_iter().collect(),
+            ports: ports.into_iter().collect(),
+            hosts,
         }
     }
 
@@ -94,7 +102,8 @@ impl Ground {
 
     fn origin(&self, random: &mut Random, v6: bool) -> (Origin, IpAddr) {
         match random.below(20) {
-            0 => {
+            // Host endpoints judge what nodes send and are sent.
+            n if n == 0 || (self.hosts && n >= 17) => {
                 let (name, addresses) = random.pick(&self.nodes);
                 let own = addresses.iter().copied().find(|a| a.is_ipv6() == v6);
                 let source = own.unwrap_or_else(|| addresses::any(random, v6));
@@ -119,6 +128,12 @@ impl Ground {
     /// An address: a pod's, or once in `n` times anything that may lie at an edge (0: always that).
     fn address(&self, random: &mut Random, v6: bool, elsewhere: usize) -> IpAddr {
         let of_family = |a: &&IpAddr| a.is_ipv6() == v6;
+        if self.hosts && random.once_in(3) {
+            let (_, own) = random.pick(&self.nodes);
+            if let Some(addr) = own.iter().find(of_family) {
+                return *addr;
+            }
+        }
         if elsewhere > 0 && !(elsewhere > 1 && random.once_in(elsewhere)) && !self.pods.is_empty() {
             let (_, own) = random.pick(&self.pods);
             if let Some(addr) = own.iter().find(of_family) {

@@ -2,12 +2,11 @@
 
 use std::fmt;
 
-use brindle_model::NamespacedName;
 use brindle_model::packet::Flow;
 use brindle_model::verdict::{DecisionId, Direction, Verdict};
-use brindle_oracle::{Hop, Outcome, World, judge};
+use brindle_oracle::{Outcome, World, judge};
 
-use super::compiled::{Answer, Compiled};
+use super::compiled::{Answer, At, Compiled};
 use super::yaml;
 
 /// How another evaluator differs from the oracle, worst first (§7.4).
@@ -30,8 +29,8 @@ pub enum Kind {
 pub struct Mismatch {
     /// How they differ.
     pub kind: Kind,
-    /// At which pod.
-    pub pod: NamespacedName,
+    /// At whose hop.
+    pub at: At,
     /// In which direction.
     pub direction: Direction,
     /// What the oracle says, if it has this hop.
@@ -56,9 +55,9 @@ impl fmt::Display for Mismatch {
             }
             None => "no such hop".to_owned(),
         };
-        let Self { kind, pod, direction, oracle, other } = self;
+        let Self { kind, at, direction, oracle, other } = self;
         let (oracle, other) = (said(oracle), said(other));
-        write!(f, "{kind:?} at {pod} {direction}: the oracle says {oracle}, the other {other}")
+        write!(f, "{kind:?} at {at} {direction}: the oracle says {oracle}, the other {other}")
     }
 }
 
@@ -67,15 +66,16 @@ impl fmt::Display for Mismatch {
 /// The other evaluator knows policy alone, so hops that are decided before policy are not compared.
 pub fn compare(outcome: &Outcome, answers: &[Answer]) -> Option<Mismatch> {
     let same =
-        |hop: &Hop, answer: &Answer| hop.pod == answer.pod && hop.direction == answer.direction;
-    let missing = outcome.hops.iter().filter(|hop| is_policy(&hop.decision)).filter_map(|hop| {
+        |hop: &Answer, answer: &Answer| (&hop.at, hop.direction) == (&answer.at, answer.direction);
+    let hops = Answer::all(outcome);
+    let missing = hops.iter().filter(|hop| is_policy(&hop.decision)).filter_map(|hop| {
         let answer = answers.iter().find(|answer| same(hop, answer));
         difference(hop, answer)
     });
-    let surplus = answers.iter().filter(|a| !outcome.hops.iter().any(|hop| same(hop, a)));
+    let surplus = answers.iter().filter(|a| !hops.iter().any(|hop| same(hop, a)));
     let surplus = surplus.map(|answer| Mismatch {
         kind: Kind::OtherHops,
-        pod: answer.pod.clone(),
+        at: answer.at.clone(),
         direction: answer.direction,
         oracle: None,
         other: Some(answer.clone()),
@@ -89,11 +89,15 @@ fn is_policy(decision: &DecisionId) -> bool {
         DecisionId::Rule { .. }
             | DecisionId::TierEnd { .. }
             | DecisionId::Profile { .. }
+            | DecisionId::NoProfile
+            | DecisionId::StageEnd
+            | DecisionId::Failsafe
+            | DecisionId::EndpointToHost
             | DecisionId::UnknownEndpoint
     )
 }
 
-fn difference(hop: &Hop, answer: Option<&Answer>) -> Option<Mismatch> {
+fn difference(hop: &Answer, answer: Option<&Answer>) -> Option<Mismatch> {
     let kind = match answer.map(|a| (a.verdict, &a.decision)) {
         // A pod that nobody knows need not have an endpoint.
         None if hop.decision == DecisionId::UnknownEndpoint => return None,
@@ -108,9 +112,9 @@ fn difference(hop: &Hop, answer: Option<&Answer>) -> Option<Mismatch> {
     };
     Some(Mismatch {
         kind,
-        pod: hop.pod.clone(),
+        at: hop.at.clone(),
         direction: hop.direction,
-        oracle: Some(hop.clone().into()),
+        oracle: Some(hop.clone()),
         other: answer.cloned(),
     })
 }

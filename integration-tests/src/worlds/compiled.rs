@@ -1,27 +1,59 @@
 //! A world through the real pipeline: YAML text, sources, one compiler a node; and the ruleset's
 //! own evaluator on the result ("O2").
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use brindle_compiler::Compiler;
 use brindle_model::cluster::{Attachment, EndpointId, HOST_INTERFACE_PREFIX, Update};
+use brindle_model::host::HostLink;
 use brindle_model::packet::{Flow, Origin};
-use brindle_model::ruleset::{Endpoint, Judgement, evaluate};
+use brindle_model::ruleset::{
+    Endpoint, HostJudgement, Judgement, Passage, Stage, evaluate, evaluate_host,
+};
 use brindle_model::verdict::{DecisionId, Direction, Verdict};
 use brindle_model::{Name, NamespacedName};
-use brindle_oracle::{Hop, World};
+use brindle_oracle::{Hop, HostHop, Outcome, World};
 use brindle_sources::convert::{convert, update};
 use brindle_sources::document::{Content, parse};
 use brindle_sources::intern::Interner;
 use k8s_openapi::api::core::v1::Pod;
 
-/// What a ruleset says of a flow at one pod and direction.
+/// Who judges.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum At {
+    /// A pod.
+    Pod(NamespacedName),
+    /// A stage of a HostEndpoint of a node.
+    Host {
+        /// The node.
+        node: Name,
+        /// The HostEndpoint.
+        endpoint: Name,
+        /// The stage.
+        stage: Stage,
+    },
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pod(pod) => write!(f, "{pod}"),
+            Self::Host { node, endpoint, stage } => {
+                write!(f, "host endpoint {endpoint} of {node}, {stage}")
+            }
+        }
+    }
+}
+
+/// What a ruleset says of a flow at one pod or stage of a host endpoint, and direction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// The pod.
-    pub pod: NamespacedName,
+    /// Who judges.
+    pub at: At,
     /// The direction.
     pub direction: Direction,
     /// Whether the packet goes on.
@@ -38,7 +70,25 @@ impl From<Hop> for Answer {
     /// What the oracle answers.
     fn from(hop: Hop) -> Self {
         let Hop { pod, direction, verdict, decision, logged, staged, .. } = hop;
-        Self { pod, direction, verdict, decision, logged, staged }
+        Self { at: At::Pod(pod), direction, verdict, decision, logged, staged }
+    }
+}
+
+impl From<HostHop> for Answer {
+    /// What the oracle answers.
+    fn from(hop: HostHop) -> Self {
+        let HostHop { node, endpoint, stage, direction, verdict, decision, logged, staged, .. } =
+            hop;
+        let at = At::Host { node, endpoint, stage };
+        Self { at, direction, verdict, decision, logged, staged }
+    }
+}
+
+impl Answer {
+    /// Everything that the oracle answers.
+    pub fn all(outcome: &Outcome) -> Vec<Self> {
+        let pods = outcome.hops.iter().cloned().map(Self::from);
+        pods.chain(outcome.hosts.iter().cloned().map(Self::from)).collect()
     }
 }
 
@@ -71,7 +121,8 @@ pub fn inputs(text: &str, world: &World) -> Result<Vec<Inputs>> {
                 .chain([ghost])
                 .enumerate()
                 .map(|(i, (pod, addresses))| attach(i, pod, addresses));
-            let updates = objects.iter().cloned().chain(attachments).collect();
+            let links = links(world, node);
+            let updates = objects.iter().cloned().chain(attachments).chain(links).collect();
             Inputs { node: node.into(), updates }
         })
         .collect())
@@ -116,6 +167,25 @@ fn addresses(pod: &Pod) -> Vec<IpAddr> {
     ips.filter_map(|ip| ip.ip.parse().ok()).collect()
 }
 
+/// The interfaces of a node: its uplink with its addresses, one without, and the loopback.
+fn links(world: &World, node: &str) -> Vec<Update> {
+    let link = |name: &str, addresses: Vec<IpAddr>| {
+        Update::HostLink(name.into(), Some(Arc::new(HostLink { addresses })))
+    };
+    let loopback = vec![IpAddr::from([127, 0, 0, 1])];
+    vec![
+        link(&world.uplink, addresses_of_node(world, node)),
+        link("spare0", Vec::new()),
+        link("lo", loopback),
+    ]
+}
+
+fn addresses_of_node(world: &World, node: &str) -> Vec<IpAddr> {
+    let own = world.nodes.iter().filter(|n| n.metadata.name.as_deref() == Some(node));
+    let listed = own.flat_map(|n| n.status.iter().flat_map(|s| s.addresses.iter().flatten()));
+    listed.filter_map(|a| a.address.parse().ok()).collect()
+}
+
 fn attach(number: usize, pod: NamespacedName, addresses: Vec<IpAddr>) -> Update {
     let host_interface = format!("{HOST_INTERFACE_PREFIX}{number}").into();
     let container_id = format!("container-of-{}-{}", pod.namespace, pod.name).into();
@@ -123,9 +193,21 @@ fn attach(number: usize, pod: NamespacedName, addresses: Vec<IpAddr>) -> Update 
     Update::Endpoint(id, Some(Arc::new(Attachment { host_interface, addresses })))
 }
 
+/// A node's compiler without inputs, with the options that a world has beside its objects.
+pub fn compiler(node: Name, world: &World) -> Compiler {
+    let compiler = Compiler::new(node);
+    if world.drops_pods_to_node { compiler.dropping_pods_to_node() } else { compiler }
+}
+
 /// The compilers of all nodes, after one flush each.
 #[derive(Debug)]
-pub struct Compiled(Vec<Compiler>);
+pub struct Compiled {
+    compilers: Vec<Compiler>,
+    /// The addresses of each node, and its name.
+    nodes: Vec<(Name, Vec<IpAddr>)>,
+    uplink: String,
+    host_network: BTreeMap<NamespacedName, Name>,
+}
 
 impl Compiled {
     /// Compiles a world.
@@ -134,45 +216,113 @@ impl Compiled {
     /// A document that the sources cannot identify.
     pub fn of(text: &str, world: &World) -> Result<Self> {
         let compile = |inputs: Inputs| {
-            let mut compiler = Compiler::new(inputs.node);
+            let mut compiler = compiler(inputs.node, world);
             inputs.updates.into_iter().for_each(|update| compiler.apply(update));
             compiler.flush();
             compiler
         };
-        Ok(Self(inputs(text, world)?.into_iter().map(compile).collect()))
+        let inputs = inputs(text, world)?;
+        let nodes = inputs.iter().map(|i| (i.node.clone(), addresses_of_node(world, &i.node)));
+        let (nodes, uplink) = (nodes.collect(), world.uplink.clone());
+        let host_network = host_network(world);
+        Ok(Self {
+            nodes,
+            uplink,
+            host_network,
+            compilers: inputs.into_iter().map(compile).collect(),
+        })
     }
 
     /// The compilers, in the order of the world's nodes.
     pub fn nodes(&self) -> &[Compiler] {
-        &self.0
+        &self.compilers
     }
 
-    /// What the rulesets say of a flow at each endpoint that it passes.
+    /// What the rulesets say of a flow at each endpoint that it passes, pods first.
     pub fn judge(&self, flow: &Flow) -> Vec<Answer> {
         let mut answers = Vec::new();
+        let (mut source, mut lost) = (None, false);
+        let destination = flow.packet.destination;
+        let mut targets = BTreeSet::new();
+        if let Origin::Node(name) = &flow.origin {
+            source = self.nodes.iter().position(|(node, _)| node == name);
+        }
         if let Origin::Pod(pod) = &flow.origin {
-            for (compiler, id, endpoint) in self.endpoints().filter(|(_, id, _)| id.pod == *pod) {
+            for (node, id, endpoint) in self.endpoints().filter(|(_, id, _)| id.pod == *pod) {
                 // K28: what a pod sends to itself passes no endpoint.
                 if endpoint.addresses.contains(&flow.packet.destination) {
                     return answers;
                 }
-                answers.push(ask(compiler, id, endpoint, Direction::Egress, flow));
+                source = Some(node);
+                let mut answer = ask(&self.compilers[node], id, endpoint, Direction::Egress, flow);
+                if answer.verdict == Verdict::Allow && self.nodes[node].1.contains(&destination) {
+                    match self.compilers[node].ruleset().judge_pod_to_node() {
+                        (Verdict::Allow, _) => {}
+                        denied => (answer.verdict, answer.decision) = denied,
+                    }
+                }
+                answers.push(answer);
+            }
+            // A host-network pod is its node; nobody knows where one is that is not known (K27, K37).
+            match self.host_network.get(pod) {
+                Some(node) => source = self.nodes.iter().position(|(name, _)| name == node),
+                None => lost = source.is_none() || &*pod.name == GHOST,
             }
         }
-        for (compiler, id, endpoint) in self.endpoints() {
-            if endpoint.addresses.contains(&flow.packet.destination) {
-                answers.push(ask(compiler, id, endpoint, Direction::Ingress, flow));
+        for (node, id, endpoint) in self.endpoints() {
+            if endpoint.addresses.contains(&destination) {
+                targets.insert(node);
+                answers.push(ask(&self.compilers[node], id, endpoint, Direction::Ingress, flow));
             }
+        }
+        if lost {
+            return answers;
+        }
+        let to_pod = !targets.is_empty();
+        if !to_pod {
+            targets.extend(self.nodes.iter().position(|(_, own)| own.contains(&destination)));
+        }
+        if let Some(node) = source
+            && (targets.is_empty() || targets.iter().any(|target| *target != node))
+        {
+            let own_network = |pod| !self.host_network.contains_key(pod);
+            let of_pod = matches!(&flow.origin, Origin::Pod(pod) if own_network(pod));
+            let passage = if of_pod { Passage::ForwardedOut } else { Passage::FromHost };
+            answers.extend(self.pass(node, passage, flow));
+        }
+        let passage = if to_pod { Passage::ForwardedIn } else { Passage::ToHost };
+        for node in targets.into_iter().filter(|target| Some(*target) != source) {
+            answers.extend(self.pass(node, passage, flow));
         }
         answers
     }
 
-    fn endpoints(&self) -> impl Iterator<Item = (&Compiler, &EndpointId, &Endpoint)> {
-        self.0.iter().flat_map(|compiler| {
+    fn pass(&self, node: usize, passage: Passage, flow: &Flow) -> Vec<Answer> {
+        let ruleset = self.compilers[node].ruleset();
+        let judgements = evaluate_host(ruleset, &self.uplink, passage, &flow.packet);
+        let answers = judgements.into_iter().map(|HostJudgement { endpoint, stage, judgement }| {
+            let Judgement { verdict, decision, logged, staged, .. } = judgement;
+            let at = At::Host { node: self.nodes[node].0.clone(), endpoint, stage };
+            Answer { at, direction: passage.direction(), verdict, decision, logged, staged }
+        });
+        answers.collect()
+    }
+
+    fn endpoints(&self) -> impl Iterator<Item = (usize, &EndpointId, &Endpoint)> {
+        self.compilers.iter().enumerate().flat_map(|(node, compiler)| {
             let endpoints = compiler.ruleset().endpoints.iter();
-            endpoints.map(move |(id, endpoint)| (compiler, id, &**endpoint))
+            endpoints.map(move |(id, endpoint)| (node, id, &**endpoint))
         })
     }
+}
+
+/// Host-network pods, each with its node.
+fn host_network(world: &World) -> BTreeMap<NamespacedName, Name> {
+    let pods = world.pods.iter().filter_map(|pod| {
+        let spec = pod.spec.as_ref().filter(|spec| spec.host_network == Some(true))?;
+        Some((id(pod), spec.node_name.as_deref()?.into()))
+    });
+    pods.collect()
 }
 
 fn ask(
@@ -186,5 +336,6 @@ fn ask(
     let program = &ruleset.programs[&endpoint.program(direction)];
     let Judgement { verdict, decision, logged, staged, .. } =
         evaluate(ruleset, program, &flow.packet);
-    Answer { pod: id.pod.clone(), direction, verdict, decision, logged, staged }
+    let at = At::Pod(id.pod.clone());
+    Answer { at, direction, verdict, decision, logged, staged }
 }

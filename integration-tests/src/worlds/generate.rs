@@ -11,11 +11,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::random::Random;
 use super::selectors::{Of, labels};
-use super::{addresses, cluster, objects, policies, tiered};
+use super::{addresses, cluster, hosts, objects, policies, tiered};
 
 pub(super) const NAMESPACES: [&str; 3] = ["x", "y", "z"];
 const PODS: [&str; 3] = ["a", "b", "c"];
-const NODES: [&str; 2] = ["n1", "n2"];
+pub(super) const NODES: [&str; 2] = ["n1", "n2"];
 /// Ports that rules and containers share.
 pub(super) const PORTS: [i32; 5] = [79, 80, 81, 8080, 65535];
 /// Port names that rules and containers share.
@@ -26,7 +26,8 @@ pub(super) const PORT_NAMES: [&str; 3] = ["web", "dns", "alt"];
 pub enum Kinds {
     /// Kubernetes NetworkPolicies alone.
     Kubernetes,
-    /// Tiers, NetworkPolicies and GlobalNetworkPolicies, staged ones too.
+    /// Tiers, NetworkPolicies and GlobalNetworkPolicies, staged ones too; in half of the worlds host
+    /// endpoints.
     Tiered,
     /// ClusterNetworkPolicies around Kubernetes NetworkPolicies.
     Cluster,
@@ -85,6 +86,9 @@ fn world(random: &mut Random, kinds: Kinds) -> World {
     }
     if matches!(kinds, Kinds::Cluster | Kinds::All) {
         cluster::generate(random, &mut world);
+    }
+    if matches!(kinds, Kinds::Tiered | Kinds::All) && random.once_in(2) {
+        hosts::generate(random, &mut world);
     }
     world
 }

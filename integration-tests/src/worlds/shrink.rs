@@ -56,6 +56,7 @@ impl<E: Evaluator> Shrinker<'_, E> {
             | self.kind(|w| &mut w.service_accounts)
             | self.kind(|w| &mut w.pods)
             | self.kind(|w| &mut w.namespaces)
+            | self.kind(|w| &mut w.host_endpoints)
             | self.kind(|w| &mut w.nodes)
     }
 
@@ -201,7 +202,10 @@ fn remove(value: &mut Value, depth: usize, left: &mut usize) -> Removed {
 }
 
 fn is_identity(field: &str) -> bool {
-    matches!(field, "apiVersion" | "kind" | "name" | "namespace" | "nodeName" | "hostNetwork")
+    matches!(
+        field,
+        "apiVersion" | "kind" | "name" | "namespace" | "node" | "nodeName" | "hostNetwork"
+    )
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ pub fn write(world: &World) -> Result<String> {
     all(&mut text, &world.staged_global_network_policies)?;
     all(&mut text, &world.staged_kubernetes_network_policies)?;
     all(&mut text, &world.cluster_network_policies)?;
+    all(&mut text, &world.host_endpoints)?;
     Ok(text)
 }
 
@@ -69,6 +70,11 @@ pub fn read(text: &str) -> Result<World> {
             staged_global_network_policies,
             staged_kubernetes_network_policies,
             cluster_network_policies,
+            host_endpoints,
+            // Not objects.
+            uplink: _,
+            failsafes: _,
+            drops_pods_to_node: _,
         } = &mut world;
         match kind.as_str() {
             "Namespace" => take(namespaces, value),
@@ -87,6 +93,7 @@ pub fn read(text: &str) -> Result<World> {
             "StagedGlobalNetworkPolicy" => take(staged_global_network_policies, value),
             "StagedKubernetesNetworkPolicy" => take(staged_kubernetes_network_policies, value),
             "ClusterNetworkPolicy" => take(cluster_network_policies, value),
+            "HostEndpoint" => take(host_endpoints, value),
             _ => bail!("a world has no objects of kind {kind:?}"),
         }
         .with_context(|| format!("reading a {kind}"))?;

@@ -2,6 +2,7 @@
 //! deaths.
 
 mod bgp;
+mod hosts;
 mod node;
 mod router;
 

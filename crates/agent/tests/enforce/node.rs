@@ -69,6 +69,11 @@ impl Node {
         node
     }
 
+    /// Its network namespace.
+    pub fn netns(&self) -> &Namespace {
+        &self.netns
+    }
+
     /// A path in the node's folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
@@ -251,6 +256,11 @@ impl Drop for Node {
 }
 
 impl Pod {
+    /// Its network namespace.
+    pub fn netns(&self) -> &Namespace {
+        &self.netns
+    }
+
     /// Whether a TCP connection to each address of `to` comes about: the same answer for both
     /// families, or the test fails.
     pub fn reaches(&self, to: &Self, port: u16, expected: bool) {

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::{Extras, definition};
 use crate::{
-    BgpConfiguration, BgpFilter, BgpPeer, GlobalNetworkPolicy, GlobalNetworkSet, IpPool, IpamBlock,
-    NetworkPolicy, NetworkSet, StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy,
-    StagedNetworkPolicy, Tier,
+    BgpConfiguration, BgpFilter, BgpPeer, GlobalNetworkPolicy, GlobalNetworkSet, HostEndpoint,
+    IpPool, IpamBlock, NetworkPolicy, NetworkSet, StagedGlobalNetworkPolicy,
+    StagedKubernetesNetworkPolicy, StagedNetworkPolicy, Tier,
 };
 
 type Columns = &'static [(&'static str, &'static str, &'static str)];
@@ -24,9 +24,17 @@ const POLICY_RULES: Rules = &[(
 const GLOBAL_POLICY_RULES: Rules = &[
     POLICY_RULES[0],
     (
-        "!(has(self.doNotTrack) && self.doNotTrack) && !(has(self.preDNAT) && self.preDNAT) && \
-         !(has(self.applyOnForward) && self.applyOnForward)",
-        "doNotTrack, preDNAT and applyOnForward are for host endpoints, which are not policed yet",
+        "!(has(self.doNotTrack) && self.doNotTrack || has(self.preDNAT) && self.preDNAT) || \
+         has(self.applyOnForward) && self.applyOnForward",
+        "doNotTrack and preDNAT need applyOnForward",
+    ),
+    (
+        "!(has(self.doNotTrack) && self.doNotTrack && has(self.preDNAT) && self.preDNAT)",
+        "doNotTrack and preDNAT exclude each other",
+    ),
+    (
+        "!(has(self.preDNAT) && self.preDNAT) || !has(self.egress) || size(self.egress) == 0",
+        "a policy before DNAT has ingress rules only",
     ),
 ];
 
@@ -79,6 +87,12 @@ const BGP_PEER_RULES: Rules = &[
     ("self.asNumber != 23456", "23456 stands for numbers of four bytes (RFC 6793)"),
 ];
 
+const HOST_ENDPOINT_RULES: Rules = &[(
+    "has(self.interfaceName) && self.interfaceName != '' || \
+     has(self.expectedIPs) && size(self.expectedIPs) > 0",
+    "there is neither interfaceName nor expectedIPs to find an interface by",
+)];
+
 const BLOCK_RULES: Rules = &[
     ("isCIDR(self.cidr)", "cidr is no CIDR"),
     ("self == oldSelf", "a block does not change; delete it and make another"),
@@ -106,6 +120,8 @@ pub fn definitions() -> Vec<Value> {
         ("AS", "integer", ".spec.asNumber"),
         ("Node", "string", ".spec.node"),
     ];
+    let host: Columns =
+        &[("Node", "string", ".spec.node"), ("Interface", "string", ".spec.interfaceName")];
     let configuration: Columns =
         &[("AS", "integer", ".spec.asNumber"), ("Mesh", "boolean", ".spec.nodeToNodeMeshEnabled")];
     let block: Columns = &[("CIDR", "string", ".spec.cidr"), ("Node", "string", ".spec.node")];
@@ -132,6 +148,7 @@ pub fn definitions() -> Vec<Value> {
         }),
         definition::<BgpFilter>(&with(&["bgpfilter"], &[], &[])),
         definition::<BgpPeer>(&with(&["peer"], peer, BGP_PEER_RULES)),
+        definition::<HostEndpoint>(&with(&["hep"], host, HOST_ENDPOINT_RULES)),
     ];
     let name = |definition: &Value| definition["metadata"]["name"].to_string();
     all.sort_by_key(name);

@@ -10,9 +10,11 @@
 //! |---|---|---|---|
 //! | selector | set of its pods | set of its network sets | |
 //! | port numbers | yes | yes | yes |
-//! | port names (C20) | of the selector's pods | never: no alternative if there are no numbers | of all pods |
-//! | negated port names | of the selector's pods | of the selector's pods | of all pods |
+//! | port names (C20) | of the selector's endpoints | an alternative of their own | of all endpoints |
+//! | negated port names | of the selector's endpoints | likewise | of all endpoints |
 //! | Service (C26) | | | tuples if destination, else addresses |
+//!
+//! The addresses of host endpoints count as network sets, their named ports as pods' do.
 //!
 //! A rule is rendered for a family only if every list of prefixes has one of that family (C22). It
 //! is not enough that a positive list of the other family cannot match: a negated one always would.
@@ -128,13 +130,22 @@ impl Context<'_> {
             side.sets.insert(0, set);
             side
         };
-        let pods = definitions.define(SetDef::Selector(selector.clone()));
-        let mut sides = vec![with(pods, listed.matches(self.protocol, selector, definitions))];
-        let by_name_alone = !listed.names.is_empty() && listed.ranges.is_empty();
-        if !by_name_alone && !matches_pods_alone(selector) {
+        let pods =
+            |definitions: &mut Definitions| definitions.define(SetDef::Selector(selector.clone()));
+        if matches_pods_alone(selector) {
+            let ports = listed.matches(self.protocol, selector, definitions);
+            return vec![with(pods(definitions), ports)];
+        }
+        // A tuple is only of who matches, be it a pod or a host endpoint: its address says no more.
+        let named = listed.named(self.protocol, selector, definitions);
+        let by_name = (!named.is_empty()).then(|| Side { ports: named, ..always.clone() });
+        let mut sides = Vec::new();
+        if by_name.is_none() || !listed.ranges.is_empty() {
+            sides.push(with(pods(definitions), listed.numbers()));
             let network_sets = definitions.define(SetDef::NetworkSets(selector.clone()));
             sides.push(with(network_sets, listed.numbers()));
         }
+        sides.extend(by_name);
         sides
     }
 

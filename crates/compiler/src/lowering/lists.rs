@@ -11,7 +11,9 @@
 //! Terms are sorted, so writing peers or ports in another order gives the same rules.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
+use brindle_model::labels::{ORCHESTRATOR, ORCHESTRATOR_LABEL};
 use brindle_model::net::Protocol;
 use brindle_model::policy::{Peer, Port, PortSpec};
 use brindle_model::ruleset::{Match, SetDef, Side};
@@ -98,6 +100,10 @@ fn port_terms(ports: Option<&[Port]>) -> Vec<PortTerm> {
     terms.into_values().collect()
 }
 
+/// Every pod, and nothing else that has named ports.
+static PODS: LazyLock<Selector> =
+    LazyLock::new(|| Selector::equals(ORCHESTRATOR_LABEL, ORCHESTRATOR));
+
 /// Whose container ports a name means: always those of the destination (K20). On ingress that is
 /// the policy's subject; on egress the peer, and every pod where the rule names no pods (K21).
 fn named_port_scope<'a>(
@@ -108,6 +114,6 @@ fn named_port_scope<'a>(
     match (direction, peer) {
         (Direction::Ingress, _) => subject,
         (Direction::Egress, Some(SetDef::Selector(selector))) => selector,
-        (Direction::Egress, _) => &Selector::All,
+        (Direction::Egress, _) => &PODS,
     }
 }

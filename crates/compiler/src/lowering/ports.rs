@@ -42,6 +42,18 @@ impl Ports {
         definitions: &mut Definitions,
     ) -> Vec<PortMatch> {
         let mut matches = self.numbers();
+        matches.extend(self.named(protocol, scope, definitions));
+        matches
+    }
+
+    /// The names alone, likewise.
+    pub fn named(
+        &self,
+        protocol: Option<Protocol>,
+        scope: &Selector,
+        definitions: &mut Definitions,
+    ) -> Vec<PortMatch> {
+        let mut matches = Vec::new();
         let protocols = match protocol {
             Some(protocol) => vec![protocol],
             None => vec![Protocol::TCP, Protocol::UDP, Protocol::SCTP],

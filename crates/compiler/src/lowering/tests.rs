@@ -5,6 +5,7 @@ use brindle_model::net::{Family, IcmpMatch, PortRange, Protocol};
 use brindle_model::policy::{
     Action, DEFAULT_TIER, End, EndPort, Ends, NETWORK_POLICY_ORDER, Peer, Port, PortSpec,
 };
+use brindle_model::ruleset::Stage;
 use brindle_model::ruleset::{PortMatch, Side};
 use brindle_model::selector::Selector;
 
@@ -34,6 +35,7 @@ fn lowered(direction: Direction, action: Action, criteria: Criteria) -> Lowered 
         tier: DEFAULT_TIER.into(),
         order: NETWORK_POLICY_ORDER,
         subject: app("subject"),
+        stage: Stage::Normal,
         ingress,
         egress,
     };

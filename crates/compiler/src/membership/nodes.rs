@@ -24,7 +24,7 @@ impl NodeSets {
     }
 
     pub fn update(&self, moment: &Moment<'_>, deltas: &mut Deltas) {
-        let Moment { world, changes, sets } = *moment;
+        let Moment { world, changes, sets, .. } = *moment;
         for (name, before) in &changes.nodes {
             let nodes = before.iter().chain(world.nodes.get(name));
             let addresses: BTreeSet<_> = nodes.flat_map(|node| &node.all_addresses).collect();

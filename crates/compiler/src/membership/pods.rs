@@ -13,7 +13,8 @@ use brindle_model::net::Protocol;
 use brindle_model::ruleset::{Member, Set, SetDef, SetId};
 use brindle_model::selector::Selector;
 
-use super::{Deltas, Moment};
+use super::{Deltas, Moment, host_ports};
+use crate::hosts::Hosts;
 use crate::pods::PodIx;
 use crate::selector_index::SelectorIndex;
 use crate::world::World;
@@ -49,7 +50,7 @@ impl PodSets {
     }
 
     pub fn update(&self, moment: &Moment<'_>, deltas: &mut Deltas) {
-        let Moment { world, changes, sets } = *moment;
+        let Moment { world, changes, hosts, host_changes, sets } = *moment;
         if self.selectors.is_empty() {
             return;
         }
@@ -64,7 +65,22 @@ impl PodSets {
                 let Some(set) = sets.get(&id) else { continue };
                 for addr in &addresses {
                     let held = held_at(set, *addr).collect();
-                    deltas.compare(id, &held, &members_at(world, &set.def, *addr));
+                    deltas.compare(id, &held, &members_at(world, hosts, &set.def, *addr));
+                }
+            }
+        }
+        for (name, before) in host_changes {
+            let states = before.iter().chain(hosts.endpoints.get(name));
+            let addresses: BTreeSet<IpAddr> =
+                states.clone().flat_map(|e| e.expected_addresses.iter().copied()).collect();
+            let concerned: BTreeSet<SetId> = states
+                .flat_map(|endpoint| self.selectors.matching(&crate::hosts::labels(endpoint)))
+                .collect();
+            for id in concerned {
+                let Some(set) = sets.get(&id) else { continue };
+                for addr in &addresses {
+                    let held = held_at(set, *addr).collect();
+                    deltas.compare(id, &held, &members_at(world, hosts, &set.def, *addr));
                 }
             }
         }
@@ -72,8 +88,9 @@ impl PodSets {
 }
 
 /// The members that a set should have at one address.
-fn members_at(world: &World, def: &SetDef, addr: IpAddr) -> BTreeSet<Member> {
-    world.owners(addr).flat_map(|owner| brought_by(world, def, owner, addr)).collect()
+fn members_at(world: &World, hosts: &Hosts, def: &SetDef, addr: IpAddr) -> BTreeSet<Member> {
+    let of_pods = world.owners(addr).flat_map(|owner| brought_by(world, def, owner, addr));
+    of_pods.chain(host_ports::at(hosts, def, addr)).collect()
 }
 
 /// The members that one owner of an address brings into a set.

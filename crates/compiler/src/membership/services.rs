@@ -39,7 +39,7 @@ impl ServiceSets {
     }
 
     pub fn update(&self, moment: &Moment<'_>, deltas: &mut Deltas) {
-        let Moment { world, changes, sets } = *moment;
+        let Moment { world, changes, sets, .. } = *moment;
         for (slice_id, before) in &changes.slices {
             let [before, now] = [before.as_deref(), world.slices.get(slice_id).map(|s| &**s)];
             for (slice, other) in [(before, now), (now, before)] {

@@ -13,6 +13,7 @@ use brindle_model::policy::{
     Action, Criteria, DEFAULT_TIER, End, Ends, Order, Peer, Policy, Port, PortSpec, Rule, Tier,
     TierEnd,
 };
+use brindle_model::ruleset::Stage;
 use brindle_model::selector::Selector;
 use brindle_model::verdict::{PolicyId, PolicyKind};
 
@@ -70,8 +71,8 @@ pub fn policy(
     ingress: Option<Vec<Rule>>,
     egress: Option<Vec<Rule>>,
 ) -> Update {
-    let policy =
-        Policy { tier: DEFAULT_TIER.into(), order: order.into(), subject, ingress, egress };
+    let (tier, order, stage) = (DEFAULT_TIER.into(), order.into(), Stage::Normal);
+    let policy = Policy { tier, order, subject, stage, ingress, egress };
     Update::Policy(policy_id(namespace, name), Some(Arc::new(policy)))
 }
 
@@ -112,6 +113,7 @@ pub fn in_tier(kind: PolicyKind, name: &str, tier: &str, ingress: Vec<Rule>) -> 
         tier: tier.into(),
         order: Order::LAST,
         subject: Selector::All,
+        stage: Stage::Normal,
         ingress: Some(ingress),
         egress: None,
     };

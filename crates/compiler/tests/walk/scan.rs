@@ -2,19 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use brindle_model::NamespacedName;
 use brindle_model::cluster::Pod;
+use brindle_model::host::{HostEndpoint, HostInterfaces};
 use brindle_model::labels::{EffectiveLabels, Parent};
-use brindle_model::policy::Tier;
-use brindle_model::ruleset::{Member, Program, Ruleset, SetDef, TierEnd, TierStep};
+use brindle_model::policy::{Policy, Tier};
+use brindle_model::ruleset::{
+    HostInterface, Member, Program, Ruleset, SetDef, Stage, TierEnd, TierStep,
+};
 use brindle_model::selector::Selector;
-use brindle_model::verdict::{DecisionId, Direction, PolicyId, Verdict};
+use brindle_model::verdict::{DecisionId, Direction, PolicyId, PolicyKind, Verdict};
+use brindle_model::{Name, NamespacedName};
 use ipnet::IpNet;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 
-use crate::universe::Inputs;
+use crate::universe::{Inputs, NODE};
 
 /// Holds a compiled ruleset against the inputs.
 pub fn check(inputs: &Inputs, ruleset: &Ruleset) -> TestCaseResult {
@@ -28,6 +32,19 @@ pub fn check(inputs: &Inputs, ruleset: &Ruleset) -> TestCaseResult {
         for direction in Direction::ALL {
             let program = program(inputs, &id.pod, direction);
             prop_assert_eq!(endpoint.program(direction), program.id());
+            named.extend(program.steps.iter().flat_map(|step| step.policies.clone()));
+            programs.insert(program.id(), program);
+        }
+    }
+    let hosts = hosts(inputs);
+    prop_assert!(ruleset.hosts.keys().eq(hosts.keys()), "{:?}", hosts.keys());
+    for (interface, (name, endpoint)) in hosts {
+        let stages = &ruleset.hosts[&interface];
+        prop_assert_eq!(&stages.endpoint, name);
+        let expected = host_programs(inputs, endpoint);
+        let ran: Vec<_> = stages.programs.iter().map(|p| p.program).collect();
+        prop_assert_eq!(ran, expected.iter().map(Program::id).collect::<Vec<_>>());
+        for program in expected {
             named.extend(program.steps.iter().flat_map(|step| step.policies.clone()));
             programs.insert(program.id(), program);
         }
@@ -67,11 +84,82 @@ fn tier(inputs: &Inputs, name: &str) -> Option<Tier> {
 
 fn program(inputs: &Inputs, pod: &NamespacedName, direction: Direction) -> Program {
     let Some((_, labels)) = labels(inputs, pod) else { return Program::closed(direction) };
-    let governs = inputs
-        .policies
-        .iter()
-        .filter(|(_, policy)| policy.subject.matches(&labels) && policy.rules(direction).is_some());
-    let governing: Vec<_> = governs.collect();
+    let profile = DecisionId::Profile { name: format!("kns.{}", pod.namespace).into() };
+    program_of(inputs, &labels, Stage::Normal, direction, (Verdict::Allow, profile))
+}
+
+fn host_labels(endpoint: &HostEndpoint) -> EffectiveLabels<'_> {
+    let own = &endpoint.labels;
+    EffectiveLabels { own, namespace: None, service_account: None, is_pod: false }
+}
+
+/// Each policed interface, with the first by name of the host endpoints that mean it (C34).
+fn hosts(inputs: &Inputs) -> BTreeMap<HostInterface, (&Name, &HostEndpoint)> {
+    let mut hosts = BTreeMap::new();
+    for (name, endpoint) in inputs.host_endpoints.iter().rev() {
+        if *endpoint.node != *NODE {
+            continue;
+        }
+        let mut means = |interface| hosts.insert(interface, (name, &**endpoint));
+        match &endpoint.interfaces {
+            HostInterfaces::All => drop(means(HostInterface::Others)),
+            HostInterfaces::Named(name) => drop(means(HostInterface::Named(name.clone()))),
+            HostInterfaces::ByAddress => {
+                for name in ["eth0", "eth1"].map(Name::from) {
+                    let link = inputs.host_links.get(&name);
+                    let held = link.iter().flat_map(|link| &link.addresses);
+                    if held.into_iter().any(|a| endpoint.expected_addresses.contains(a)) {
+                        means(HostInterface::Named(name));
+                    }
+                }
+            }
+        }
+    }
+    hosts
+}
+
+/// The programs of a host endpoint, by stage and direction; but for the normal stage only those
+/// that a policy is in (C37).
+fn host_programs(inputs: &Inputs, endpoint: &HostEndpoint) -> Vec<Program> {
+    let labels = host_labels(endpoint);
+    let mut programs = Vec::new();
+    for stage in [Stage::Untracked, Stage::PreDnat, Stage::Forward, Stage::Normal] {
+        for direction in Direction::ALL {
+            let end = match (stage, endpoint.profiles.first()) {
+                (Stage::Normal, Some(name)) if &**name == "projectcalico-default-allow" => {
+                    (Verdict::Allow, DecisionId::Profile { name: name.clone() })
+                }
+                (Stage::Normal, _) => (Verdict::Deny, DecisionId::NoProfile),
+                _ => (Verdict::Allow, DecisionId::StageEnd),
+            };
+            let program = program_of(inputs, &labels, stage, direction, end);
+            let there = match stage {
+                Stage::Normal => true,
+                Stage::Untracked if endpoint.interfaces == HostInterfaces::All => false,
+                Stage::PreDnat if direction == Direction::Egress => false,
+                _ => !program.steps.is_empty(),
+            };
+            programs.extend(there.then_some(program));
+        }
+    }
+    programs
+}
+
+fn program_of(
+    inputs: &Inputs,
+    labels: &EffectiveLabels<'_>,
+    stage: Stage,
+    direction: Direction,
+    end: (Verdict, DecisionId),
+) -> Program {
+    let global = [PolicyKind::GlobalNetworkPolicy, PolicyKind::StagedGlobalNetworkPolicy];
+    let governs = |(id, policy): &(&PolicyId, &Arc<Policy>)| {
+        (labels.is_pod || global.contains(&id.kind))
+            && policy.is_asked_at(stage)
+            && policy.subject.matches(labels)
+            && policy.rules(direction).is_some()
+    };
+    let governing: Vec<_> = inputs.policies.iter().filter(governs).collect();
     let names: BTreeSet<_> = governing.iter().map(|(_, policy)| &policy.tier).collect();
     let (mut existing, missing): (Vec<_>, Vec<_>) =
         names.into_iter().partition(|name| tier(inputs, name).is_some());
@@ -83,21 +171,26 @@ fn program(inputs: &Inputs, pod: &NamespacedName, direction: Direction) -> Progr
             .map(|(id, _)| (*id).clone())
             .collect();
         policies.sort_by_key(|id| (inputs.policies[id].order, id.clone()));
-        let end = match policies.iter().all(|id| id.kind.is_staged()) {
+        // C39: the early stages never drop there.
+        let early = matches!(stage, Stage::Untracked | Stage::PreDnat);
+        let end = match early || policies.iter().all(|id| id.kind.is_staged()) {
             true => TierEnd::NextTier,
             false => tier(inputs, name).map_or(TierEnd::Drop, |tier| tier.end),
         };
         TierStep { tier: name.clone(), policies, end }
     });
-    let profile = DecisionId::Profile { name: format!("kns.{}", pod.namespace).into() };
-    Program { direction, steps: steps.collect(), end: (Verdict::Allow, profile) }
+    Program { stage, direction, steps: steps.collect(), end }
 }
 
 fn members(inputs: &Inputs, def: &SetDef) -> BTreeSet<Member> {
     match def {
         SetDef::Cidrs(nets) => nets.iter().copied().map(Member::Net).collect(),
         SetDef::NetworkSets(selector) => {
-            let nets: Vec<IpNet> = network_set_nets(inputs, selector);
+            let mut nets: Vec<IpNet> = network_set_nets(inputs, selector);
+            // C34: by their addresses host endpoints are picked like global network sets.
+            let hosts = inputs.host_endpoints.values();
+            let hosts = hosts.filter(|endpoint| selector.matches(&host_labels(endpoint)));
+            nets.extend(hosts.flat_map(|e| &e.expected_addresses).map(|a| IpNet::from(*a)));
             IpNet::aggregate(&nets).into_iter().map(Member::Net).collect()
         }
         SetDef::Nodes(selector) => {
@@ -124,7 +217,9 @@ fn members(inputs: &Inputs, def: &SetDef) -> BTreeSet<Member> {
             members
         }
         SetDef::Selector(selector) | SetDef::NamedPort { selector, .. } => {
-            pod_members(inputs, def, selector)
+            let mut members = pod_members(inputs, def, selector);
+            members.extend(host_ports(inputs, def));
+            members
         }
     }
 }
@@ -146,6 +241,21 @@ fn network_set_nets(inputs: &Inputs, selector: &Selector) -> Vec<IpNet> {
         }
     }
     nets
+}
+
+fn host_ports(inputs: &Inputs, def: &SetDef) -> Vec<Member> {
+    let SetDef::NamedPort { name, protocol, selector } = def else { return Vec::new() };
+    let mut members = Vec::new();
+    for endpoint in inputs.host_endpoints.values() {
+        for port in &endpoint.ports {
+            let meant = port.name == *name && port.protocol == *protocol;
+            if meant && selector.matches(&host_labels(endpoint)) {
+                let addresses = endpoint.expected_addresses.iter();
+                members.extend(addresses.map(|a| Member::Port(*a, *protocol, port.port)));
+            }
+        }
+    }
+    members
 }
 
 fn pod_members(inputs: &Inputs, def: &SetDef, selector: &Selector) -> BTreeSet<Member> {

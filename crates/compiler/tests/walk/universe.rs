@@ -11,6 +11,7 @@ use brindle_model::cluster::{
     Attachment, EndpointId, EndpointSlice, Namespace, NetworkSet, NetworkSetId, Node, Pod,
     ServiceAccount, Update,
 };
+use brindle_model::host::{HostEndpoint, HostLink};
 use brindle_model::policy::{Policy, Tier};
 use brindle_model::verdict::PolicyId;
 use brindle_model::{Name, NamespacedName};
@@ -33,6 +34,8 @@ pub struct Inputs {
     pub pods: BTreeMap<NamespacedName, Arc<Pod>>,
     pub policies: BTreeMap<PolicyId, Arc<Policy>>,
     pub endpoints: BTreeMap<EndpointId, Arc<Attachment>>,
+    pub host_endpoints: BTreeMap<Name, Arc<HostEndpoint>>,
+    pub host_links: BTreeMap<Name, Arc<HostLink>>,
     others: BTreeMap<String, Update>,
 }
 
@@ -63,6 +66,8 @@ impl Inputs {
             Update::Pod(key, value) => put(&mut self.pods, key, value),
             Update::Policy(key, value) => put(&mut self.policies, key, value),
             Update::Endpoint(key, value) => put(&mut self.endpoints, key, value),
+            Update::HostEndpoint(key, value) => put(&mut self.host_endpoints, key, value),
+            Update::HostLink(key, value) => put(&mut self.host_links, key, value),
             other => {
                 let gone = other.absence();
                 put(&mut self.others, format!("{gone:?}"), (other != gone).then_some(other));
@@ -82,6 +87,8 @@ impl Inputs {
             updates(&self.pods, Update::Pod),
             updates(&self.policies, Update::Policy),
             updates(&self.endpoints, Update::Endpoint),
+            updates(&self.host_endpoints, Update::HostEndpoint),
+            updates(&self.host_links, Update::HostLink),
             self.others.values().cloned().collect(),
         ]
         .into_iter()
@@ -134,6 +141,10 @@ fn any_object() -> impl Strategy<Value = Update> {
             .prop_map(|(k, v)| Update::BgpConfiguration(k, v)),
         1 => (name(&["a", "b", "mesh.n2"]), some(objects::peer()))
             .prop_map(|(k, v)| Update::BgpPeer(k, v)),
+        4 => (name(&["ha", "hb", "hc"]), some(objects::host_endpoint()))
+            .prop_map(|(k, v)| Update::HostEndpoint(k, v)),
+        2 => (name(&["eth0", "eth1", "lo", "brd1"]), some(objects::host_link()))
+            .prop_map(|(k, v)| Update::HostLink(k, v)),
         1 => (name(&["f", "g"]), some(objects::filter()))
             .prop_map(|(k, v)| Update::BgpFilter(k, v)),
         1 => select(&BLOCKS[..]).prop_map(|net| Update::Block(net.parse().unwrap(), Some(()))),

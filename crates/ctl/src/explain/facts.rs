@@ -1,6 +1,6 @@
 //! What a folder says, for both judges.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
@@ -9,11 +9,12 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use brindle_compiler::Compiler;
 use brindle_model::cluster::{Attachment, EndpointId, Node, Pod, Update};
+use brindle_model::host::HostLink;
 use brindle_model::packet::{Origin, Packet};
-use brindle_model::ruleset::{Ruleset, evaluate};
+use brindle_model::ruleset::{HostJudgement, Passage, Ruleset, evaluate, evaluate_host};
 use brindle_model::verdict::{DecisionId, Direction, Verdict};
 use brindle_model::{Name, NamespacedName};
-use brindle_oracle::{Hop, World};
+use brindle_oracle::{Hop, HostHop, World};
 use brindle_sources::directory::{read_objects, read_once};
 use brindle_sources::object::{Object, ObjectKey};
 
@@ -24,6 +25,8 @@ use crate::cli::{Edits, End};
 pub struct Facts {
     world: World,
     compiler: Compiler,
+    /// Of the nodes that have a host endpoint, each its own: what polices them differs.
+    hosts: BTreeMap<Name, Compiler>,
     pods: BTreeMap<NamespacedName, Arc<Pod>>,
     nodes: BTreeMap<Name, Arc<Node>>,
 }
@@ -51,7 +54,11 @@ impl Facts {
     }
 
     fn new(objects: BTreeMap<ObjectKey, Object>, updates: Vec<Update>) -> Self {
-        let world = world(objects.into_values());
+        let mut world = world(objects.into_values());
+        if let Some(name) = uplink(&world) {
+            world.uplink = name;
+        }
+        let hosts = hosts(&world, &updates);
         let (mut pods, mut nodes) = (BTreeMap::new(), BTreeMap::new());
         // Programs are the same on every node, so one compiler stands for all.
         let mut compiler = Compiler::new("explain".into());
@@ -70,7 +77,7 @@ impl Facts {
             compiler.apply(Update::Endpoint(endpoint_id(id), Some(attachment.into())));
         }
         compiler.flush();
-        Self { world, compiler, pods, nodes }
+        Self { world, compiler, hosts, pods, nodes }
     }
 
     pub(super) fn world(&self) -> &World {
@@ -85,6 +92,18 @@ impl Facts {
         let (origin, addresses) = match end {
             End::Address(address) => (self.origin_of(*address), vec![*address]),
             End::Node(name) => (Origin::Node(name.clone()), self.node_addresses(name)?),
+            End::HostEndpoint(name) => {
+                let endpoints = self.world.host_endpoints.iter();
+                let endpoint = { endpoints }
+                    .find(|endpoint| endpoint.metadata.name.as_deref() == Some(name))
+                    .with_context(|| format!("there is no HostEndpoint {name}"))?;
+                let node = &endpoint.spec.node;
+                let expected = endpoint.spec.expected_ips.iter();
+                let expected: Vec<_> = expected.filter_map(|text| text.parse().ok()).collect();
+                let addresses =
+                    if expected.is_empty() { self.node_addresses(node)? } else { expected };
+                (Origin::Node(node.as_str().into()), addresses)
+            }
             End::Pod(id) => match (self.pods.get(id), self.host_network_node(id)) {
                 (Some(pod), _) => (Origin::Pod(id.clone()), pod.addresses.clone()),
                 // A host-network pod is its node (K27).
@@ -133,6 +152,44 @@ impl Facts {
         Ok(())
     }
 
+    /// Compares the hops of host endpoints, likewise.
+    ///
+    /// # Errors
+    /// They differ.
+    pub(super) fn check_hosts(&self, hops: &[HostHop], packet: &Packet) -> Result<()> {
+        for hop in hops {
+            let same = |judged: &HostJudgement| {
+                let decided = (judged.judgement.verdict, &judged.judgement.decision);
+                (&judged.endpoint, judged.stage) == (&hop.endpoint, hop.stage)
+                    && decided == (hop.verdict, &hop.decision)
+            };
+            let ruleset = self.hosts.get(&hop.node).map(Compiler::ruleset);
+            // To a process or on its way through: the stages that differ tell which it was.
+            let passages =
+                [Passage::ToHost, Passage::ForwardedIn, Passage::FromHost, Passage::ForwardedOut];
+            let compiled = passages.into_iter().filter(|p| p.direction() == hop.direction);
+            let mut compiled = compiled.flat_map(|passage| {
+                ruleset.map_or_else(Vec::new, |ruleset| {
+                    evaluate_host(ruleset, &self.world.uplink, passage, packet)
+                })
+            });
+            let before_policy =
+                matches!(hop.decision, DecisionId::Established | DecisionId::Invalid);
+            if !before_policy && !compiled.any(|judged| same(&judged)) {
+                bail!(
+                    "the compiler and the reference evaluator disagree about {} of HostEndpoint {}, \
+                     {} stage: the latter says {}, {}; please report this with the folder",
+                    hop.direction,
+                    hop.endpoint,
+                    hop.stage,
+                    hop.verdict,
+                    hop.decision,
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// What the compiled rulesets say of the first packet of a flow between two pods: whether it
     /// is delivered, and what decides on either side.
     pub(crate) fn between_pods(
@@ -147,8 +204,26 @@ impl Facts {
             Some(evaluate(ruleset, ruleset.programs.get(&endpoint.program(direction))?, packet))
         };
         let (egress, ingress) = (judge(from, Direction::Egress)?, judge(to, Direction::Ingress)?);
-        let delivered = [egress.verdict, ingress.verdict] == [Verdict::Allow; 2];
+        let delivered = [egress.verdict, ingress.verdict] == [Verdict::Allow; 2]
+            && self.hosts_admit(from, to, packet);
         Some((delivered, [egress.decision, ingress.decision]))
+    }
+
+    /// Whether the host endpoints between two pods let a packet through.
+    fn hosts_admit(&self, from: &NamespacedName, to: &NamespacedName, packet: &Packet) -> bool {
+        let node = |pod| self.pods.get(pod).and_then(|pod| pod.node.as_ref());
+        let (source, target) = (node(from), node(to));
+        let passes = [(source, Passage::ForwardedOut), (target, Passage::ForwardedIn)];
+        source == target
+            || passes.into_iter().all(|(node, passage)| {
+                let compiler = node.and_then(|node| self.hosts.get(node));
+                compiler.is_none_or(|compiler| {
+                    let uplink = &self.world.uplink;
+                    evaluate_host(compiler.ruleset(), uplink, passage, packet)
+                        .iter()
+                        .all(|judged| judged.judgement.verdict == Verdict::Allow)
+                })
+            })
     }
 
     /// Every pod that has a network of its own and an address.
@@ -188,6 +263,34 @@ impl Facts {
     }
 }
 
+/// The interface by which nodes reach what they do not hold: that which host endpoints name, if they
+/// name one alone.
+fn uplink(world: &World) -> Option<String> {
+    let named = world.host_endpoints.iter().filter_map(|h| h.spec.interface_name.as_deref());
+    let named: BTreeSet<&str> = named.filter(|name| !matches!(*name, "" | "*")).collect();
+    let mut named = named.into_iter();
+    named.next().filter(|_| named.next().is_none()).map(str::to_owned)
+}
+
+/// What polices the interfaces of each node that has a host endpoint.
+fn hosts(world: &World, updates: &[Update]) -> BTreeMap<Name, Compiler> {
+    let nodes: BTreeSet<Name> =
+        world.host_endpoints.iter().map(|h| h.spec.node.as_str().into()).collect();
+    let compile = |node: Name| {
+        let mut compiler = Compiler::new(node.clone());
+        let addresses = updates.iter().find_map(|update| match update {
+            Update::Node(name, Some(object)) if *name == node => Some(&object.all_addresses),
+            _ => None,
+        });
+        let link = HostLink { addresses: addresses.cloned().unwrap_or_default() };
+        updates.iter().cloned().for_each(|update| compiler.apply(update));
+        compiler.apply(Update::HostLink(world.uplink.as_str().into(), Some(link.into())));
+        compiler.flush();
+        (node, compiler)
+    };
+    nodes.into_iter().map(compile).collect()
+}
+
 fn endpoint_id(pod: &NamespacedName) -> EndpointId {
     EndpointId { pod: pod.clone(), container_id: "explain".into(), interface: "eth0".into() }
 }
@@ -222,6 +325,7 @@ fn world(objects: impl Iterator<Item = Object>) -> World {
             }
             Object::NetworkSet(it) => world.network_sets.push(*it),
             Object::GlobalNetworkSet(it) => world.global_network_sets.push(*it),
+            Object::HostEndpoint(it) => world.host_endpoints.push(*it),
             Object::IpPool(_)
             | Object::BgpConfiguration(_)
             | Object::BgpPeer(_)

@@ -4,22 +4,25 @@ use std::fmt::Write;
 
 use brindle_model::policy::DEFAULT_TIER;
 use brindle_model::verdict::{DecisionId, Direction, Verdict};
-use brindle_oracle::{Hop, Miss, Place, Step};
+use brindle_oracle::{Miss, Place, Step};
 
-use super::{Clause, Closest, Explanation, HopExplanation};
+use super::{Clause, Closest, Explanation, HopExplanation, Judge, Judged};
 
 /// Most failed criteria of the closest rule that are shown to a person.
 const SHOWN_FAILURES: usize = 4;
 
 /// Why a hop ends as it does.
-pub(super) fn reason(hop: &Hop) -> String {
+pub(super) fn reason(hop: &Judged<'_>) -> String {
     match &hop.decision {
         DecisionId::Rule { .. } if hop.verdict == Verdict::Allow => {
             format!("{} admits it", hop.decision)
         }
         DecisionId::Rule { .. } => format!("{} denies it", hop.decision),
-        DecisionId::Profile { .. } => match &*governing(hop) {
-            [] => format!("no policy isolates {} for {}", hop.pod, hop.direction),
+        DecisionId::Profile { .. } | DecisionId::NoProfile => match &*governing(hop) {
+            [] if hop.verdict == Verdict::Deny => {
+                format!("no policy governs {}, and it has no profile that opens it", hop.judge)
+            }
+            [] => format!("no policy isolates {} for {}", hop.judge, hop.direction),
             policies => format!("governed by {}; none of them decides", policies.join(", ")),
         },
         DecisionId::TierEnd { tier } if **tier == *DEFAULT_TIER => {
@@ -37,7 +40,7 @@ pub(super) fn reason(hop: &Hop) -> String {
 }
 
 /// The policies that apply at a hop; those that are staged do not.
-fn governing(hop: &Hop) -> Vec<String> {
+fn governing(hop: &Judged<'_>) -> Vec<String> {
     let applied = hop.trace.iter().filter(|step| step.matched);
     let policies = applied.filter_map(|step| match &step.place {
         Place::Policy(policy) if !policy.kind.is_staged() => Some(policy.to_string()),
@@ -128,8 +131,8 @@ pub(super) fn texts(answers: &[Explanation]) -> String {
     texts.join("\n")
 }
 
-fn decisions(answer: &Explanation) -> Vec<(&str, &str, &DecisionId)> {
-    answer.hops.iter().map(|hop| (&*hop.pod, &*hop.direction, &hop.decision)).collect()
+fn decisions(answer: &Explanation) -> Vec<(&Judge, &str, &DecisionId)> {
+    answer.hops.iter().map(|hop| (&hop.judge, &*hop.direction, &hop.decision)).collect()
 }
 
 fn headline(answer: &Explanation) -> String {
@@ -160,7 +163,7 @@ fn body(answer: &Explanation) -> String {
 
 fn hop_text(text: &mut String, hop: &HopExplanation) -> std::fmt::Result {
     let node = hop.node.as_ref().map(|node| format!(" on node {node}")).unwrap_or_default();
-    writeln!(text, "  {} of {}{node}: {}", hop.direction, hop.pod, hop.verdict)?;
+    writeln!(text, "  {} of {}{node}: {}", hop.direction, hop.judge, hop.verdict)?;
     writeln!(text, "    {}", hop.reason)?;
     if let Some(closest) = &hop.closest {
         writeln!(text, "    closest: {}", closest.rule)?;

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{
-    Action, Endpoint, Match, Member, PolicyRules, PortMatch, Program, ProgramId, Rule, Ruleset,
-    Set, SetId,
+    Action, Endpoint, HostInterface, HostStages, Match, Member, PolicyRules, PortMatch, Program,
+    ProgramId, Rule, Ruleset, Set, SetId,
 };
 use crate::cluster::EndpointId;
 use crate::routing;
@@ -67,8 +67,12 @@ pub struct RulesetDelta {
     pub programs_added: BTreeMap<ProgramId, Arc<Program>>,
     /// Endpoints that are new or different.
     pub endpoints: BTreeMap<EndpointId, Arc<Endpoint>>,
+    /// Interfaces of the node that are newly policed, or otherwise.
+    pub hosts: BTreeMap<HostInterface, Arc<HostStages>>,
     /// Endpoints that are gone.
     pub endpoints_removed: BTreeSet<EndpointId>,
+    /// Interfaces of the node that are not policed any more.
+    pub hosts_removed: BTreeSet<HostInterface>,
     /// Programs that nothing runs any more.
     pub programs_removed: BTreeSet<ProgramId>,
     /// Policies that no program names any more.
@@ -115,7 +119,9 @@ impl RulesetDelta {
         delta.policies = changed(&old.policies, &new.policies);
         delta.programs_added = changed(&old.programs, &new.programs);
         delta.endpoints = changed(&old.endpoints, &new.endpoints);
+        delta.hosts = changed(&old.hosts, &new.hosts);
         delta.endpoints_removed = gone(&old.endpoints, &new.endpoints);
+        delta.hosts_removed = gone(&old.hosts, &new.hosts);
         delta.programs_removed = gone(&old.programs, &new.programs);
         delta.policies_removed = gone(&old.policies, &new.policies);
         delta.sets_removed = gone(&old.sets, &new.sets);
@@ -149,7 +155,9 @@ impl Ruleset {
         self.policies.extend(delta.policies.clone());
         self.programs.extend(delta.programs_added.clone());
         self.endpoints.extend(delta.endpoints.clone());
+        self.hosts.extend(delta.hosts.clone());
         remove(&delta.endpoints_removed, |id| self.endpoints.remove(id));
+        remove(&delta.hosts_removed, |id| self.hosts.remove(id));
         remove(&delta.programs_removed, |id| self.programs.remove(id));
         remove(&delta.policies_removed, |id| self.policies.remove(id));
         remove(&delta.sets_removed, |id| self.sets.remove(id));

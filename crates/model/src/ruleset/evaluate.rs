@@ -21,6 +21,14 @@ pub struct Judgement {
     pub staged: Vec<DecisionId>,
 }
 
+impl Judgement {
+    /// A verdict that no policy had a part in.
+    pub fn without_policy(verdict: Verdict, decision: DecisionId) -> Self {
+        let (steps, logged, staged) = (Vec::new(), Vec::new(), Vec::new());
+        Self { verdict, decision, steps, logged, staged }
+    }
+}
+
 /// One policy on the walk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {

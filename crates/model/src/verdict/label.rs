@@ -81,7 +81,11 @@ impl DecisionId {
     }
 
     /// The decisions that one word names.
-    const WORDS: [Self; 7] = [
+    const WORDS: [Self; 11] = [
+        Self::EndpointToHost,
+        Self::NoProfile,
+        Self::StageEnd,
+        Self::Failsafe,
         Self::Established,
         Self::Revoked,
         Self::Invalid,
@@ -94,6 +98,10 @@ impl DecisionId {
     fn word(&self) -> Option<&'static str> {
         match self {
             Self::Rule { .. } | Self::TierEnd { .. } | Self::Profile { .. } => None,
+            Self::NoProfile => Some("no-profile"),
+            Self::StageEnd => Some("stage-end"),
+            Self::EndpointToHost => Some("endpoint-to-host"),
+            Self::Failsafe => Some("failsafe"),
             Self::Established => Some("established"),
             Self::Revoked => Some("revoked"),
             Self::Invalid => Some("invalid"),

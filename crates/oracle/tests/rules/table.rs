@@ -102,6 +102,7 @@ pub fn world_of(objects: &str) -> World {
             "NetworkSet" => take(&mut world.network_sets, object),
             "GlobalNetworkSet" => take(&mut world.global_network_sets, object),
             "EndpointSlice" => take(&mut world.endpoint_slices, object),
+            "HostEndpoint" => take(&mut world.host_endpoints, object),
             "ServiceAccount" => take(&mut world.service_accounts, object),
             other => panic!("no table has a {other}"),
         }

@@ -228,9 +228,12 @@ fn c10_subjects() {
         (global, "selector: app = 'a'", &[]),
         (global, "namespaceSelector: global()", &[]),
         (own, "serviceAccountSelector: has (x)", &[]),
-        (global, "applyOnForward: true", &[]),
+        // C37: the first two contradict themselves, the next two are for other stages.
         (global, "preDNAT: true", &[]),
         (global, "doNotTrack: true", &[]),
+        (global, "applyOnForward: true, preDNAT: true", &[]),
+        (global, "applyOnForward: true, doNotTrack: true", &[]),
+        (global, "applyOnForward: true", &["x/a", "x/b", "y/a", "y/b", "z/c"]),
     ] {
         let namespace = if kind == own { ", namespace: x" } else { "" };
         let comma = if spec.is_empty() { "" } else { ", " };

@@ -13,6 +13,7 @@ use brindle_model::net::{PortRange, Protocol};
 use brindle_model::policy::{
     ADMIN_TIER, Action, BASELINE_TIER, Criteria, Order, Peer, Policy, Port, PortSpec, Rule,
 };
+use brindle_model::ruleset::Stage;
 use brindle_model::selector::Selector;
 use brindle_model::verdict::Direction;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -52,7 +53,8 @@ pub(super) fn policy(
         name: r.name.as_deref(),
     });
     let egress = reader.rules(Direction::Egress, egress.collect(), Reader::egress_peer);
-    Some(Policy { tier: tier?.into(), order: order?, subject: subject?, ingress, egress })
+    let (tier, order, subject) = (tier?.into(), order?, subject?);
+    Some(Policy { tier, order, subject, stage: Stage::Normal, ingress, egress })
 }
 
 /// A rule of either direction.

@@ -6,6 +6,7 @@
 
 use brindle_model::labels::NAMESPACE_NAME_LABEL;
 use brindle_model::policy::{DEFAULT_TIER, NETWORK_POLICY_ORDER, Peer, Policy, Port, Rule};
+use brindle_model::ruleset::Stage;
 use brindle_model::selector::Selector;
 use brindle_model::verdict::Direction;
 use ipnet::IpNet;
@@ -42,6 +43,7 @@ pub(super) fn policy(
             tier: DEFAULT_TIER.into(),
             order: NETWORK_POLICY_ORDER,
             subject,
+            stage: Stage::Normal,
             ingress: governs_ingress.then_some(ingress),
             egress: governs_egress.then_some(egress),
         },
@@ -50,6 +52,7 @@ pub(super) fn policy(
             tier: DEFAULT_TIER.into(),
             order: NETWORK_POLICY_ORDER,
             subject: reader.namespace,
+            stage: Stage::Normal,
             ingress: governs_ingress.then(Vec::new),
             egress: governs_egress.then(Vec::new),
         },

@@ -7,6 +7,7 @@
 use brindle_api::{GlobalNetworkPolicySpec, NetworkPolicySpec, PolicyRule};
 use brindle_model::labels::NAMESPACE_NAME_LABEL;
 use brindle_model::policy::{DEFAULT_TIER, Order, Policy, Rule};
+use brindle_model::ruleset::Stage;
 use brindle_model::selector::{Scope, Selector};
 use brindle_model::verdict::Direction;
 use brindle_model::{Name, policy};
@@ -59,10 +60,11 @@ pub(super) fn global(
         ],
         problems,
     );
-    host_options(spec, problems);
+    let stage = stage(spec, problems);
     let readable = problems.errors() == before;
     let rules = Directions::of(spec.types.as_deref(), &spec.ingress, &spec.egress);
-    rules.policy(place, subject, None, names, problems).filter(|_| readable)
+    let policy = rules.policy(place, subject, None, names, problems).filter(|_| readable)?;
+    Some(Policy { stage, ..policy })
 }
 
 /// The tier, and the place in it (C2, C3).
@@ -97,9 +99,8 @@ fn subject(
     Some(Selector::and(read?.into_iter().chain([all])))
 }
 
-/// Refuses the options of host endpoints, which there are none of yet; first what would be wrong
-/// with them even so (C37).
-fn host_options(spec: &GlobalNetworkPolicySpec, problems: &mut Problems) {
+/// The one stage that the policy belongs to; flags that do not go together are refused (C37).
+fn stage(spec: &GlobalNetworkPolicySpec, problems: &mut Problems) -> Stage {
     let on_the_way = [
         ("spec.doNotTrack", "doNotTrack", spec.do_not_track),
         ("spec.preDNAT", "preDNAT", spec.pre_dnat),
@@ -115,10 +116,14 @@ fn host_options(spec: &GlobalNetworkPolicySpec, problems: &mut Problems) {
     if spec.pre_dnat && !spec.egress.is_empty() {
         problems.error("spec.egress", "a policy before DNAT has ingress rules only");
     }
-    let forward = [("spec.applyOnForward", "applyOnForward", spec.apply_on_forward)];
-    for (at, name, _) in on_the_way.into_iter().chain(forward).filter(|(.., given)| *given) {
-        let message = format!("{name} is for host endpoints, which are not supported yet");
-        problems.error(at, message);
+    if spec.pre_dnat && spec.types.iter().flatten().any(|name| name == "Egress") {
+        problems.error("spec.types", "a policy before DNAT governs Ingress only");
+    }
+    match (spec.do_not_track, spec.pre_dnat, spec.apply_on_forward) {
+        (true, ..) => Stage::Untracked,
+        (_, true, _) => Stage::PreDnat,
+        (.., true) => Stage::Forward,
+        _ => Stage::Normal,
     }
 }
 
@@ -155,7 +160,8 @@ impl<'a> Directions<'a> {
             governed.then_some(rules)
         });
         let (tier, order) = place?;
-        Some(Policy { tier, order, subject: subject?, ingress, egress })
+        let (subject, stage) = (subject?, Stage::Normal);
+        Some(Policy { tier, order, subject, stage, ingress, egress })
     }
 
     /// Whether ingress and egress are governed (C1); both if a type cannot be read.

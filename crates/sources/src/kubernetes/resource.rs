@@ -2,7 +2,7 @@
 
 use brindle_api::{
     BgpConfiguration, BgpFilter, BgpPeer, ClusterNetworkPolicy, GlobalNetworkPolicy,
-    GlobalNetworkSet, IpPool, NetworkPolicy, NetworkSet, StagedGlobalNetworkPolicy,
+    GlobalNetworkSet, HostEndpoint, IpPool, NetworkPolicy, NetworkSet, StagedGlobalNetworkPolicy,
     StagedKubernetesNetworkPolicy, StagedNetworkPolicy, Tier,
 };
 use k8s_openapi::Resource;
@@ -60,7 +60,7 @@ fn plural(kind: Kind) -> &'static str {
         Kind::BgpConfiguration => BgpConfiguration::URL_PATH_SEGMENT,
         Kind::BgpFilter => BgpFilter::URL_PATH_SEGMENT,
         Kind::BgpPeer => BgpPeer::URL_PATH_SEGMENT,
-        Kind::HostEndpoint => "hostendpoints",
+        Kind::HostEndpoint => HostEndpoint::URL_PATH_SEGMENT,
     }
 }
 

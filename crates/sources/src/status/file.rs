@@ -48,6 +48,9 @@ pub struct NodeStatus {
     pub revision: String,
     /// The generation of the node's ruleset that brought it; counts from the agent's start.
     pub generation: Generation,
+    /// What the object does not find on this node, if it asks for something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remark: Option<String>,
 }
 
 /// Status of one file: see [`FileReport`].

@@ -29,6 +29,7 @@ pub(super) struct Notes {
     objects: BTreeMap<ObjectKey, (Option<Arc<ObjectReport>>, Generation)>,
     files: BTreeMap<Arc<Path>, Option<Arc<FileReport>>>,
     enforced: Option<Generation>,
+    remarks: Option<BTreeMap<ObjectKey, String>>,
     in_sync: bool,
     end: bool,
 }
@@ -43,6 +44,10 @@ impl Notes {
 
     pub(super) fn enforced(&mut self, generation: Generation) {
         self.enforced = self.enforced.max(Some(generation));
+    }
+
+    pub(super) fn remark(&mut self, remarks: BTreeMap<ObjectKey, String>) {
+        self.remarks = Some(remarks);
     }
 
     pub(super) fn in_sync(&mut self) {
@@ -66,8 +71,12 @@ impl Notes {
     }
 
     fn has_work(&self) -> bool {
-        let Self { objects, files, enforced, in_sync, end: _ } = self;
-        !objects.is_empty() || !files.is_empty() || enforced.is_some() || *in_sync
+        let Self { objects, files, enforced, remarks, in_sync, end: _ } = self;
+        !objects.is_empty()
+            || !files.is_empty()
+            || enforced.is_some()
+            || remarks.is_some()
+            || *in_sync
     }
 }
 
@@ -80,6 +89,8 @@ pub(super) struct Writer {
     objects: BTreeMap<ObjectKey, Object>,
     files: BTreeMap<Arc<Path>, Arc<FileReport>>,
     enforced: Option<Generation>,
+    /// What objects do not find on this node.
+    remarks: BTreeMap<ObjectKey, String>,
     /// Objects by the generation that will bring them.
     awaited: BTreeMap<Generation, BTreeSet<ObjectKey>>,
 }
@@ -101,6 +112,7 @@ impl Writer {
             objects: BTreeMap::new(),
             files: BTreeMap::new(),
             enforced: None,
+            remarks: BTreeMap::new(),
             awaited: BTreeMap::new(),
         })
     }
@@ -113,6 +125,12 @@ impl Writer {
         if let Some(enforced) = self.enforced {
             let later = self.awaited.split_off(&enforced.next());
             stale.extend(std::mem::replace(&mut self.awaited, later).into_values().flatten());
+        }
+        if let Some(remarks) = notes.remarks {
+            let before = std::mem::replace(&mut self.remarks, remarks);
+            let keys = before.keys().chain(self.remarks.keys());
+            let changed = keys.filter(|key| before.get(*key) != self.remarks.get(*key));
+            stale.extend(changed.cloned());
         }
         if stale.is_empty() && notes.files.is_empty() && !notes.in_sync {
             return;
@@ -187,7 +205,9 @@ impl Writer {
             status.nodes = before.map(|before| before.nodes).unwrap_or_default();
             if self.enforced.is_some_and(|enforced| *generation <= enforced) {
                 let (revision, generation) = (status.revision.clone(), *generation);
-                status.nodes.insert(self.node.to_string(), NodeStatus { revision, generation });
+                let remark = self.remarks.get(key).cloned();
+                let node = NodeStatus { revision, generation, remark };
+                status.nodes.insert(self.node.to_string(), node);
             }
         }
         replace(path, &status)

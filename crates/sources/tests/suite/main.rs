@@ -4,6 +4,7 @@ mod bad_input;
 mod cluster_network_policy;
 mod directory;
 mod follow;
+mod host_endpoint;
 mod kubernetes_policy;
 mod mutations;
 mod objects;

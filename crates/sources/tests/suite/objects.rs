@@ -314,13 +314,6 @@ fn network_sets() {
 }
 
 #[test]
-fn host_endpoints_are_refused() {
-    let yaml = "apiVersion: brindle.io/v1alpha1\nkind: HostEndpoint\nmetadata: {name: n1-eth0}\nspec: {node: n1, interfaceName: eth0}";
-    let expected = "not supported yet: interfaces of nodes are not policed".to_owned();
-    assert_eq!(convert(yaml), (None, vec![expected]));
-}
-
-#[test]
 fn protection_of_bgp_peers() {
     let file = "/etc/brindle/tor".to_owned();
     for (spec, hops, password_file) in [

@@ -86,6 +86,28 @@ fn cluster_policies_of_equal_priority() {
 }
 
 #[test]
+fn c34_host_endpoints_of_one_interface() {
+    let host = |name, spec| object("HostEndpoint", name, spec);
+    let mut store = Store::default();
+    put(&mut store, "a.yaml", &host("a", "{node: n1, interfaceName: eth0}"));
+    assert_eq!(
+        reports(&put(&mut store, "c.yaml", &host("c", "{node: n2, interfaceName: eth0}"))),
+        ["HostEndpoint c: "],
+        "another node has another interface"
+    );
+    let place = "warning: spec.interfaceName: is also that of HostEndpoint";
+    assert_eq!(
+        reports(&put(&mut store, "b.yaml", &host("b", "{node: n1, interfaceName: eth0}"))),
+        [
+            format!("HostEndpoint a: {place} b: the first by name has it"),
+            format!("HostEndpoint b: {place} a: the first by name has it"),
+        ]
+    );
+    store.remove(Path::new("a.yaml"));
+    assert_eq!(reports(&store.flush()), ["HostEndpoint a gone", "HostEndpoint b: "]);
+}
+
+#[test]
 fn a_policy_in_a_tier_that_is_not_there() {
     let missing = "warning: spec.tier: there is no tier `t`: the policy stands behind all tiers, with Deny as the end";
     let mut store = Store::default();

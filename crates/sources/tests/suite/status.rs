@@ -209,7 +209,7 @@ fn the_status_folder_stands_outside_the_source() {
 fn kinds_of_one_name_have_folders_of_their_own() {
     let mut lab = Lab::new();
     let ours = POLICY.replace("networking.k8s.io/v1", "brindle.io/v1alpha1") + "spec: {}\n";
-    let host = "---\napiVersion: brindle.io/v1alpha1\nkind: HostEndpoint\nmetadata: {name: h}\n";
+    let host = "---\napiVersion: brindle.io/v1alpha1\nkind: HostEndpoint\nmetadata: {name: h}\nspec: {node: n1}\n";
     lab.agent("n1", &[("a.yaml", POLICY), ("b.yaml", &(ours + host))], 5, 5);
     let theirs: ObjectStatus = lab.read(PATH);
     let ours: ObjectStatus = lab.read("NetworkPolicy.brindle.io/shop/p.yaml");

@@ -1,6 +1,7 @@
 //! NetworkPolicy and GlobalNetworkPolicy of `brindle.io`: where they stand, whom they govern, and
 //! their staged forms.
 
+use brindle_model::ruleset::Stage;
 use brindle_sources::convert::Input;
 
 use super::{convert, rendered};
@@ -281,47 +282,45 @@ fn lists_of_rules_that_cannot_be_read_deny_everything() {
     );
 }
 
+/// A policy belongs to one stage; flags that do not go together make it absent.
 #[test]
-fn options_of_host_endpoints_are_refused() {
-    let missing = "is for host endpoints, which are not supported yet";
-    for (spec, problems) in [
-        (
-            "doNotTrack: true",
-            vec![
-                "spec.doNotTrack: doNotTrack needs applyOnForward: true".to_owned(),
-                format!("spec.doNotTrack: doNotTrack {missing}"),
-            ],
-        ),
-        (
-            "doNotTrack: true\napplyOnForward: true",
-            vec![
-                format!("spec.doNotTrack: doNotTrack {missing}"),
-                format!("spec.applyOnForward: applyOnForward {missing}"),
-            ],
-        ),
-        (
-            "preDNAT: true\negress: [{action: Deny}]",
-            vec![
-                "spec.preDNAT: preDNAT needs applyOnForward: true".to_owned(),
-                "spec.egress: a policy before DNAT has ingress rules only".to_owned(),
-                format!("spec.preDNAT: preDNAT {missing}"),
-            ],
-        ),
-        ("applyOnForward: true", vec![format!("spec.applyOnForward: applyOnForward {missing}")]),
+fn c37_stages_of_host_endpoints() {
+    let stage = |spec: &str| {
+        let head = "apiVersion: brindle.io/v1alpha1\nkind: GlobalNetworkPolicy\n";
+        let (input, problems) = convert(&format!("{head}metadata: {{name: p}}\nspec: {{{spec}}}"));
+        let stage = input.map(|input| match input {
+            Input::Policy(policy) => policy.stage,
+            other => panic!("{other:?}"),
+        });
+        (stage, problems)
+    };
+    for (spec, expected) in [
+        ("doNotTrack: false, preDNAT: false, applyOnForward: false", Stage::Normal),
+        ("applyOnForward: true", Stage::Forward),
+        ("applyOnForward: true, doNotTrack: true, egress: [{action: Deny}]", Stage::Untracked),
+        ("applyOnForward: true, preDNAT: true, types: [Ingress]", Stage::PreDnat),
     ] {
-        assert_eq!(policy("GlobalNetworkPolicy", spec), ("absent".into(), problems), "C37: {spec}");
+        assert_eq!(stage(spec), (Some(expected), vec![]), "{spec}");
     }
-    let (_, problems) =
-        policy("GlobalNetworkPolicy", "doNotTrack: true\npreDNAT: true\napplyOnForward: true");
-    assert!(
-        problems.contains(&"spec.preDNAT: doNotTrack and preDNAT exclude each other".into()),
-        "C37: {problems:?}"
-    );
-    let off = "doNotTrack: false\npreDNAT: false\napplyOnForward: false";
-    assert_eq!(
-        policy("GlobalNetworkPolicy", off),
-        ("default/last subject all(); ingress".into(), vec![])
-    );
+    for (spec, problems) in [
+        ("doNotTrack: true", &["spec.doNotTrack: doNotTrack needs applyOnForward: true"][..]),
+        ("preDNAT: true", &["spec.preDNAT: preDNAT needs applyOnForward: true"]),
+        (
+            "applyOnForward: true, doNotTrack: true, preDNAT: true",
+            &["spec.preDNAT: doNotTrack and preDNAT exclude each other"],
+        ),
+        (
+            "applyOnForward: true, preDNAT: true, egress: [{action: Deny}]",
+            &["spec.egress: a policy before DNAT has ingress rules only"],
+        ),
+        (
+            "applyOnForward: true, preDNAT: true, types: [Ingress, Egress]",
+            &["spec.types: a policy before DNAT governs Ingress only"],
+        ),
+    ] {
+        let problems = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(stage(spec), (None, problems), "{spec}");
+    }
 }
 
 #[test]

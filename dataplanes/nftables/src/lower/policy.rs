@@ -1,10 +1,11 @@
 //! Programs and policies as chains.
 
 use brindle_model::Name;
-use brindle_model::ruleset::{Action, PolicyRules, Program, ProgramId, Ruleset, TierEnd};
+use brindle_model::ruleset::{Action, PolicyRules, Program, ProgramId, Ruleset, Stage, TierEnd};
 use brindle_model::verdict::{DecisionId, Direction, PolicyId, Verdict as Decision, is_plain};
 
 use super::Lowered;
+use super::hosts;
 use super::merge;
 use super::sets::content_hash;
 use super::walk::{Walk, decided, plain};
@@ -41,7 +42,7 @@ enum Place {
     Program,
 }
 
-fn place(id: &PolicyId, policy: &PolicyRules, direction: Direction) -> Place {
+fn place(id: &PolicyId, policy: &PolicyRules, stage: Stage, direction: Direction) -> Place {
     let rules = policy.rules(direction);
     let pass = || rules.iter().any(|rule| rule.action == Action::Pass);
     match (id.kind.is_staged(), direction) {
@@ -49,7 +50,7 @@ fn place(id: &PolicyId, policy: &PolicyRules, direction: Direction) -> Place {
         (true, _) if rules.iter().all(|rule| rule.action == Action::Log) => Place::Nowhere,
         (true, _) => Place::Chain,
         (false, _) if rules.is_empty() => Place::Nowhere,
-        (false, Direction::Ingress) if !pass() => Place::Chain,
+        (false, Direction::Ingress) if stage == Stage::Normal && !pass() => Place::Chain,
         (false, _) => Place::Program,
     }
 }
@@ -58,7 +59,7 @@ fn place(id: &PolicyId, policy: &PolicyRules, direction: Direction) -> Place {
 /// rules there, or must stand in its programs' chains.
 pub fn lower_policy(ruleset: &Ruleset, id: &PolicyId, direction: Direction) -> Lowered {
     let Some(policy) = ruleset.policies.get(id) else { return Lowered::default() };
-    if place(id, policy, direction) != Place::Chain {
+    if place(id, policy, Stage::Normal, direction) != Place::Chain {
         return Lowered::default();
     }
     let name = policy_chain(id, direction);
@@ -68,7 +69,7 @@ pub fn lower_policy(ruleset: &Ruleset, id: &PolicyId, direction: Direction) -> L
         staged(&mut walk, ruleset, policy.rules(direction), &name);
     } else {
         for part in merge::parts(ruleset, policy.rules(direction), false) {
-            walk.part(part, &|action| verdict(direction, action), None);
+            walk.part(part, &|action| verdict(Stage::Normal, direction, action), None);
         }
     }
     walk.finish()
@@ -100,7 +101,7 @@ pub fn lower_program(ruleset: &Ruleset, id: ProgramId) -> Lowered {
         let mut may_pass = false;
         for policy in &step.policies {
             let Some(body) = ruleset.policies.get(policy) else { continue };
-            match place(policy, body, direction) {
+            match place(policy, body, program.stage, direction) {
                 Place::Nowhere => {}
                 Place::Chain => {
                     let chain = policy_chain(policy, direction);
@@ -111,7 +112,7 @@ pub fn lower_program(ruleset: &Ruleset, id: ProgramId) -> Lowered {
                     may_pass |= rules.iter().any(|rule| rule.action == Action::Pass);
                     let verdict = |action| match action {
                         Action::Pass => Verdict::Goto(next.clone()),
-                        other => verdict(direction, other),
+                        other => verdict(program.stage, direction, other),
                     };
                     for part in merge::parts(ruleset, rules, false) {
                         walk.part(part, &verdict, Some(&base));
@@ -134,26 +135,35 @@ pub fn lower_program(ruleset: &Ruleset, id: ProgramId) -> Lowered {
         }
     }
     let (end, decision) = &program.end;
-    let action = match end {
-        Decision::Allow => Action::Allow,
-        Decision::Deny => Action::Deny,
+    let verdict = match end {
+        // The next stage is asked.
+        Decision::Allow if *decision == DecisionId::StageEnd => Verdict::Return,
+        Decision::Allow => verdict(program.stage, direction, Action::Allow),
+        Decision::Deny => Verdict::Drop,
     };
-    walk.push(decided(verdict(direction, action), decision.clone()));
+    walk.push(decided(verdict, decision.clone()));
     walk.finish()
 }
 
 /// Allow and Deny in a policy's or program's chain; Pass is the program's own affair, and Log is no
 /// verdict.
-fn verdict(direction: Direction, action: Action) -> Verdict {
-    match (direction, action) {
-        (Direction::Ingress, Action::Allow) => Verdict::Accept,
-        (Direction::Egress, Action::Allow) => Verdict::Return,
-        (_, Action::Deny | Action::Pass | Action::Log) => Verdict::Drop,
+fn verdict(stage: Stage, direction: Direction, action: Action) -> Verdict {
+    match (stage, direction, action) {
+        (_, _, Action::Deny | Action::Pass | Action::Log) => Verdict::Drop,
+        (Stage::Normal, Direction::Ingress, Action::Allow) => Verdict::Accept,
+        (Stage::Normal, Direction::Egress, Action::Allow) => Verdict::Return,
+        (Stage::Forward, _, Action::Allow) => Verdict::Return,
+        (Stage::Untracked, _, Action::Allow) => Verdict::Goto(hosts::UNTRACKED.into()),
+        (Stage::PreDnat, _, Action::Allow) => Verdict::Goto(hosts::ACCEPTED.into()),
     }
 }
 
 fn describe(program: &Program) -> String {
     let tiers: Vec<&str> = program.steps.iter().map(|step| &*step.tier).collect();
     let tiers = if tiers.is_empty() { "no policy".to_owned() } else { tiers.join(", ") };
-    comment(&format!("{} program: {tiers}", program.direction))
+    let stage = match program.stage {
+        Stage::Normal => String::new(),
+        other => format!(", {other}"),
+    };
+    comment(&format!("{} program{stage}: {tiers}", program.direction))
 }

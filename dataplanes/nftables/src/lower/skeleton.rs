@@ -8,6 +8,7 @@ use brindle_model::net::{Family, Protocol};
 use brindle_model::verdict::DecisionId;
 use ipnet::Ipv6Net;
 
+use super::hosts::{self, Stages};
 use super::walk::{decided, plain};
 use super::{Lowered, SetUse, Source};
 use crate::netlink::Snapshot;
@@ -47,11 +48,18 @@ pub fn known_flows(family: Family) -> &'static str {
 }
 
 /// The fixed chains and sets. `stop_revoked` adds the rules that drop packets of connections whose
-/// mark says that they are revoked, which is before all others that could accept them.
-pub fn skeleton(stop_revoked: bool) -> Lowered {
+/// mark says that they are revoked, which is before all others that could accept them; `hosts`
+/// leads to the chains of the node's own interfaces, where there are such.
+pub fn skeleton(stop_revoked: bool, hosts: Stages) -> Lowered {
     let chains = [
-        (FORWARD, base(HookPoint::Forward, "from and to pods", forward(stop_revoked))),
-        ("input", base(HookPoint::Input, "from pods to their node", input(stop_revoked))),
+        (
+            FORWARD,
+            base(HookPoint::Forward, FILTER, "from and to pods", forward(stop_revoked, hosts)),
+        ),
+        (
+            "input",
+            base(HookPoint::Input, FILTER, "from pods to their node", input(stop_revoked, hosts)),
+        ),
         (FROM_PODS, regular("what a pod sends", from_pods())),
         (NEIGHBOUR_DISCOVERY, regular("from whom a pod does so", neighbour_discovery_sources())),
         (
@@ -80,20 +88,20 @@ pub fn skeleton(stop_revoked: bool) -> Lowered {
     Lowered { chains, sets }
 }
 
-fn base(point: HookPoint, comment: &str, rules: Vec<Rule>) -> Chain {
-    let hook = Some(Hook { point, priority: FILTER });
+pub(super) fn base(point: HookPoint, priority: i32, comment: &str, rules: Vec<Rule>) -> Chain {
+    let hook = Some(Hook { point, priority });
     Chain { hook, comment: comment.to_owned(), rules }
 }
 
-fn regular(comment: &str, rules: Vec<Rule>) -> Chain {
+pub(super) fn regular(comment: &str, rules: Vec<Rule>) -> Chain {
     Chain { hook: None, comment: comment.to_owned(), rules }
 }
 
-fn rule(criteria: Vec<Criterion>, verdict: Verdict) -> Rule {
+pub(super) fn rule(criteria: Vec<Criterion>, verdict: Verdict) -> Rule {
     Rule { criteria, ..plain(verdict, "") }
 }
 
-fn drop_as(criteria: Vec<Criterion>, decision: &DecisionId) -> Rule {
+pub(super) fn drop_as(criteria: Vec<Criterion>, decision: &DecisionId) -> Rule {
     Rule { criteria, ..decided(Verdict::Drop, decision.clone()) }
 }
 
@@ -101,7 +109,7 @@ fn own_source(family: Family) -> Criterion {
     Criterion::OwnSource { family, set: own_sources(family).into() }
 }
 
-fn pod(input: bool, equal: bool) -> Criterion {
+pub(super) fn pod(input: bool, equal: bool) -> Criterion {
     Criterion::PodInterface { input, equal }
 }
 
@@ -130,7 +138,7 @@ pub fn stops_revoked(kernel: &Snapshot) -> bool {
     forward.is_some_and(|chain| chain.rules.iter().any(|rule| rule.comment == comment))
 }
 
-fn forward(stop_revoked: bool) -> Vec<Rule> {
+fn forward(stop_revoked: bool, hosts: Stages) -> Vec<Rule> {
     let from_elsewhere = vec![pod(true, false), Criterion::CtState(CtState::Accepted)];
     let mut rules = Vec::new();
     if stop_revoked {
@@ -138,17 +146,25 @@ fn forward(stop_revoked: bool) -> Vec<Rule> {
     }
     rules.extend(known_flows_of_pods());
     rules.push(rule(from_elsewhere, Verdict::Accept));
+    if hosts.forward_in {
+        rules.push(rule(vec![pod(true, false)], Verdict::Jump(hosts::FORWARD_IN.into())));
+    }
     rules.push(rule(vec![pod(true, true)], Verdict::Jump(FROM_PODS.into())));
     rules.push(rule(vec![pod(false, true)], Verdict::Goto(TO_PODS.into())));
+    if hosts.forward_out {
+        rules.push(rule(Vec::new(), Verdict::Goto(hosts::FORWARD_OUT.into())));
+    }
     rules
 }
 
-fn input(stop_revoked: bool) -> Vec<Rule> {
-    let mut rules = vec![rule(vec![pod(true, false)], Verdict::Accept)];
+fn input(stop_revoked: bool, hosts: Stages) -> Vec<Rule> {
+    let elsewhere = if hosts.normal { Verdict::Goto(hosts::INPUT.into()) } else { Verdict::Accept };
+    let mut rules = vec![rule(vec![pod(true, false)], elsewhere)];
     rules.extend(stop_revoked.then(|| drop_revoked(true)));
     rules.extend(known_flows_of_pods());
     rules.extend(neighbour_discovery());
     rules.push(rule(Vec::new(), Verdict::Jump(FROM_PODS.into())));
+    rules.extend(hosts.drop_pods.then(|| drop_as(Vec::new(), &DecisionId::EndpointToHost)));
     rules
 }
 

@@ -199,8 +199,14 @@ fn expression(data: &[u8]) -> Option<Expr> {
     let value = |kind| find(find(data, kind)?, a::DATA_VALUE).map(<[u8]>::to_vec);
     match name {
         "meta" => {
-            Some(Expr::Meta { key: meta_key(number(a::META_KEY)?)?, dreg: number(a::META_DREG)? })
+            let key = meta_key(number(a::META_KEY)?)?;
+            match (number(a::META_DREG), number(a::META_SREG)) {
+                (Some(dreg), None) => Some(Expr::Meta { key, dreg }),
+                (None, Some(sreg)) => Some(Expr::SetMeta { key, sreg }),
+                _ => None,
+            }
         }
+        "notrack" => Some(Expr::NoTrack),
         "ct" => Some(Expr::Ct { key: ct_key(number(a::CT_KEY)?)?, dreg: number(a::CT_DREG)? }),
         "payload" => Some(Expr::Payload {
             base: base(number(a::PAYLOAD_BASE)?)?,
@@ -277,17 +283,19 @@ fn mask(data: &[u8]) -> Option<Expr> {
     let value = |kind| find(find(data, kind)?, a::DATA_VALUE);
     let (mask, xor) = (value(a::BITWISE_MASK)?, value(a::BITWISE_XOR)?);
     let plain = number(a::BITWISE_OP).unwrap_or(0) == 0
-        && xor.iter().all(|byte| *byte == 0)
+        && xor.len() == mask.len()
         && number(a::BITWISE_LEN)? as usize == mask.len();
     plain.then_some(Expr::Mask {
         sreg: number(a::BITWISE_SREG)?,
         dreg: number(a::BITWISE_DREG)?,
         mask: mask.to_vec(),
+        xor: xor.to_vec(),
     })
 }
 
 fn meta_key(number: u32) -> Option<MetaKey> {
     let keys = [
+        MetaKey::Mark,
         MetaKey::Iifname,
         MetaKey::Oifname,
         MetaKey::Nfproto,

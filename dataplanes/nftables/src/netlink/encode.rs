@@ -227,6 +227,8 @@ pub fn hook_number(point: HookPoint) -> u32 {
     match point {
         HookPoint::Input => hook::INPUT,
         HookPoint::Forward => hook::FORWARD,
+        HookPoint::Prerouting => hook::PREROUTING,
+        HookPoint::Output => hook::OUTPUT,
     }
 }
 
@@ -298,7 +300,11 @@ fn expression(w: &mut Writer, expr: &Expr) {
             w.nest(attr::RANGE_FROM, |w| w.attr(attr::DATA_VALUE, from));
             w.nest(attr::RANGE_TO, |w| w.attr(attr::DATA_VALUE, to));
         }
-        Expr::Mask { sreg, dreg, mask } => mask_attrs(w, *sreg, *dreg, mask),
+        Expr::Mask { sreg, dreg, mask, xor } => mask_attrs(w, *sreg, *dreg, mask, xor),
+        Expr::SetMeta { key, sreg } => {
+            w.u32(attr::META_KEY, *key as u32);
+            w.u32(attr::META_SREG, *sreg);
+        }
         Expr::Lookup { set: name, sreg, map, inverted } => {
             w.string(attr::LOOKUP_SET, name);
             w.u32(attr::LOOKUP_SREG, *sreg);
@@ -309,7 +315,7 @@ fn expression(w: &mut Writer, expr: &Expr) {
                 w.u32(attr::LOOKUP_FLAGS, set::LOOKUP_INVERTED);
             }
         }
-        Expr::Counter => {}
+        Expr::Counter | Expr::NoTrack => {}
         Expr::Limit { per_second } => {
             w.attr(attr::LIMIT_RATE, &u64::from(*per_second).to_be_bytes());
             w.attr(attr::LIMIT_UNIT, &limit::SECOND.to_be_bytes());
@@ -328,18 +334,19 @@ fn expression(w: &mut Writer, expr: &Expr) {
     });
 }
 
-fn mask_attrs(w: &mut Writer, sreg: Register, dreg: Register, mask: &[u8]) {
+fn mask_attrs(w: &mut Writer, sreg: Register, dreg: Register, mask: &[u8], xor: &[u8]) {
     w.u32(attr::BITWISE_SREG, sreg);
     w.u32(attr::BITWISE_DREG, dreg);
     w.u32(attr::BITWISE_LEN, u32::try_from(mask.len()).expect("a mask is at most 16 bytes"));
     w.nest(attr::BITWISE_MASK, |w| w.attr(attr::DATA_VALUE, mask));
-    w.nest(attr::BITWISE_XOR, |w| w.attr(attr::DATA_VALUE, &vec![0; mask.len()]));
+    w.nest(attr::BITWISE_XOR, |w| w.attr(attr::DATA_VALUE, xor));
 }
 
 impl Expr {
     fn name(&self) -> &'static str {
         match self {
-            Self::Meta { .. } => "meta",
+            Self::Meta { .. } | Self::SetMeta { .. } => "meta",
+            Self::NoTrack => "notrack",
             Self::Payload { .. } => "payload",
             Self::Ct { .. } => "ct",
             Self::Cmp { .. } => "cmp",

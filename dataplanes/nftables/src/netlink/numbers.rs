@@ -78,6 +78,7 @@ pub mod attr {
     pub const EXPR_DATA: u16 = 2;
     pub const META_DREG: u16 = 1;
     pub const META_KEY: u16 = 2;
+    pub const META_SREG: u16 = 3;
     pub const CT_DREG: u16 = 1;
     pub const CT_KEY: u16 = 2;
     pub const PAYLOAD_DREG: u16 = 1;
@@ -160,6 +161,8 @@ pub mod userdata {
 
 /// Hook numbers of the IP families, and of `inet`.
 pub mod hook {
+    pub const PREROUTING: u32 = 0;
     pub const INPUT: u32 = 1;
     pub const FORWARD: u32 = 2;
+    pub const OUTPUT: u32 = 3;
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use brindle_model::cluster::EndpointId;
 use brindle_model::net::{Family, IcmpMatch, PortRange, Protocol};
+use brindle_model::ruleset::Stage;
 use brindle_model::ruleset::{
     Action, Endpoint, Match, Member, PolicyRules, PortMatch, Program, Rule, Ruleset, Set, SetDef,
     SetId, Side, TierEnd, TierStep,
@@ -318,13 +319,13 @@ fn rule_list() -> impl Strategy<Value = Vec<RuleChoice>> {
 }
 
 /// Policies that govern an endpoint, and which tiers drop at their end.
-type Tiers = (BTreeSet<usize>, Vec<bool>);
+pub type Tiers = (BTreeSet<usize>, Vec<bool>);
 
-fn tiers() -> impl Strategy<Value = Tiers> {
+pub fn tiers() -> impl Strategy<Value = Tiers> {
     (btree_set(0..POLICIES, 0..9), vec(prop::bool::weighted(0.3), TIERS))
 }
 
-fn program(direction: Direction, tiers: &Tiers, allow: bool) -> Program {
+pub fn program(direction: Direction, tiers: &Tiers, allow: bool) -> Program {
     let (policies, ends) = tiers;
     let step = |(tier, drop): (usize, &bool)| {
         let mine = policies.iter().filter(|at| *at % TIERS == tier);
@@ -339,7 +340,7 @@ fn program(direction: Direction, tiers: &Tiers, allow: bool) -> Program {
     let steps = ends.iter().enumerate().filter_map(step);
     let verdict = if allow { Verdict::Allow } else { Verdict::Deny };
     let end = (verdict, DecisionId::Profile { name: "kns.test".into() });
-    Program { direction, steps: steps.collect(), end }
+    Program { stage: Stage::Normal, direction, steps: steps.collect(), end }
 }
 
 /// A ruleset of two pods.
@@ -434,7 +435,7 @@ pub fn one_set() -> Ruleset {
         let policies = vec![id.clone()];
         let step = TierStep { tier: "default".into(), policies, end: TierEnd::Drop };
         let end = (Verdict::Deny, DecisionId::Profile { name: "kns.ns".into() });
-        let program = Program { direction, steps: vec![step], end };
+        let program = Program { stage: Stage::Normal, direction, steps: vec![step], end };
         let id = program.id();
         ruleset.programs.insert(id, Arc::new(program));
         id

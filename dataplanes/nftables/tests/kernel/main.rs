@@ -4,6 +4,7 @@
 mod covers;
 mod faults;
 mod generate;
+mod hosts;
 mod limits;
 mod load;
 mod namespace;

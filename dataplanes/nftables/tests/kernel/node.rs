@@ -2,9 +2,9 @@
 //! every backend that filters in network namespaces.
 //!
 //! Two pods hang on the node by veth pairs. Their ends have no addresses and no stack that answers,
-//! so every packet stays the first of its flow. A third pair, without the pod prefix, carries a
-//! frame after each batch through the same queues of the same CPU: once that has arrived, so has
-//! all that was to arrive before.
+//! so every packet stays the first of its flow. Two more links are the node's own, and a last pair
+//! carries a frame after each batch through the same queues of the same CPU: once that has arrived,
+//! so has all that was to arrive before.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -33,14 +33,19 @@ pub fn pod_mac(pod: u8) -> [u8; 6] {
     [2, 0, 0, 0, 2, pod]
 }
 
-/// A node with two pods and a foreign host, seen from the wires' other ends.
+/// A node with two pods, two links of its own, and two more for what ends a batch, seen from the
+/// wires' other ends.
 pub struct Node {
     /// The pods' ends.
     pub pods: [Wire; 2],
     /// The ends of the wires without the pod prefix.
     pub foreign: [Wire; 2],
+    last: [Wire; 2],
     sent: u16,
 }
+
+/// The node's links, in the order of their wires.
+const LINKS: [&str; 6] = [INTERFACES[0], INTERFACES[1], "ext0", "ext1", "last0", "last1"];
 
 impl Node {
     /// Makes it; the thread is in the node's namespace then.
@@ -64,7 +69,7 @@ impl Node {
         }
         let at = format!("/proc/{}/fd/{}", std::process::id(), outside.as_raw_fd());
         let ip = |line: &str| run("ip", &line.split_whitespace().collect::<Vec<_>>());
-        for (i, host) in [INTERFACES[0], INTERFACES[1], "ext0", "ext1"].into_iter().enumerate() {
+        for (i, host) in LINKS.into_iter().enumerate() {
             let mac = format!("02:00:00:00:02:{i:02x}");
             ip(&format!(
                 "link add {host} address 02:00:00:00:01:00 type veth peer name w{i} address {mac} netns {at}"
@@ -83,36 +88,56 @@ impl Node {
             Wire::open(&format!("w{i}"))
         };
         let (pods, foreign) = ([wire(0), wire(1)], [wire(2), wire(3)]);
+        let last = [wire(4), wire(5)];
         setns(&node, CloneFlags::CLONE_NEWNET).expect("to the node");
         // The kernel notices a carrier in its own time.
         let deadline = Instant::now() + Duration::from_secs(10);
-        while run("ip", &["-o", "link", "show", "up"]).matches("state UP").count() < 4 {
+        while run("ip", &["-o", "link", "show", "up"]).matches("state UP").count() < LINKS.len() {
             assert!(Instant::now() < deadline, "the links do not come up");
         }
-        Self { pods, foreign, sent: 0 }
+        Self { pods, foreign, last, sent: 0 }
     }
 
     /// Sends each packet from a pod, and returns which of them arrived at the other.
     pub fn deliver(&mut self, from: usize, packets: &[Packet]) -> BTreeSet<usize> {
-        while self.pods[1 - from].receive().is_some() {}
+        self.carry(from, 1 - from, packets)
+    }
+
+    /// Sends each packet over one wire, and returns which of them arrived at another.
+    pub fn carry(&mut self, from: usize, to: usize, packets: &[Packet]) -> BTreeSet<usize> {
+        while self.wire(to).receive().is_some() {}
         for (at, packet) in packets.iter().enumerate() {
             let mark = u16::try_from(at).expect("few packets");
-            self.pods[from].send(&frame(pod_mac(from as u8), packet, mark));
+            self.wire(from).send(&frame(pod_mac(from as u8), packet, mark));
         }
+        self.settle();
+        let received = std::iter::from_fn(|| self.wire(to).receive());
+        received.filter_map(|frame| mark_of(&frame)).map(usize::from).collect()
+    }
+
+    /// The other end of a link of the node.
+    pub fn wire(&self, at: usize) -> &Wire {
+        match at {
+            0 | 1 => &self.pods[at],
+            2 | 3 => &self.foreign[at - 2],
+            _ => &self.last[at - 4],
+        }
+    }
+
+    /// Waits until all that was sent before has arrived, or never will.
+    pub fn settle(&mut self) {
         let mark = self.sent.wrapping_add(1);
         self.sent = mark;
-        let [source, destination] = [addresses(2)[0], addresses(3)[0]];
+        let [source, destination] = [addresses(4)[0], addresses(5)[0]];
         let transport = Transport::Udp { source: mark, destination: 1 };
-        self.foreign[0].send(&frame(pod_mac(2), &Packet { source, destination, transport }, mark));
+        self.last[0].send(&frame(pod_mac(4), &Packet { source, destination, transport }, mark));
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            match self.foreign[1].receive().and_then(|f| mark_of(&f)) {
+            match self.last[1].receive().and_then(|f| mark_of(&f)) {
                 Some(found) if found == mark => break,
                 _ => assert!(Instant::now() < deadline, "the last frame did not arrive"),
             }
         }
-        let received = std::iter::from_fn(|| self.pods[1 - from].receive());
-        received.filter_map(|frame| mark_of(&frame)).map(usize::from).collect()
     }
 }
 

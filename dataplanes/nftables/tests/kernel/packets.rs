@@ -78,11 +78,11 @@ fn closed(direction: Direction) -> Ruleset {
     ruleset
 }
 
-fn node_addresses() -> [IpAddr; 2] {
+pub fn node_addresses() -> [IpAddr; 2] {
     ["10.9.9.9", "fd00:9::9"].map(|a| a.parse().expect("an address"))
 }
 
-fn with_own_addresses() {
+pub fn with_own_addresses() {
     run("ip", &["link", "set", "lo", "up"]);
     run("ip", &["addr", "add", "10.9.9.9/32", "dev", "lo"]);
     run("ip", &["addr", "add", "fd00:9::9/128", "dev", "lo", "nodad"]);
@@ -144,7 +144,7 @@ fn egress_policy_judges_what_a_pod_sends_to_its_node() {
 }
 
 /// IPv6 knows no packet without a checksum: computes it over the pseudo header (RFC 8200 §8.1).
-fn with_udp_checksum(mut frame: Vec<u8>, packet: &Packet) -> Vec<u8> {
+pub fn with_udp_checksum(mut frame: Vec<u8>, packet: &Packet) -> Vec<u8> {
     if packet.family() == Family::V6 {
         let sum = upper_layer_checksum(&frame, 17);
         frame[60..62].copy_from_slice(&sum.to_be_bytes());
@@ -235,10 +235,11 @@ fn neighbour_discovery_passes_a_closed_pod() {
     });
 }
 
-fn open_ruleset() -> Ruleset {
+pub fn open_ruleset() -> Ruleset {
     let mut ruleset = one_set();
     for endpoint in ruleset.endpoints.values_mut() {
         let open = |direction| brindle_model::ruleset::Program {
+            stage: brindle_model::ruleset::Stage::Normal,
             direction,
             steps: Vec::new(),
             end: (

@@ -7,7 +7,7 @@ use brindle_dataplane_nftables::lower_change;
 use brindle_model::ruleset::{Member, Ruleset, RulesetDelta, Set, SetDelta, SetKind};
 use proptest::prelude::*;
 
-use crate::generate::ruleset;
+use crate::hosts::any_ruleset;
 use crate::load::loaded;
 use crate::namespace::{isolated, listing, nft};
 
@@ -15,7 +15,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn changes_end_where_a_fresh_load_ends(walk in proptest::collection::vec(ruleset(), 2..6)) {
+    fn changes_end_where_a_fresh_load_ends(walk in proptest::collection::vec(any_ruleset(), 2..6)) {
         isolated(|| {
             let mut backend = loaded(&walk[0]);
             for step in walk.windows(2) {
@@ -40,7 +40,7 @@ proptest! {
     }
 
     #[test]
-    fn the_text_of_a_change_does_the_same(old in ruleset(), new in ruleset()) {
+    fn the_text_of_a_change_does_the_same(old in any_ruleset(), new in any_ruleset()) {
         let by_text = isolated(|| {
             loaded(&old);
             nft(&lower_change(&old, &new).to_string());
@@ -58,7 +58,7 @@ proptest! {
 
     /// Several deltas staged before one commit are one change, whatever came and went in between.
     #[test]
-    fn what_cancels_out_is_not_written(walk in proptest::collection::vec(ruleset(), 2..5)) {
+    fn what_cancels_out_is_not_written(walk in proptest::collection::vec(any_ruleset(), 2..5)) {
         isolated(|| {
             let mut backend = loaded(&walk[0]);
             let round = walk.iter().chain([&walk[0]]).collect::<Vec<_>>();

@@ -19,6 +19,7 @@ fn mirrored_v4(addr: Ipv4Addr) -> Ipv6Addr {
 
 /// The IPv4 half of a world as IPv6; its IPv6 half is gone, or lies where no flow goes.
 pub fn mirrored(world: &World) -> World {
+    let original = world;
     let mut world = world.clone();
     let mirror = |text: &str| text.parse().ok().map(|v4| mirrored_v4(v4).to_string());
     for status in world.pods.iter_mut().filter_map(|p| p.status.as_mut()) {
@@ -27,6 +28,20 @@ pub fn mirrored(world: &World) -> World {
         status.pod_ip = ips.first().cloned();
         status.pod_ips =
             (!ips.is_empty()).then(|| ips.into_iter().map(|ip| PodIP { ip }).collect());
+    }
+    for endpoint in &mut world.host_endpoints {
+        let node =
+            original.nodes.iter().find(|n| n.metadata.name.as_ref() == Some(&endpoint.spec.node));
+        let own = |text: &String| {
+            let status = node.and_then(|node| node.status.as_ref());
+            status.iter().flat_map(|s| s.addresses.iter().flatten()).any(|a| a.address == *text)
+        };
+        for text in &mut endpoint.spec.expected_ips {
+            let elsewhere = if own(text) { "fd77::77" } else { "fd77::78" };
+            if text.parse::<IpAddr>().is_ok() {
+                *text = mirror(text).unwrap_or(elsewhere.to_owned());
+            }
+        }
     }
     for status in world.nodes.iter_mut().filter_map(|n| n.status.as_mut()) {
         for address in status.addresses.iter_mut().flatten() {

@@ -24,6 +24,11 @@ pub fn permuted(world: &World, random: &mut Random) -> World {
     random.shuffle(&mut world.staged_global_network_policies);
     random.shuffle(&mut world.staged_kubernetes_network_policies);
     random.shuffle(&mut world.cluster_network_policies);
+    random.shuffle(&mut world.host_endpoints);
+    for endpoint in &mut world.host_endpoints {
+        random.shuffle(&mut endpoint.spec.expected_ips);
+        random.shuffle(&mut endpoint.spec.ports);
+    }
     for policy in kubernetes(&mut world) {
         policy.peers().for_each(|peers| random.shuffle(peers));
     }

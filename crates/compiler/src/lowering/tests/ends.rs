@@ -98,15 +98,23 @@ fn a_negated_selector_is_neither_in_one_rule() {
 }
 
 #[test]
-fn names_are_of_the_selectors_pods_and_numbers_of_everybody_it_picks() {
+fn names_are_of_the_selectors_endpoints_and_numbers_of_everybody_it_picks() {
     let with = |ports, not_ports| End { ports, not_ports, ..selecting(web()) };
     let http = "port http/tcp of pods app == \"web\"";
     let (pods, sets) = ("pods app == \"web\"", "network sets app == \"web\"");
     assert_eq!(
         to(with(Some(vec![named("http"), number(81, 90), number(80, 80)]), vec![])),
-        [format!("tcp to({pods}; 80-90, {http})"), format!("tcp to({sets}; 80-90)")]
+        [
+            format!("tcp to({pods}; 80-90)"),
+            format!("tcp to({sets}; 80-90)"),
+            format!("tcp to(; {http})")
+        ],
+        "a tuple is only of who matches, so its address need not be asked for"
     );
-    assert_eq!(to(with(Some(vec![named("http")]), vec![])), [format!("tcp to({pods}; {http})")]);
+    assert_eq!(to(with(Some(vec![named("http")]), vec![])), [format!("tcp to(; {http})")]);
+    let of_pods = End { ports: Some(vec![named("http")]), ..selecting(only_pods()) };
+    let account = "projectcalico.org/serviceaccount == \"bot\"";
+    assert_eq!(to(of_pods), [format!("tcp to(pods {account}; port http/tcp of pods {account})")]);
     assert_eq!(
         to(with(None, vec![named("http"), number(1, 2)])),
         [format!("tcp to({pods}; !1-2, !{http})"), format!("tcp to({sets}; !1-2, !{http})")],

@@ -6,6 +6,7 @@ use brindle_model::cluster::{
     Attachment, EndpointId, EndpointSlice, NamedPort, Namespace, NetworkSet, NetworkSetId, Node,
     Pod, ServiceAccount,
 };
+use brindle_model::host::{DEFAULT_ALLOW_PROFILE, HostEndpoint, HostInterfaces, HostLink};
 use brindle_model::labels::{Labels, ORCHESTRATOR, ORCHESTRATOR_LABEL};
 use brindle_model::net::Protocol;
 use brindle_model::routing::filter::{BgpFilter, FilterAction, FilterRule};
@@ -47,6 +48,35 @@ pub fn pod() -> impl Strategy<Value = Pod> {
             ..Pod::default()
         },
     )
+}
+
+pub fn host_endpoint() -> impl Strategy<Value = HostEndpoint> {
+    let interfaces = prop_oneof![
+        2 => select(&["eth0", "eth1"][..]).prop_map(|name| HostInterfaces::Named(name.into())),
+        1 => Just(HostInterfaces::ByAddress),
+        1 => Just(HostInterfaces::All),
+    ];
+    let profiles = select(vec![vec![], vec![DEFAULT_ALLOW_PROFILE], vec!["missing"]]);
+    let port = (port_name(), protocol(), select(&[80, 8080][..]));
+    let port = port.prop_map(|(name, protocol, port)| NamedPort { name, protocol, port });
+    // One may expect what a pod claims.
+    let expected = (addresses(&NODE_ADDRESSES, 2), addresses(&ADDRESSES, 1));
+    let ports = prop::collection::vec(port, 0..3);
+    let node = select(&["n1", "n1", "n2"][..]);
+    (node, interfaces, expected, own_labels(), profiles, ports).prop_map(
+        |(node, interfaces, expected, labels, profiles, ports)| HostEndpoint {
+            node: node.into(),
+            interfaces,
+            expected_addresses: [expected.0, expected.1].concat(),
+            labels,
+            profiles: profiles.into_iter().map(Name::from).collect(),
+            ports,
+        },
+    )
+}
+
+pub fn host_link() -> impl Strategy<Value = HostLink> {
+    addresses(&NODE_ADDRESSES, 2).prop_map(|addresses| HostLink { addresses })
 }
 
 pub fn port_name() -> impl Strategy<Value = Name> {

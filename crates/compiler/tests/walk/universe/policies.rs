@@ -6,6 +6,7 @@ use brindle_model::net::{Family, IcmpMatch, PortRange, Protocol};
 use brindle_model::policy::{
     Action, Criteria, End, EndPort, Ends, Order, Peer, Policy, Port, PortSpec, Rule, Tier, TierEnd,
 };
+use brindle_model::ruleset::Stage;
 use brindle_model::selector::Selector;
 use brindle_model::verdict::{PolicyId, PolicyKind};
 use proptest::option::weighted;
@@ -28,13 +29,17 @@ pub fn id() -> impl Strategy<Value = PolicyId> {
         PolicyKind::NetworkPolicy,
         PolicyKind::StagedNetworkPolicy,
     ];
-    let global = [PolicyKind::ClusterNetworkPolicy, PolicyKind::StagedGlobalNetworkPolicy];
+    let global = [
+        PolicyKind::ClusterNetworkPolicy,
+        PolicyKind::GlobalNetworkPolicy,
+        PolicyKind::StagedGlobalNetworkPolicy,
+    ];
     let name = || select(&["deny", "web"][..]).prop_map(Name::from);
     let namespace = select(&NAMESPACES[..]).prop_map(|ns| Some(Name::from(ns)));
     prop_oneof![
         3 => (name(), namespace, select(namespaced.to_vec()))
             .prop_map(|(name, namespace, kind)| PolicyId { name, namespace, kind }),
-        1 => (name(), select(global.to_vec()))
+        2 => (name(), select(global.to_vec()))
             .prop_map(|(name, kind)| PolicyId { name, namespace: None, kind }),
     ]
 }
@@ -43,11 +48,18 @@ pub fn policy() -> impl Strategy<Value = Policy> {
     let tiers = TIERS.into_iter().chain(["missing", "not-there", "kube-admin"]).collect::<Vec<_>>();
     let rules = || weighted(0.7, prop::collection::vec(rule(), 0..3));
     let order = select(vec![0.into(), 1000.into(), 1001.into(), Order::LAST]);
-    (select(tiers), order, selector(), rules(), rules()).prop_map(
-        |(tier, order, subject, ingress, egress)| Policy {
+    let stage = prop_oneof![
+        4 => Just(Stage::Normal),
+        2 => Just(Stage::Forward),
+        1 => Just(Stage::PreDnat),
+        1 => Just(Stage::Untracked),
+    ];
+    (select(tiers), order, selector(), stage, rules(), rules()).prop_map(
+        |(tier, order, subject, stage, ingress, egress)| Policy {
             tier: tier.into(),
             order,
             subject,
+            stage,
             ingress,
             egress,
         },
