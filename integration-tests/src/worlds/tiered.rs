@@ -185,7 +185,7 @@ fn rule(random: &mut Random, ingress: bool, global: bool) -> PolicyRule {
     if random.once_in(2) && rule.destination.services.is_none() {
         criteria_on_ports(random, &mut rule.destination, ports);
     }
-    if random.once_in(15) {
+    if random.once_in(10) {
         criteria_on_ports(random, &mut rule.source, ports);
     }
     keep_services_alone(&mut rule);

@@ -127,7 +127,7 @@ fn expand(walk: &[Update]) -> Vec<(&'static str, Vec<Update>)> {
 fn walks_reach_every_kind_of_set_and_tier() {
     let mut runner = TestRunner::deterministic();
     let mut reached: BTreeMap<&'static str, usize> = BTreeMap::new();
-    for _ in 0..200 {
+    for _ in 0..320 {
         let walk = walk().new_tree(&mut runner).unwrap().current();
         let mut compiler = Compiler::new(NODE.into());
         for update in walk {
