@@ -28,7 +28,7 @@ use crate::lower::{Recording, stops_revoked};
 use crate::plan::{Plan, Script, TablePlan};
 use crate::repair::{WrongSet, unhook};
 use crate::snapshot::{Snapshot, TableDump, parse_sets};
-use crate::tools::{ToolError, Tools, has_ipset, restore_sets, save_sets};
+use crate::tools::{ToolError, Tools, restore_sets, save_sets};
 
 /// What the kernel holds, as far as we know.
 enum Kernel {
@@ -238,11 +238,12 @@ pub fn uninstall() -> Result<(), IptablesError> {
             backend.withdraw()?;
         }
     }
-    if has_ipset() { destroy_sets() } else { Ok(()) }
+    // Where there is no ipset, or the kernel does not know it, there are no sets.
+    save_sets().map_or(Ok(()), |saved| destroy_sets(&saved))
 }
 
-fn destroy_sets() -> Result<(), IptablesError> {
-    let sets = parse_sets(&save_sets().map_err(IptablesError::Read)?);
+fn destroy_sets(saved: &str) -> Result<(), IptablesError> {
+    let sets = parse_sets(saved);
     let lines: String = sets.keys().map(|name| format!("destroy {name}\n")).collect();
     if lines.is_empty() { Ok(()) } else { restore_sets(&lines).map_err(IptablesError::Sets) }
 }
@@ -300,7 +301,7 @@ impl Backend for Iptables {
     fn uninstall(&mut self) -> Result<(), IptablesError> {
         self.kernel = Kernel::Unknown;
         self.withdraw()?;
-        destroy_sets()
+        destroy_sets(&save_sets().map_err(IptablesError::Read)?)
     }
 }
 

@@ -153,11 +153,6 @@ pub fn save_sets() -> Result<String, ToolError> {
     run("ipset", &["save"], "")
 }
 
-/// Whether there is a program for sets.
-pub fn has_ipset() -> bool {
-    run("ipset", &["version"], "").is_ok()
-}
-
 /// Which variant a program is; before 1.8 it did not say, and there was one.
 fn version(program: &str) -> Result<Variant, ToolError> {
     let text = run(program, &["--version"], "")?;
