@@ -23,6 +23,24 @@ pub const TEST_PACKAGES: &[&str] = &[
     "iputils-ping",
 ];
 
+/// What a cluster's nodes, router and images are made of, beside what is built.
+pub const CLUSTER_PACKAGES: &[&str] = &[
+    "bird2",
+    "busybox-static",
+    "conntrack",
+    "containerd",
+    "curl",
+    "dnsutils",
+    "iperf",
+    "iproute2",
+    "netcat-openbsd",
+    "nftables",
+    "openssl",
+    "runc",
+    "socat",
+    "util-linux",
+];
+
 /// Cargo tools at the versions that are known to build with this toolchain.
 const TOOLS: &[(&str, &str)] = &[("cargo-nextest", "0.9.151"), ("cargo-deny", "0.20.2")];
 

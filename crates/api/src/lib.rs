@@ -10,8 +10,10 @@ mod bgp_configuration;
 mod bgp_filter;
 mod bgp_peer;
 mod cluster_network_policy;
+pub mod crd;
 mod duration;
 mod ip_pool;
+mod ipam_block;
 mod network_policy;
 mod network_set;
 mod policy_rule;
@@ -35,6 +37,7 @@ pub use cluster_network_policy::{
 };
 pub use duration::{Duration, DurationError};
 pub use ip_pool::{DEFAULT_BLOCK_SIZE_V4, DEFAULT_BLOCK_SIZE_V6, IpPool, IpPoolSpec};
+pub use ipam_block::{IpamBlock, IpamBlockSpec};
 pub use network_policy::{
     GlobalNetworkPolicy, GlobalNetworkPolicySpec, NetworkPolicy, NetworkPolicySpec,
     StagedGlobalNetworkPolicy, StagedGlobalNetworkPolicySpec, StagedKubernetesNetworkPolicy,

@@ -83,6 +83,8 @@ pub struct Namespace {
 /// reports them as absent, and finished pods with no addresses (K38).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
+    /// Which of all pods that ever had this name, where that is known.
+    pub uid: Option<Uid>,
     /// The node it is scheduled to, once it is.
     pub node: Option<Name>,
     /// Its own labels, system prefixes stripped (C12).
@@ -93,6 +95,20 @@ pub struct Pod {
     pub addresses: Vec<IpAddr>,
     /// Named ports of all its containers, init and sidecar containers included (K22).
     pub ports: Vec<NamedPort>,
+}
+
+/// Kubernetes' identity of a pod: 128 bits, written as a UUID, or as 32 hexadecimal digits where it is
+/// the hash of a static pod's manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uid(u128);
+
+impl Uid {
+    /// Reads either form; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits: String = text.chars().filter(|c| *c != '-').collect();
+        let is_hexadecimal = digits.len() == 32 && digits.bytes().all(|c| c.is_ascii_hexdigit());
+        is_hexadecimal.then(|| u128::from_str_radix(&digits, 16).ok().map(Self)).flatten()
+    }
 }
 
 /// A service account.

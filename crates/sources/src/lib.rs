@@ -13,8 +13,12 @@ pub mod convert;
 pub mod decode;
 pub mod directory;
 pub mod document;
+pub mod event;
 pub mod intern;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod object;
+mod objects;
 pub mod problem;
 pub mod relations;
 pub mod report;

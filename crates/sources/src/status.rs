@@ -26,7 +26,7 @@ use brindle_model::ruleset::Generation;
 
 pub use file::{DocumentStatus, FileStatus, NodeStatus, ObjectStatus};
 
-use crate::directory::Changes;
+use crate::event::Changes;
 use writer::{Notes, Writer};
 
 /// Keeps one node's part of a status folder. Dropping it writes what is noted and ends the thread.

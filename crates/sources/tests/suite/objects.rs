@@ -62,6 +62,7 @@ spec:
 status: {phase: Running, podIP: 10.1.0.1, podIPs: [{ip: 10.1.0.1}, {ip: 'fd01::1'}]}");
     let port = |name: &str, protocol, port| NamedPort { name: name.into(), protocol, port };
     let expected = Pod {
+        uid: None,
         node: Some("n1".into()),
         labels: [("role", "web")].into_iter().collect(),
         service_account: Some("default".into()),

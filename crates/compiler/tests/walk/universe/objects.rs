@@ -44,7 +44,7 @@ pub fn pod() -> impl Strategy<Value = Pod> {
             addresses,
             ports,
             service_account,
-            node: None,
+            ..Pod::default()
         },
     )
 }
