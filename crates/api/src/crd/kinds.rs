@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Extras, definition};
 use crate::{
-    BgpConfiguration, BgpPeer, GlobalNetworkPolicy, GlobalNetworkSet, IpPool, IpamBlock,
+    BgpConfiguration, BgpFilter, BgpPeer, GlobalNetworkPolicy, GlobalNetworkSet, IpPool, IpamBlock,
     NetworkPolicy, NetworkSet, StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy,
     StagedNetworkPolicy, Tier,
 };
@@ -76,6 +76,7 @@ const BGP_PEER_RULES: Rules = &[
         "!(has(self.ttlSecurity) && has(self.ebgpMultihop))",
         "ttlSecurity and ebgpMultihop exclude each other",
     ),
+    ("!(has(self.bfd) && has(self.ebgpMultihop))", "bfd and ebgpMultihop exclude each other"),
     ("self.asNumber != 23456", "23456 stands for numbers of four bytes (RFC 6793)"),
 ];
 
@@ -131,6 +132,7 @@ pub fn definitions() -> Vec<Value> {
             ..with(&["bgpconfig"], configuration, BGP_CONFIGURATION_RULES)
         }),
         definition::<BgpPeer>(&with(&["peer"], peer, BGP_PEER_RULES)),
+        definition::<BgpFilter>(&with(&[], &[], &[])),
     ];
     let name = |definition: &Value| definition["metadata"]["name"].to_string();
     all.sort_by_key(name);
