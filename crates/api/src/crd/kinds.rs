@@ -131,6 +131,7 @@ pub fn definitions() -> Vec<Value> {
             object_rules: BGP_CONFIGURATION_OBJECT,
             ..with(&["bgpconfig"], configuration, BGP_CONFIGURATION_RULES)
         }),
+        definition::<BgpFilter>(&with(&["bgpfilter"], &[], &[])),
         definition::<BgpPeer>(&with(&["peer"], peer, BGP_PEER_RULES)),
         definition::<BgpFilter>(&with(&[], &[], &[])),
     ];

@@ -58,6 +58,7 @@ fn plural(kind: Kind) -> &'static str {
         Kind::GlobalNetworkSet => GlobalNetworkSet::URL_PATH_SEGMENT,
         Kind::IpPool => IpPool::URL_PATH_SEGMENT,
         Kind::BgpConfiguration => BgpConfiguration::URL_PATH_SEGMENT,
+        Kind::BgpFilter => BgpFilter::URL_PATH_SEGMENT,
         Kind::BgpPeer => BgpPeer::URL_PATH_SEGMENT,
         Kind::BgpFilter => BgpFilter::URL_PATH_SEGMENT,
         Kind::HostEndpoint => "hostendpoints",
