@@ -133,7 +133,6 @@ pub fn definitions() -> Vec<Value> {
         }),
         definition::<BgpFilter>(&with(&["bgpfilter"], &[], &[])),
         definition::<BgpPeer>(&with(&["peer"], peer, BGP_PEER_RULES)),
-        definition::<BgpFilter>(&with(&[], &[], &[])),
     ];
     let name = |definition: &Value| definition["metadata"]["name"].to_string();
     all.sort_by_key(name);

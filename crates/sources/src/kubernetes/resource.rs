@@ -60,7 +60,6 @@ fn plural(kind: Kind) -> &'static str {
         Kind::BgpConfiguration => BgpConfiguration::URL_PATH_SEGMENT,
         Kind::BgpFilter => BgpFilter::URL_PATH_SEGMENT,
         Kind::BgpPeer => BgpPeer::URL_PATH_SEGMENT,
-        Kind::BgpFilter => BgpFilter::URL_PATH_SEGMENT,
         Kind::HostEndpoint => "hostendpoints",
     }
 }
