@@ -7,6 +7,7 @@
 mod cni;
 mod compile;
 mod connections;
+mod iptables;
 mod memory;
 mod nft_delta;
 mod packet_path;
@@ -34,6 +35,7 @@ const BENCHES: &[Bench] = &[
     ("cni", cni::cni),
     ("compile", compile::run),
     ("connections", connections::connections),
+    ("iptables", iptables::iptables),
     ("memory", memory::memory),
     ("nft-delta", nft_delta::nft_delta),
     ("packet-path", packet_path::packet_path),

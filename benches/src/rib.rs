@@ -11,7 +11,8 @@ use brindle_bgp_proto::encode::encode;
 use brindle_bgp_proto::family::{Family, FamilySet};
 use brindle_bgp_proto::message::{Message, NextHop, Reach, Update};
 use brindle_bgp_proto::negotiated::Negotiated;
-use brindle_bgp_proto::rib::{Local, PeerId, PeerPolicy, PeerSession, Rib, RibEvent};
+use brindle_bgp_proto::policy::PeerPolicy;
+use brindle_bgp_proto::rib::{Local, PeerId, PeerSession, Rib, RibEvent};
 use ipnet::IpNet;
 use nix::time::{ClockId, clock_gettime};
 
@@ -88,6 +89,7 @@ fn learn_and_withdraw(streams: &[Vec<u8>]) -> Result<(f64, f64)> {
         router_id: Ipv4Addr::new(10, 0, 0, 1),
         next_hop_ipv4: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 100))),
         next_hop_ipv6: None,
+        drain: None,
     });
     for tor in 1..=TORS {
         rib.peer_up(PeerId(tor.into()), peer_session(tor));

@@ -111,7 +111,7 @@ impl<B: Backend> Rig<B> {
         }
         let mut rig = Self { name: name.to_owned(), outside, nodes };
         for node in &mut rig.nodes {
-            node.backend.resync().context("first resync")?;
+            node.netns.enter(|| node.backend.resync())?.context("first resync")?;
         }
         Ok(rig)
     }
@@ -143,7 +143,7 @@ impl<B: Backend> Rig<B> {
             compiler.flush();
             let next = compiler.ruleset().clone();
             node.backend.stage(&RulesetDelta::between(&node.installed, &next));
-            node.backend.commit().context("commit")?;
+            node.netns.enter(|| node.backend.commit())?.context("commit")?;
             node.installed = next;
         }
         self.wire(&loaded)?;
@@ -266,16 +266,24 @@ impl<B: Backend> Rig<B> {
             .any(|(id, p)| id.pod.name.as_ref() == GHOST && p.addresses.contains(&address))
     }
 
-    /// What `nft list ruleset` shows on each node, for a report.
+    /// What the tools of every dataplane show on each node, for a report.
     ///
     /// # Errors
-    /// The tool is missing.
+    /// A tool is missing.
     pub fn dump(&self) -> Result<String> {
+        let tools: [(&str, &[&str]); 4] = [
+            ("nft", &["list", "ruleset"]),
+            ("iptables-legacy-save", &["-c"]),
+            ("ip6tables-legacy-save", &["-c"]),
+            ("ipset", &["save"]),
+        ];
         let mut text = String::new();
         for node in &self.nodes {
-            let output = node.netns.command("nft").args(["list", "ruleset"]).output()?;
-            text +=
-                &format!("# {}\n{}", node.netns.name(), String::from_utf8_lossy(&output.stdout));
+            for (tool, arguments) in tools {
+                let output = node.netns.command(tool).args(arguments).output()?;
+                let shown = String::from_utf8_lossy(&output.stdout);
+                text += &format!("# {} {tool}\n{shown}", node.netns.name());
+            }
         }
         Ok(text)
     }

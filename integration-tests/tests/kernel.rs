@@ -1,5 +1,6 @@
-//! The kernel agrees with the oracle: generated worlds, enforced by the nftables backend on two
-//! nodes and probed with real packets (policy-semantics §7.3, L2b).
+//! The kernel agrees with the oracle: generated worlds, enforced by each backend on two nodes and
+//! probed with real packets (policy-semantics §7.3, L2b). Worlds and probes are the same for all;
+//! the variants of iptables share them, so that each world is run by nftables and by one of them.
 //!
 //! `BRINDLE_KERNEL_WORLDS` sets the number of worlds, `BRINDLE_SEED` the first seed.
 
@@ -8,6 +9,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use brindle_dataplane_core::Backend;
+use brindle_dataplane_iptables::{Iptables, Options, Variant};
 use brindle_dataplane_nftables::Nftables;
 use brindle_integration_tests::rig::Rig;
 use brindle_integration_tests::worlds::{self, yaml};
@@ -29,12 +32,37 @@ struct Tally {
     delivered: usize,
 }
 
+/// Worlds for nftables; half of them for each variant of iptables.
+const WORLDS: u64 = 60;
+
 #[test]
 fn verdicts_of_the_kernel_are_the_oracles() -> Result<()> {
+    let (first, worlds) = (number("BRINDLE_SEED", 1), number("BRINDLE_KERNEL_WORLDS", WORLDS));
+    agree("brd-kernel", first, worlds, || Ok(Nftables::open()?))
+}
+
+#[test]
+fn verdicts_of_iptables_nft_are_the_oracles() -> Result<()> {
+    let (first, worlds) = (number("BRINDLE_SEED", 1), number("BRINDLE_KERNEL_WORLDS", WORLDS));
+    let open = || Ok(Iptables::open(Variant::Nft, Options::default())?);
+    agree("brd-ipt-n", first, worlds / 2, open)
+}
+
+#[test]
+fn verdicts_of_iptables_legacy_are_the_oracles() -> Result<()> {
+    let (first, worlds) = (number("BRINDLE_SEED", 1), number("BRINDLE_KERNEL_WORLDS", WORLDS));
+    let open = || Ok(Iptables::open(Variant::Legacy, Options::default())?);
+    agree("brd-ipt-l", first + worlds / 2, worlds - worlds / 2, open)
+}
+
+fn agree<B: Backend>(
+    name: &str,
+    first: u64,
+    worlds: u64,
+    open: impl Fn() -> Result<B> + Sync,
+) -> Result<()> {
     raise_open_files()?;
-    let worlds = number("BRINDLE_KERNEL_WORLDS", 60);
-    let first = number("BRINDLE_SEED", 1);
-    let mut rig = Rig::build("brd-kernel", || Ok(Nftables::open()?))?;
+    let mut rig = Rig::build(name, open)?;
     let mut tally = Tally::default();
 
     let mut control = worlds::generate(first);
@@ -46,13 +74,13 @@ fn verdicts_of_the_kernel_are_the_oracles() -> Result<()> {
         check(&mut rig, &worlds::generate(seed), seed, &mut tally)?;
     }
     let (probes, share) = (tally.probes, tally.delivered * 100 / tally.probes.max(1));
-    println!("{worlds} worlds, {probes} probes, {share} % delivered");
+    println!("{name}: {worlds} worlds, {probes} probes, {share} % delivered");
     ensure!(tally.probes >= usize::try_from(worlds)? * 200, "too few probes: {tally:?}");
     ensure!((25..=75).contains(&share), "one-sided: {tally:?}");
     Ok(())
 }
 
-fn check(rig: &mut Rig<Nftables>, world: &World, seed: u64, tally: &mut Tally) -> Result<()> {
+fn check<B: Backend>(rig: &mut Rig<B>, world: &World, seed: u64, tally: &mut Tally) -> Result<()> {
     let text = yaml::write(world)?;
     let loaded = rig.load(&text, world).with_context(|| format!("load world {seed}"))?;
     let flows = worlds::choose(world, seed, FLOWS);
@@ -83,8 +111,8 @@ fn as_sent(flow: &Flow) -> Flow {
 }
 
 /// Leaves the world and the kernel's tables where one can look at them.
-fn report(
-    rig: &Rig<Nftables>,
+fn report<B: Backend>(
+    rig: &Rig<B>,
     text: &str,
     seed: u64,
     flow: &Flow,
@@ -94,7 +122,7 @@ fn report(
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/kernel").join(seed.to_string());
     fs::create_dir_all(&dir)?;
     fs::write(dir.join("objects.yaml"), text)?;
-    fs::write(dir.join("ruleset.nft"), rig.dump()?)?;
+    fs::write(dir.join("kernel.txt"), rig.dump()?)?;
     let kind = if delivered { "FALSE ALLOW" } else { "false deny" };
     let hops: Vec<String> = outcome
         .hops

@@ -268,7 +268,7 @@ fn an_api_server_that_is_away_changes_nothing() -> Result<()> {
     };
     let refused = stranger.cni(&cluster.fabric, "ADD");
     let refused = format!("{:#}", refused.err().context("a pod that nobody knows was added")?);
-    ensure!(refused.contains("\"code\":11"), "not told to try again: {refused}");
+    ensure!(refused.contains("\"code\": 11"), "not told to try again: {refused}");
 
     let agent = cluster.fabric.nodes[1].agent.take().context("no agent")?;
     agent.end(Signal::SIGKILL)?;

@@ -18,6 +18,11 @@ const WALLS: &[(&str, &[&str], &[&str])] = &[
     ("brindle-cni", &[], &["tokio", "kube-client", "k8s-openapi", "rtnetlink"]),
     ("brindle-dataplane-core", &["brindle-model"], &["kube-client", "k8s-openapi"]),
     (
+        "brindle-dataplane-iptables",
+        &["brindle-dataplane-core", "brindle-model"],
+        &["kube-client", "k8s-openapi"],
+    ),
+    (
         "brindle-dataplane-nftables",
         &["brindle-dataplane-core", "brindle-model"],
         &["kube-client", "k8s-openapi"],
@@ -33,6 +38,7 @@ const WALLS: &[(&str, &[&str], &[&str])] = &[
             "brindle-cni",
             "brindle-compiler",
             "brindle-dataplane-core",
+            "brindle-dataplane-iptables",
             "brindle-dataplane-nftables",
             "brindle-ipam",
             "brindle-model",

@@ -26,7 +26,7 @@ enum Part {
         #[arg(long)]
         out: PathBuf,
     },
-    /// `brindle.yaml` in the folder of the kustomize base.
+    /// `kustomization.yaml` and `brindle.yaml`, from the pieces beside them.
     Manifests {
         /// That folder.
         #[arg(long)]
@@ -42,10 +42,15 @@ fn main() -> Result<()> {
             println!("{name}@{digest} in {}", out.display());
         }
         Part::Manifests { folder } => {
-            let path = folder.join(manifest::JOINED);
-            fs::write(&path, manifest::join(&folder)?)
-                .with_context(|| format!("write {}", path.display()))?;
-            println!("{}", path.display());
+            let made = [
+                (manifest::LIST, manifest::list(&folder)?),
+                (manifest::JOINED, manifest::join(&folder)?),
+            ];
+            for (name, text) in made {
+                let path = folder.join(name);
+                fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+                println!("{}", path.display());
+            }
         }
     }
     Ok(())

@@ -1,32 +1,46 @@
 //! The plain manifest, joined from the kustomize base.
 //!
-//! `manifests/kustomization.yaml` lists the pieces; `kubectl apply -k manifests` and `kubectl apply
-//! -f manifests/brindle.yaml` give the cluster the same objects.
+//! `kubectl apply -k manifests` and `kubectl apply -f manifests/brindle.yaml` give a cluster the
+//! same objects: both files are written from what is in the folder.
 
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 /// The file that is made of the others.
 pub const JOINED: &str = "brindle.yaml";
-const LIST: &str = "kustomization.yaml";
+/// The file that lists the others for kustomize.
+pub const LIST: &str = "kustomization.yaml";
+/// Pieces, in the order in which they are applied; of a folder, every file in it.
+const PIECES: [&str; 4] = ["namespace.yaml", "crds", "rbac", "agent.yaml"];
+
+/// The text of [`LIST`] for the pieces in `folder`.
+///
+/// # Errors
+/// A piece is missing.
+pub fn list(folder: &Path) -> Result<String> {
+    let mut list = String::from(
+        "# Written by `cargo xtask manifests`.\n\
+         apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n",
+    );
+    for piece in pieces(folder)? {
+        list.push_str(&format!("- {piece}\n"));
+    }
+    Ok(list)
+}
 
 /// The text of [`JOINED`] for the pieces in `folder`.
 ///
 /// # Errors
-/// A listed piece is missing, or none is listed.
+/// A piece is missing.
 pub fn join(folder: &Path) -> Result<String> {
-    let list = read(&folder.join(LIST))?;
-    let pieces: Vec<&str> = resources(&list).collect();
-    ensure!(!pieces.is_empty(), "{LIST} lists no resources");
     let mut joined = String::from(
         "# Installs Brindle: kubectl apply --server-side -f brindle.yaml\n\
-         # Joined by `cargo xtask manifests` from the files that kustomization.yaml lists.\n",
+         # Written by `cargo xtask manifests`.\n",
     );
-    for piece in pieces {
-        let text = read(&folder.join(piece))?;
-        for document in text.split("\n---\n") {
+    for piece in pieces(folder)? {
+        for document in read(&folder.join(piece))?.split("\n---\n") {
             let document = document.trim_start_matches("---\n").trim();
             if !document.is_empty() {
                 joined.push_str("---\n");
@@ -38,10 +52,21 @@ pub fn join(folder: &Path) -> Result<String> {
     Ok(joined)
 }
 
-/// The entries of `resources:`, which stand one a line.
-fn resources(list: &str) -> impl Iterator<Item = &str> {
-    let below = list.lines().skip_while(|line| line.trim_end() != "resources:").skip(1);
-    below.map_while(|line| line.trim_start().strip_prefix("- ")).map(str::trim)
+fn pieces(folder: &Path) -> Result<Vec<String>> {
+    let mut pieces = Vec::new();
+    for piece in PIECES {
+        let path = folder.join(piece);
+        if !path.is_dir() {
+            pieces.push(piece.to_owned());
+            continue;
+        }
+        let start = pieces.len();
+        for entry in fs::read_dir(&path).with_context(|| format!("read {}", path.display()))? {
+            pieces.push(format!("{piece}/{}", entry?.file_name().to_string_lossy()));
+        }
+        pieces[start..].sort();
+    }
+    Ok(pieces)
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -53,11 +78,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_joined_manifest_is_current() {
+    fn what_is_made_of_the_pieces_is_current() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests");
-        let joined = join(&folder).unwrap();
-        let stored = read(&folder.join(JOINED)).unwrap_or_default();
-        assert!(joined == stored, "manifests/{JOINED} is stale: run cargo xtask manifests");
+        let made = [(JOINED, join(&folder).unwrap()), (LIST, list(&folder).unwrap())];
+        for (name, text) in made {
+            let stored = read(&folder.join(name)).unwrap_or_default();
+            assert!(text == stored, "manifests/{name} is stale: run cargo xtask manifests");
+        }
     }
 
     #[test]

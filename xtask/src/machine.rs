@@ -18,6 +18,8 @@ pub const TEST_PACKAGES: &[&str] = &[
     "openbgpd",
     "iproute2",
     "nftables",
+    "iptables",
+    "ipset",
     "util-linux",
     "conntrack",
     "iputils-ping",

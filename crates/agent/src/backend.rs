@@ -1,42 +1,107 @@
 //! The backends that this build offers, behind one type: the only place that names them all.
 
-use brindle_dataplane_core::{Backend, Commit, Drift};
-use brindle_dataplane_nftables::{Counters, Nftables, NftablesError, OpenError};
-use brindle_model::ruleset::RulesetDelta;
+pub mod choice;
+pub mod former;
 
-/// One of them.
-pub enum AnyBackend {
-    /// nf_tables.
-    Nftables(Nftables),
+use brindle_dataplane_core::{Backend, Commit, Drift, Hits};
+use brindle_dataplane_iptables as iptables;
+use brindle_dataplane_iptables::{Iptables, IptablesError};
+use brindle_dataplane_nftables as nftables;
+use brindle_dataplane_nftables::{Nftables, NftablesError};
+use brindle_model::ruleset::RulesetDelta;
+use tracing::{info, warn};
+
+use crate::config::DataplaneOptions;
+use choice::{Choice, NoBackend};
+use former::Former;
+
+/// One of them, and what others have left of ours.
+pub struct AnyBackend {
+    active: Active,
+    /// What is removed when the first commit has gone through: the new one filters before the old
+    /// one stops, and in between both must admit a packet.
+    former: Vec<Former>,
 }
 
-/// No backend works on this kernel.
-#[derive(Debug, thiserror::Error)]
-#[error("this kernel offers no dataplane: nftables does not work")]
-pub struct NoBackend(#[source] OpenError);
+/// The one that filters.
+enum Active {
+    /// nf_tables.
+    Nftables(Box<Nftables>),
+    /// iptables.
+    Iptables(Box<Iptables>),
+}
+
+/// The same on whichever is active.
+macro_rules! on_active {
+    ($any:expr, $backend:ident => $work:expr) => {
+        match $any {
+            Active::Nftables($backend) => $work,
+            Active::Iptables($backend) => $work,
+        }
+    };
+}
 
 impl AnyBackend {
-    /// Opens the best one that this kernel offers, in the calling thread's network namespace.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn open() -> Result<Self, NoBackend> {
-        Nftables::open().map(Self::Nftables).map_err(NoBackend)
-    }
-
-    /// As [`Self::open`]; of each decision so many denied packets a second are told to the
+    /// Opens the one that is asked for, or the best that this kernel offers, in the calling thread's
+    /// network namespace. Of each decision so many denied packets a second are told to the
     /// [listener](brindle_dataplane_core::nflog::Listener), none if it is 0.
     ///
     /// # Errors
-    /// As [`Self::open`].
-    pub fn telling(drops_per_second: u32) -> Result<Self, NoBackend> {
-        Nftables::telling(drops_per_second).map(Self::Nftables).map_err(NoBackend)
+    /// It does not work here.
+    pub fn open(options: DataplaneOptions, drops_per_second: u32) -> Result<Self, NoBackend> {
+        let Choice { kind, reason, warning } = choice::choose(options)?;
+        info!(dataplane = %kind, reason, "dataplane chosen");
+        if let Some(warning) = warning {
+            warn!("{warning}");
+        }
+        let mut active = choice::open(kind, options, drops_per_second)?;
+        let former = former::find(kind);
+        if !former.is_empty() {
+            // The old one may stop connections that are revoked; whether any is, is not known yet.
+            on_active!(&mut active, backend => backend.stop_revoked(true));
+        }
+        Ok(Self { active, former })
     }
 
     /// Who is counted where.
     pub fn counters(&self) -> Counters {
+        match &self.active {
+            Active::Nftables(backend) => Counters::Nftables(backend.counters()),
+            Active::Iptables(backend) => Counters::Iptables(backend.counters()),
+        }
+    }
+
+    fn remove_former(&mut self) {
+        self.former.retain(|former| match former.remove() {
+            Ok(()) => {
+                info!(dataplane = %former, "removed what another dataplane left");
+                false
+            }
+            Err(error) => {
+                warn!(dataplane = %former, error = %error, "cannot remove what another dataplane left; both filter");
+                true
+            }
+        });
+    }
+}
+
+/// Who is counted where.
+pub enum Counters {
+    /// nf_tables.
+    Nftables(nftables::Counters),
+    /// iptables.
+    Iptables(iptables::Counters),
+}
+
+impl Counters {
+    /// Reads them; the backend goes on meanwhile.
+    ///
+    /// # Errors
+    /// They could not be read.
+    pub fn read(&self) -> Result<Hits, AnyBackendError> {
         match self {
-            Self::Nftables(backend) => backend.counters(),
+            Self::Nftables(counters) => Ok(counters.read()?),
+            Self::Iptables(counters) => Ok(counters.read()?),
         }
     }
 }
@@ -47,44 +112,37 @@ pub enum AnyBackendError {
     /// nf_tables.
     #[error(transparent)]
     Nftables(#[from] NftablesError),
+    /// iptables.
+    #[error(transparent)]
+    Iptables(#[from] IptablesError),
 }
 
 impl Backend for AnyBackend {
     type Error = AnyBackendError;
 
     fn name(&self) -> &'static str {
-        match self {
-            Self::Nftables(backend) => backend.name(),
-        }
+        on_active!(&self.active, backend => backend.name())
     }
 
     fn stage(&mut self, delta: &RulesetDelta) {
-        match self {
-            Self::Nftables(backend) => backend.stage(delta),
-        }
+        on_active!(&mut self.active, backend => backend.stage(delta));
     }
 
     fn stop_revoked(&mut self, stop: bool) {
-        match self {
-            Self::Nftables(backend) => backend.stop_revoked(stop),
-        }
+        on_active!(&mut self.active, backend => backend.stop_revoked(stop));
     }
 
     fn resync(&mut self) -> Result<Drift, AnyBackendError> {
-        match self {
-            Self::Nftables(backend) => Ok(backend.resync()?),
-        }
+        on_active!(&mut self.active, backend => Ok(backend.resync()?))
     }
 
     fn commit(&mut self) -> Result<Commit, AnyBackendError> {
-        match self {
-            Self::Nftables(backend) => Ok(backend.commit()?),
-        }
+        let committed = on_active!(&mut self.active, backend => backend.commit()?);
+        self.remove_former();
+        Ok(committed)
     }
 
     fn uninstall(&mut self) -> Result<(), AnyBackendError> {
-        match self {
-            Self::Nftables(backend) => Ok(backend.uninstall()?),
-        }
+        on_active!(&mut self.active, backend => Ok(backend.uninstall()?))
     }
 }

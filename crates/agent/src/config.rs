@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use brindle_dataplane_core::nflog::DROPS_PER_SECOND;
+use brindle_dataplane_iptables::Jump;
 use brindle_model::Name;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -27,8 +29,8 @@ pub struct Cli {
 pub enum Command {
     /// Enforce policy and route pods until SIGTERM; the kernel keeps what it has then.
     Run(RunOptions),
-    /// Say what this kernel offers, and fail if that is too little.
-    Probe,
+    /// Say what this kernel offers and what would be chosen of it, and fail if that is too little.
+    Probe(DataplaneOptions),
     /// Remove everything that an agent made on this node: rules, links of pods, routes, state.
     Uninstall(UninstallOptions),
 }
@@ -73,14 +75,57 @@ pub struct RunOptions {
     pub existing_connections: ExistingConnections,
     /// Denied packets of which the kernel tells, a second and decision, for `brindlectl drops`; 0 is
     /// none. All are counted.
-    #[arg(long, default_value_t = brindle_dataplane_nftables::DROPS_PER_SECOND)]
+    #[arg(long, default_value_t = DROPS_PER_SECOND)]
     pub drops_per_second: u32,
     /// How many denied packets are remembered, and as many logged ones.
     #[arg(long, default_value_t = 1024)]
     pub packets_kept: usize,
+    /// Which of the kernel's ways to filter is used.
+    #[command(flatten)]
+    pub dataplane: DataplaneOptions,
     /// Log as JSON lines.
     #[arg(long)]
     pub log_json: bool,
+}
+
+/// Which of the kernel's ways to filter is used, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+pub struct DataplaneOptions {
+    /// The dataplane. What another one left of ours is removed once this one filters.
+    #[arg(long, value_enum, default_value_t)]
+    pub dataplane: Dataplane,
+    /// Where the jump to our chains stands in FORWARD and INPUT of iptables: `insert`, before all
+    /// other rules, or `append`, behind those that are there, whose ACCEPT then goes past policy.
+    #[arg(long, default_value_t)]
+    pub iptables_jump: Jump,
+}
+
+/// A way of the kernel to filter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Dataplane {
+    /// nftables if a trial works, else iptables.
+    #[default]
+    Auto,
+    /// nf_tables.
+    Nftables,
+    /// iptables, in the variant that the node uses.
+    Iptables,
+    /// iptables whose rules live in nf_tables.
+    IptablesNft,
+    /// iptables whose rules live in ip_tables.
+    IptablesLegacy,
+}
+
+impl std::fmt::Display for Dataplane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Nftables => "nftables",
+            Self::Iptables => "iptables",
+            Self::IptablesNft => "iptables-nft",
+            Self::IptablesLegacy => "iptables-legacy",
+        })
+    }
 }
 
 /// Two options that exclude each other.
@@ -250,6 +295,22 @@ mod tests {
     }
 
     #[test]
+    fn a_dataplane_can_be_chosen() {
+        let parse = |rest: &[&str]| {
+            let start = ["brindle-agent", "--node", "n1", "--source", "dir:/o"];
+            Cli::try_parse_from(start.iter().chain(rest)).map(|cli| cli.run.unwrap().dataplane)
+        };
+        assert_eq!(parse(&[]).unwrap(), DataplaneOptions::default());
+        for dataplane in Dataplane::value_variants() {
+            let text = dataplane.to_string();
+            assert_eq!(parse(&["--dataplane", &text]).unwrap().dataplane, *dataplane);
+        }
+        assert_eq!(parse(&["--iptables-jump", "append"]).unwrap().iptables_jump, Jump::Append);
+        assert!(parse(&["--iptables-jump", "first"]).is_err());
+        assert!(parse(&["--dataplane", "ebpf"]).is_err());
+    }
+
+    #[test]
     fn run_is_the_default_and_its_options_are_required() {
         let cli = Cli::parse_from(["brindle-agent", "--node", "n1", "--source", "dir:/o"]);
         assert_eq!(cli.run.unwrap().ipam_dir(), PathBuf::from("/var/lib/brindle/blocks"));
@@ -258,7 +319,7 @@ mod tests {
         assert!(Cli::try_parse_from(["brindle-agent", "--node", "n1"]).is_err());
         assert!(matches!(
             Cli::parse_from(["brindle-agent", "probe"]).command,
-            Some(Command::Probe)
+            Some(Command::Probe(_))
         ));
     }
 }

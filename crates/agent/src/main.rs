@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use brindle_agent::config::{Cli, Command, RunOptions};
+use brindle_agent::config::{Cli, Command, DataplaneOptions, RunOptions};
 use brindle_agent::{heap, probe, tasks, uninstall};
 use clap::{CommandFactory, Parser};
 use tracing_subscriber::EnvFilter;
@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match (cli.command, cli.run) {
         (Some(Command::Run(options)), _) | (None, Some(options)) => run(&options),
-        (Some(Command::Probe), _) => probe(),
+        (Some(Command::Probe(options)), _) => probe(options),
         (Some(Command::Uninstall(options)), _) => {
             log(false).and_then(|()| uninstall::uninstall(&options))
         }
@@ -33,8 +33,8 @@ fn run(options: &RunOptions) -> Result<()> {
     tasks::run(options)
 }
 
-fn probe() -> Result<()> {
-    let findings = probe::probe();
+fn probe(options: DataplaneOptions) -> Result<()> {
+    let findings = probe::probe(options);
     findings.iter().for_each(|finding| println!("{finding}"));
     anyhow::ensure!(probe::suffices(&findings), "this kernel lacks something that is needed");
     Ok(())

@@ -145,7 +145,7 @@ impl South {
     fn start(options: &RunOptions, restart: &RestartFile) -> Result<Self> {
         let config =
             DriverConfig { resync_interval: options.resync_interval, ..DriverConfig::default() };
-        let backend = AnyBackend::telling(options.drops_per_second)?;
+        let backend = AnyBackend::open(options.dataplane, options.drops_per_second)?;
         let (dataplane, backend) =
             Driver::spawn(backend, config).context("start the dataplane's driver")?;
         let route_config = DriverConfig { queue: ROUTE_QUEUE, ..config };

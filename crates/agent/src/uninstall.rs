@@ -6,10 +6,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use brindle_dataplane_core::conntrack::{self, ConntrackError};
-use brindle_dataplane_core::{Backend, PodNetwork, RouteTable};
+use brindle_dataplane_core::{PodNetwork, RouteTable};
 use tracing::info;
 
-use crate::backend::AnyBackend;
+use crate::backend::former;
 use crate::config::UninstallOptions;
 use crate::lock::NodeLock;
 
@@ -28,7 +28,7 @@ pub fn uninstall(options: &UninstallOptions) -> Result<()> {
         PodNetwork.detach(link).with_context(|| format!("remove interface {link}"))?;
     }
     let routes = RouteTable::open()?.uninstall().context("remove routes")?;
-    AnyBackend::open()?.uninstall().context("remove rules")?;
+    former::uninstall_all().context("remove rules")?;
     match conntrack::clear_revoked() {
         // No marks, nothing to clear.
         Ok(_) | Err(ConntrackError::Unsupported(_)) => {}

@@ -216,7 +216,7 @@ pub enum PortMatch {
 
 /// First 64 bits of SHA-256: ids must be equal on every run and not forgeable by a tenant who
 /// chooses his selectors.
-pub(crate) fn content_hash(text: &str) -> u64 {
+pub fn content_hash(text: &str) -> u64 {
     let digest = Sha256::digest(text.as_bytes());
     u64::from_be_bytes(digest[..8].try_into().expect("a SHA-256 digest has 32 bytes"))
 }

@@ -27,6 +27,7 @@ mod delta;
 mod driver;
 #[cfg(any(test, feature = "testing"))]
 pub mod fake;
+mod hits;
 pub mod netlink;
 pub mod netns;
 pub mod nflog;
@@ -40,6 +41,7 @@ pub use applied::{Applied, DriverState, DriverStatus, Progress, WaitError};
 pub use backend::{Backend, Commit, DataplaneInput, Drift};
 pub use delta::{DeltaTracker, Pending};
 pub use driver::{Driver, DriverConfig, DriverSender, Stopped, Table};
+pub use hits::{Hit, Hits};
 pub use pod_network::{Attached, Attachment, PodNetwork, PodNetworkError, PodRoute};
 pub use route_table::{
     ROUTE_METRIC, ROUTE_PROTOCOL, RouteInput, RouteTable, RouteTableError, RouteTableStatus,

@@ -21,6 +21,13 @@ pub use packet::packet;
 /// other programs use the low numbers.
 pub const GROUP: u16 = 9898;
 
+/// Packets a second that a Log rule tells of; the others are only counted.
+pub const LOGS_PER_SECOND: u32 = 10;
+
+/// Denied packets that are told of, a second and decision, unless the operator says otherwise:
+/// enough to see who is refused, and at the worst a few hundred messages a second on a node.
+pub const DROPS_PER_SECOND: u32 = 5;
+
 /// What happened to a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Event {
@@ -44,6 +51,12 @@ impl Event {
     /// needs quoting.
     pub fn prefix(self, decision: &DecisionId) -> String {
         format!("{} {}", self.word(), decision.label())
+    }
+
+    /// The same within `max` bytes, for a place that holds less.
+    pub fn prefix_within(self, decision: &DecisionId, max: usize) -> String {
+        let word = self.word();
+        format!("{word} {}", decision.label_within(max - word.len() - 1))
     }
 
     /// Reads a prefix. `None` if it is nobody's of ours.

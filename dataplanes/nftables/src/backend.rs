@@ -12,6 +12,7 @@
 //! what is there: so a foreign change between two commits is found at the second at the latest,
 //! and the time between by the driver's slow timer.
 
+use brindle_dataplane_core::nflog::DROPS_PER_SECOND;
 use brindle_dataplane_core::{Backend, Commit, Drift};
 use brindle_model::Name;
 use brindle_model::ruleset::RulesetDelta;
@@ -19,7 +20,7 @@ use nix::errno::Errno;
 
 use crate::desired::{Desired, Known};
 use crate::hits::Counters;
-use crate::lower::{DROPS_PER_SECOND, Recording, specimen};
+use crate::lower::{Recording, specimen};
 use crate::netlink::{Encoded, Refusal, Snapshot, Socket, SocketError, encode};
 use crate::program::{Command, Program};
 use crate::table::TABLE;
@@ -101,6 +102,15 @@ impl Nftables {
         }
         let desired = Desired::new(Recording { drops_per_second, nflog });
         Ok(Self { socket, kernel: Kernel::Unknown, desired })
+    }
+
+    /// Whether a table of ours is there, of whichever agent.
+    ///
+    /// # Errors
+    /// It could not be read.
+    pub fn is_installed(&mut self) -> Result<bool, NftablesError> {
+        let (_, snapshot) = self.socket.snapshot().map_err(NftablesError::Read)?;
+        Ok(snapshot.table.is_some())
     }
 
     fn read(&mut self) -> Result<(), NftablesError> {

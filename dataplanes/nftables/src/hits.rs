@@ -1,12 +1,9 @@
 //! How many packets each decision was taken about, read from the counters of rules.
-//!
-//! Only first packets of flows are counted, and those that are dropped: packets of known flows pass
-//! before policy. A counter begins at 0 when its chain is written, so a policy that changes begins
-//! anew; a decision that stands in several chains is the sum.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use brindle_dataplane_core::{Hit, Hits};
 use brindle_model::Name;
 use brindle_model::verdict::DecisionId;
 
@@ -18,26 +15,6 @@ use crate::table::Chain;
 /// Which rules of the table count for whom.
 pub struct Counters {
     chains: BTreeMap<Name, Arc<Chain>>,
-}
-
-/// What was read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Hits {
-    /// One for each decision, or for several whose rules are joined; sorted.
-    pub hits: Vec<Hit>,
-    /// Chains that were not as expected: they were just being changed, and are left out.
-    pub left_out: usize,
-}
-
-/// Packets about which a decision was taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hit {
-    /// Who decided; one of several if their rules are joined.
-    pub decisions: Arc<[DecisionId]>,
-    /// How many packets.
-    pub packets: u64,
-    /// Their length with the IP header, bytes.
-    pub bytes: u64,
 }
 
 impl Counters {

@@ -29,8 +29,7 @@ mod generate;
 mod tests;
 
 pub use backend::{Nftables, NftablesError, OpenError};
-pub use hits::{Counters, Hit, Hits};
-pub use lower::{DROPS_PER_SECOND, LOGS_PER_SECOND};
+pub use hits::Counters;
 pub use netlink::{Snapshot, SocketError, decode};
 pub use program::{Command, Program};
 pub use table::{TABLE, TABLE_COMMENT};

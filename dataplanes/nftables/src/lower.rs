@@ -70,7 +70,7 @@ use std::sync::Arc;
 use brindle_model::Name;
 
 pub use policy::{lower_policy, lower_program};
-pub use record::{DROPS_PER_SECOND, LOGS_PER_SECOND, Recording, specimen};
+pub use record::{Recording, specimen};
 pub use sets::{Source, dispatch_elements, element, members};
 pub use skeleton::{skeleton, stops_revoked};
 

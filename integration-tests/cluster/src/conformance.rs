@@ -80,6 +80,22 @@ pub struct Options {
     pub keep: bool,
 }
 
+impl Options {
+    /// Writes the report over what the suites left in the logs, if one is asked for.
+    ///
+    /// # Errors
+    /// A suite ended early, or the report cannot be written.
+    pub fn write_report(&self) -> Result<()> {
+        let Some(path) = &self.report else { return Ok(()) };
+        let logs = self.selection.logs()?;
+        let read = |suite: &Suite| suites::read(*suite, &logs).transpose();
+        let results: Vec<Results> =
+            Suite::value_variants().iter().filter_map(read).collect::<Result<_>>()?;
+        fs::write(path, report::markdown(self, &results))
+            .with_context(|| format!("write {}", path.display()))
+    }
+}
+
 /// Brings a cluster up, runs the suites, takes it down.
 ///
 /// # Errors
@@ -88,8 +104,9 @@ pub fn run(cache: &Cache, paths: &Paths, options: &Options) -> Result<()> {
     go::build(cache, true)?;
     let shape = options.shape;
     ensure!(shape.network != Network::None, "the suites need a network");
-    let result = on_cluster(cache, paths, options);
     let logs = options.selection.logs()?;
+    suites::forget(&logs);
+    let result = on_cluster(cache, paths, options);
     if let Err(error) = save_logs(paths, &logs) {
         eprintln!("the cluster's logs could not be kept: {error:#}");
     }
@@ -97,10 +114,7 @@ pub fn run(cache: &Cache, paths: &Paths, options: &Options) -> Result<()> {
         lifecycle::down(paths)?;
     }
     let results = result?;
-    if let Some(path) = &options.report {
-        let text = report::markdown(options, &results);
-        fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
-    }
+    options.write_report()?;
     judge(shape.network, &results)
 }
 

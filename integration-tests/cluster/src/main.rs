@@ -53,15 +53,10 @@ enum Task {
     Smoke,
     /// The upstream suites on a cluster of their own.
     Conformance(conformance::Options),
-    /// The upstream suites on the cluster that is up.
-    Suites {
-        /// Its families.
-        #[arg(long, value_enum, default_value_t)]
-        families: Families,
-        /// The suites.
-        #[command(flatten)]
-        selection: conformance::Selection,
-    },
+    /// The upstream suites on the cluster that is up, which is as the options say.
+    Suites(conformance::Options),
+    /// The report alone, over the output that suites left.
+    Report(conformance::Options),
     /// Run a command inside a node.
     Exec {
         /// Its number, from 1.
@@ -98,11 +93,13 @@ fn main() -> Result<()> {
         Task::Down => lifecycle::down(&paths),
         Task::Smoke => smoke::run(&Kubectl::new(&Cache::open()?, &paths)),
         Task::Conformance(options) => conformance::run(&Cache::open()?, &paths, &options),
-        Task::Suites { families, selection } => {
+        Task::Suites(options) => {
             let cache = Cache::open()?;
             go::build(&cache, true)?;
-            selection.run(&cache, &paths, families).map(drop)
+            options.selection.run(&cache, &paths, options.shape.families)?;
+            options.write_report()
         }
+        Task::Report(options) => options.write_report(),
         Task::Exec { node, command } => {
             let mut inside = node::enter(node, &command[0])?;
             Err(inside.args(&command[1..]).exec()).context("start nsenter")

@@ -6,12 +6,11 @@ mod go_test;
 use std::fmt;
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::go::kernel_has_sctp;
 use crate::paths::{Cache, Paths};
 
 /// One of them.
@@ -40,6 +39,27 @@ impl fmt::Display for Suite {
 }
 
 impl Suite {
+    /// The name of its output, without an ending.
+    fn file(self) -> &'static str {
+        match self {
+            Self::NetworkPolicy => "network-policy",
+            Self::SigNetwork => "sig-network",
+            Self::DualStack => "dual-stack",
+            Self::NetworkPolicyApi => "network-policy-api",
+        }
+    }
+
+    /// Which of Kubernetes' end-to-end tests it has, as a regular expression; none if it is a
+    /// program of its own.
+    fn focus(self) -> Option<&'static str> {
+        match self {
+            Self::NetworkPolicy => Some(r"\[sig-network\].*NetworkPolicy"),
+            Self::SigNetwork => Some(r"\[sig-network\].*\[Conformance\]"),
+            Self::DualStack => Some(r"\[sig-network\].*\[Feature:IPv6DualStack\]"),
+            Self::NetworkPolicyApi => None,
+        }
+    }
+
     /// Whether it has tests that must fail where nothing enforces policy.
     pub fn needs_enforcement(self) -> bool {
         matches!(self, Self::NetworkPolicy | Self::NetworkPolicyApi)
@@ -106,21 +126,13 @@ pub fn run(
     logs: &Path,
     processes: u8,
 ) -> Result<Results> {
-    fs::create_dir_all(logs).with_context(|| format!("make {}", logs.display()))?;
-    let start = Instant::now();
     eprintln!("==> {suite}");
-    let sctp = kernel_has_sctp();
-    let run = Run { cache, paths, logs, processes, sctp };
-    let (mut tests, left_out) = match suite {
-        Suite::NetworkPolicy => run.ginkgo("network-policy", r"\[sig-network\].*NetworkPolicy")?,
-        Suite::SigNetwork => run.ginkgo("sig-network", r"\[sig-network\].*\[Conformance\]")?,
-        Suite::DualStack => {
-            run.ginkgo("dual-stack", r"\[sig-network\].*\[Feature:IPv6DualStack\]")?
-        }
-        Suite::NetworkPolicyApi => run.go_test()?,
-    };
-    tests.sort_by(|a, b| a.name.cmp(&b.name));
-    let results = Results { suite, tests, left_out, took: start.elapsed() };
+    let run = Run { cache, paths, logs, processes };
+    match suite.focus() {
+        Some(focus) => run.ginkgo(suite.file(), focus)?,
+        None => run.go_test(suite.file())?,
+    }
+    let results = read(suite, logs)?.context("the suite left no output")?;
     let [passed, failed, skipped] = results.counts();
     eprintln!(
         "    {suite}: {passed} passed, {failed} failed, {skipped} skipped, {} left out, {:.0} s",
@@ -130,10 +142,34 @@ pub fn run(
     Ok(results)
 }
 
+/// What the last run of a suite left in `logs`, if there was one.
+///
+/// # Errors
+/// It ended early.
+pub fn read(suite: Suite, logs: &Path) -> Result<Option<Results>> {
+    let results = match suite.focus() {
+        Some(focus) => ginkgo::read(suite, logs, focus)?,
+        None => go_test::read(suite, logs)?,
+    };
+    Ok(results.map(|mut results| {
+        results.tests.sort_by(|a, b| a.name.cmp(&b.name));
+        results
+    }))
+}
+
+/// Removes what earlier runs left in `logs`, so that no report has it.
+pub fn forget(logs: &Path) {
+    for suite in Suite::value_variants() {
+        for ending in ["json", "log"] {
+            // Most are not there.
+            let _ = fs::remove_file(logs.join(suite.file()).with_extension(ending));
+        }
+    }
+}
+
 struct Run<'a> {
     cache: &'a Cache,
     paths: &'a Paths,
     logs: &'a Path,
     processes: u8,
-    sctp: bool,
 }

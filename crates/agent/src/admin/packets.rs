@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use brindle_compiler::Compiler;
-use brindle_dataplane_core::nflog::Event;
-use brindle_dataplane_nftables::Hit;
+use brindle_dataplane_core::Hit;
+use brindle_dataplane_core::nflog::{Event, LOGS_PER_SECOND};
 use brindle_model::Name;
 use brindle_model::admin::{DecisionHits, Hits, PacketReport, Packets};
 use brindle_model::ruleset::{Ruleset, TierEnd};
@@ -57,7 +57,7 @@ async fn packets(
         let problem = sources.packet_log.problem();
         let per_second = match event {
             Event::Deny => sources.drops_per_second,
-            Event::Log => brindle_dataplane_nftables::LOGS_PER_SECOND,
+            Event::Log => LOGS_PER_SECOND,
         };
         Ok(Json(Packets { problem, per_second, lost, overruns, packets }).into_response())
     })
@@ -92,7 +92,7 @@ fn words(decisions: &[DecisionId]) -> String {
 struct Names {
     /// The pod behind an interface.
     pods: BTreeMap<Name, String>,
-    /// Decisions whose label does not say them.
+    /// Decisions by what their label begins with if it does not say them.
     cut: BTreeMap<String, DecisionId>,
 }
 
@@ -103,18 +103,22 @@ impl Names {
             let endpoint: &brindle_model::ruleset::Endpoint = endpoint;
             (endpoint.host_interface.clone(), id.pod.to_string())
         };
-        let labels = actions(compiler).into_keys().map(|id| (id.label(), id));
-        let unsaid = |(label, _): &(String, _)| label.starts_with("cut/");
+        let labels = actions(compiler).into_keys().map(|id| (id.cut_label(), id));
         Self {
             pods: ruleset.endpoints.iter().map(pod).collect(),
-            cut: if cut { labels.filter(unsaid).collect() } else { BTreeMap::new() },
+            cut: if cut { labels.collect() } else { BTreeMap::new() },
         }
     }
 
     fn report(&self, entry: Entry) -> PacketReport {
         let decision = match &entry.report.decision {
             Label::Decision(decision) => Some(decision.clone()),
-            Label::Cut(label) => self.cut.get(label).cloned(),
+            Label::Cut(label) => {
+                // The last label that begins so, or sorts before it.
+                let last = self.cut.range(..=label.clone()).next_back();
+                last.filter(|(begin, _)| label.starts_with(begin.as_str()))
+                    .map(|(_, id)| id.clone())
+            }
         };
         let words = match (&decision, entry.report.decision) {
             (None, Label::Cut(label)) => label,

@@ -21,14 +21,20 @@ pub const MAX_LABEL: usize = 120;
 pub enum Label {
     /// The decision.
     Decision(DecisionId),
-    /// A decision whose label had to be cut: the label is as unique as the decision, so whoever
-    /// knows the candidates can compare theirs.
+    /// A decision whose label had to be cut: it begins with the decision's
+    /// [`cut_label`](DecisionId::cut_label), so whoever knows the candidates can compare theirs.
     Cut(String),
 }
 
 impl DecisionId {
     /// The label: at most [`MAX_LABEL`] bytes of `A-Za-z0-9._/-`; different for different decisions.
     pub fn label(&self) -> String {
+        self.label_within(MAX_LABEL)
+    }
+
+    /// The label for a place that holds less: at most `max` bytes, which must hold what
+    /// [`Self::cut_label`] begins with, and a word.
+    pub fn label_within(&self, max: usize) -> String {
         let (words, names): (String, Vec<&str>) = match self {
             Self::Rule { policy, direction, index } => {
                 let names = policy.namespace.as_deref().into_iter().chain([&*policy.name]);
@@ -40,8 +46,14 @@ impl DecisionId {
             Self::Profile { name } => (format!("profile/{name}"), vec![name]),
             other => return other.word().unwrap_or_default().to_owned(),
         };
-        let whole = words.len() <= MAX_LABEL && names.iter().all(|name| is_plain(name));
-        if whole { words } else { cut(self, &words) }
+        let whole = words.len() <= max && names.iter().all(|name| is_plain(name));
+        if whole { words } else { cut(self, &words, max) }
+    }
+
+    /// What every cut label of the decision begins with, however much of it fits: tells it from the
+    /// others.
+    pub fn cut_label(&self) -> String {
+        format!("cut/{:016x}", content_hash(&format!("{self:?}")))
     }
 
     /// Reads a label. `None` if nobody writes such a one.
@@ -112,13 +124,12 @@ pub fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.chars().all(plain)
 }
 
-fn cut(decision: &DecisionId, words: &str) -> String {
-    let hash = content_hash(&format!("{decision:?}"));
-    let mut label = format!("cut/{hash:016x}/");
+fn cut(decision: &DecisionId, words: &str, max: usize) -> String {
+    let mut label = decision.cut_label() + "/";
     let readable = words
         .chars()
         .map(|c| if c == '/' || is_plain(c.encode_utf8(&mut [0; 4])) { c } else { '_' });
-    label.extend(readable.take(MAX_LABEL - label.len()));
+    label.extend(readable.take(max.saturating_sub(label.len())));
     label
 }
 
@@ -164,6 +175,19 @@ mod tests {
         cut.sort_unstable();
         cut.dedup();
         assert_eq!(cut.len(), 8);
+    }
+
+    #[test]
+    fn a_shorter_label_is_cut_and_still_tells_which() {
+        let decision =
+            rule(PolicyKind::NetworkPolicy, Some("kube-system"), "allow-from-monitoring", 3);
+        let label = decision.label_within(58);
+        assert_eq!(decision.label(), "np.brindle/kube-system/allow-from-monitoring/egress/3");
+        assert_eq!(label, decision.label(), "53 bytes fit");
+        let label = decision.label_within(40);
+        assert_eq!(label.len(), 40);
+        assert!(label.starts_with(&decision.cut_label()), "{label}");
+        assert_eq!(DecisionId::from_label(&label), Some(Label::Cut(label)));
     }
 
     #[test]

@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use brindle_dataplane_core::nflog::{Event, GROUP};
+use brindle_dataplane_core::nflog::{DROPS_PER_SECOND, Event, GROUP, LOGS_PER_SECOND};
 use brindle_model::Name;
 use brindle_model::verdict::DecisionId;
 
@@ -23,13 +23,6 @@ use super::Lowered;
 use super::walk::{decided, plain};
 use crate::rule::{Log, Rule, Target};
 use crate::table::{Chain, Verdict, comment};
-
-/// Packets a second that a Log rule tells of; the others are only counted.
-pub const LOGS_PER_SECOND: u32 = 10;
-
-/// Denied packets that are told of, a second and decision, unless the operator says otherwise:
-/// enough to see who is refused, and at the worst a few hundred messages a second on a node.
-pub const DROPS_PER_SECOND: u32 = 5;
 
 /// What is told of packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use crate::generate::{addresses, one_set};
 use crate::load::loaded;
 use crate::namespace::isolated;
-use crate::packets::{Node, udp};
+use crate::node::{Node, udp};
 
 /// Sixteen addresses a family, from which the first pod sends.
 const UNIVERSE: [&str; 2] = ["10.0.0.0/28", "fd00::/124"];
@@ -180,7 +180,7 @@ fn the_set_alone_decides() {
         for from in senders() {
             let to = addresses(1).into_iter().find(|a| Family::of(*a) == Family::of(from));
             let packet = udp(from, to.expect("both families"));
-            assert_eq!(crate::packets::admitted(&ruleset, 0, &packet), from.is_ipv4() == wanted);
+            assert_eq!(crate::node::admitted(&ruleset, 0, &packet), from.is_ipv4() == wanted);
         }
     }
 }

@@ -4,8 +4,10 @@
 mod covers;
 mod faults;
 mod generate;
+mod limits;
 mod load;
 mod namespace;
+mod node;
 mod packets;
 mod told;
 mod walk;

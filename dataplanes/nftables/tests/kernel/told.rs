@@ -1,22 +1,20 @@
-//! What the kernel tells of packets, and counts, is what the evaluator says of them.
+//! What the kernel tells of packets, and counts, is what the evaluator says of them. Shared by the
+//! tests of every backend.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
+use brindle_dataplane_core::Hit;
 use brindle_dataplane_core::nflog::{Event, Listener, News, Report};
-use brindle_dataplane_nftables::{Hit, Nftables};
 use brindle_model::packet::Packet;
 use brindle_model::ruleset::{Action, Ruleset, evaluate};
 use brindle_model::verdict::{DecisionId, Direction, Label, PolicyId, Verdict};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use crate::generate::{addresses, endpoint_id, one_set};
-use crate::load::load;
-use crate::namespace::isolated;
-use crate::packets::{Node, udp};
+use crate::generate::{addresses, endpoint_id};
+use crate::node::{Node, udp};
 
 /// Packets a second that the backend lets a Log rule tell of, and a burst of as many.
 const LOGGED: usize = 10;
@@ -50,7 +48,7 @@ impl Witness {
     }
 }
 
-/// A decision that is told as a label.
+/// A decision that is told as what its label would begin with.
 type Told = (Event, String, Option<Packet>);
 
 /// What must be told and counted.
@@ -137,7 +135,7 @@ impl Expected {
     }
 
     fn told(&mut self, event: Event, decision: &DecisionId, packet: &Packet) {
-        let label = decision.label();
+        let label = decision.cut_label();
         let told = (event, label.clone(), Some(*packet));
         self.told.entry(label).or_default().push(told);
     }
@@ -149,9 +147,10 @@ impl Expected {
     pub fn compare(&self, reports: &[Report], hits: &[Hit]) -> Result<(), TestCaseError> {
         let mut told: BTreeMap<String, Vec<Told>> = BTreeMap::new();
         for Report { event, decision, packet, .. } in reports {
+            // How much of a label fits is each backend's affair.
             let label = match decision {
-                Label::Decision(decision) => decision.label(),
-                Label::Cut(label) => label.clone(),
+                Label::Decision(decision) => decision.cut_label(),
+                Label::Cut(label) => label.split('/').take(2).collect::<Vec<_>>().join("/"),
             };
             told.entry(label.clone()).or_default().push((*event, label, *packet));
         }
@@ -193,45 +192,4 @@ impl Expected {
         prop_assert_eq!(&joined, &self.joined);
         Ok(())
     }
-}
-
-/// However many packets are denied, so many are told of; all are counted, and none passes.
-#[test]
-fn what_is_told_is_limited_and_all_is_counted() {
-    isolated(|| {
-        for limit in [3, 0] {
-            let mut node = Node::build();
-            let witness = Witness::listen();
-            let telling = Nftables::telling(limit).expect("the kernel has nf_tables");
-            let backend = load(telling, &one_set());
-            let to: IpAddr = addresses(1)[0];
-            let denied: Vec<_> = (0..200).map(|_| udp(addresses(0)[0], to)).collect();
-            assert!(node.deliver(0, &denied).is_empty());
-            let end = DecisionId::TierEnd { tier: "default".into() };
-            if limit > 0 {
-                let told = witness.until_forged(&mut node);
-                let limit = limit as usize;
-                // A burst, and what the limit lets through while the others are sent.
-                assert!((limit..100).contains(&told.len()), "{} told", told.len());
-                let decision = Label::Decision(end.clone());
-                assert!(told.iter().all(|report| report.decision == decision), "{told:?}");
-                assert!(told.iter().all(|report| report.input.is_some() && report.hook == 2));
-            }
-            let hits = backend.counters().read().expect("counters").hits;
-            let hit = hits.iter().find(|hit| *hit.decisions == [end.clone()]).expect("counted");
-            assert_eq!(hit.packets, 200);
-        }
-    });
-}
-
-/// Without a listener the packets are dropped all the same, and a second one is refused by name.
-#[test]
-fn one_listener_a_namespace() {
-    isolated(|| {
-        let first = Witness::listen();
-        let error = Listener::spawn(|_| {}).expect_err("taken").to_string();
-        assert!(error.contains("9898") && error.contains("another program"), "{error}");
-        drop(first);
-        Listener::spawn(|_| {}).expect("free again");
-    });
 }

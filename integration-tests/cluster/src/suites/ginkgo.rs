@@ -8,7 +8,8 @@ use anyhow::{Context, Result, ensure};
 use brindle_lab::netns::Netns;
 use serde_json::Value;
 
-use super::{Outcome, Run, Test};
+use super::{Outcome, Results, Run, Suite, Test};
+use crate::go::kernel_has_sctp;
 use crate::plan::CONTROL;
 
 /// Tests of these words need a machine, or a time of their own.
@@ -17,20 +18,19 @@ const NEVER: &str = r"\[Disruptive\]|\[Serial\]";
 const SCTP: &str = "SCTPConnectivity";
 
 impl Run<'_> {
-    /// Runs the tests whose names match `focus`. Returns them, and the names of those that need what
-    /// the kernel lacks.
-    pub(super) fn ginkgo(&self, name: &str, focus: &str) -> Result<(Vec<Test>, Vec<String>)> {
-        let report = format!("{name}.json");
-        let log = self.logs.join(format!("{name}.log"));
+    /// Runs the tests whose names match `focus`.
+    pub(super) fn ginkgo(&self, file: &str, focus: &str) -> Result<()> {
+        let log = self.logs.join(format!("{file}.log"));
         let output = File::create(&log).with_context(|| format!("write {}", log.display()))?;
-        let never: Vec<_> = [NEVER].into_iter().chain((!self.sctp).then_some(SCTP)).collect();
+        let never: Vec<_> =
+            [NEVER].into_iter().chain((!kernel_has_sctp()).then_some(SCTP)).collect();
         let program = self.cache.program("ginkgo").display().to_string();
         let mut command = Netns::existing(CONTROL).command(&program);
         command
             .arg(format!("--procs={}", self.processes))
             .args(["--no-color", "--timeout=2h", "--flake-attempts=1"])
             .arg(format!("--output-dir={}", self.logs.display()))
-            .arg(format!("--json-report={report}"))
+            .arg(format!("--json-report={file}.json"))
             .arg(format!("--focus={focus}"))
             .arg(format!("--skip={}", never.join("|")))
             .arg(self.cache.program("e2e.test"))
@@ -41,20 +41,20 @@ impl Run<'_> {
             .arg("--allowed-not-ready-nodes=0");
         // A failed test makes it fail too; which, says the report.
         command.stdout(output.try_clone()?).stderr(output).status().context("start ginkgo")?;
-        read(&self.logs.join(&report), focus)
-            .with_context(|| format!("ginkgo ended early: see {}", log.display()))
+        Ok(())
     }
 }
 
-fn read(report: &Path, focus: &str) -> Result<(Vec<Test>, Vec<String>)> {
-    let bytes = fs::read(report).with_context(|| format!("read {}", report.display()))?;
-    let suites: Value = serde_json::from_slice(&bytes)?;
-    let (mut tests, mut left_out) = (Vec::new(), Vec::new());
-    for suite in suites.as_array().into_iter().flatten() {
-        for reason in suite["SpecialSuiteFailureReasons"].as_array().into_iter().flatten() {
-            eprintln!("    ginkgo says: {reason}");
-        }
-        for spec in suite["SpecReports"].as_array().into_iter().flatten() {
+/// Reads the report that a run left, if there is one. Tests that need what the kernel lacks were
+/// left out.
+pub(super) fn read(suite: Suite, logs: &Path, focus: &str) -> Result<Option<Results>> {
+    let report = logs.join(format!("{}.json", suite.file()));
+    let Ok(bytes) = fs::read(&report) else { return Ok(None) };
+    let (mut tests, mut left_out, mut nanoseconds) = (Vec::new(), Vec::new(), 0);
+    let reported: Value = serde_json::from_slice(&bytes)?;
+    for part in reported.as_array().into_iter().flatten() {
+        nanoseconds += part["RunTime"].as_u64().unwrap_or_default();
+        for spec in part["SpecReports"].as_array().into_iter().flatten() {
             let Some(name) = name(spec) else { continue };
             match outcome(spec) {
                 Some(outcome) => {
@@ -66,8 +66,8 @@ fn read(report: &Path, focus: &str) -> Result<(Vec<Test>, Vec<String>)> {
             }
         }
     }
-    ensure!(!tests.is_empty(), "{} has no test that ran", report.display());
-    Ok((tests, left_out))
+    ensure!(!tests.is_empty(), "no test ran: see the log beside {}", report.display());
+    Ok(Some(Results { suite, tests, left_out, took: Duration::from_nanos(nanoseconds) }))
 }
 
 /// All words of a focus, which are joined by `.*`, stand in the name.
@@ -106,11 +106,11 @@ mod tests {
     #[test]
     fn a_report_is_read() {
         let spec = |name: &str, kind: &str, state: &str, said: &str| {
-            json!({"ContainerHierarchyTexts": ["[sig-network] Netpol"], "LeafNodeText": name,
+            json!({"ContainerHierarchyTexts": ["[sig-network] NetworkPolicy"], "LeafNodeText": name,
                    "LeafNodeType": kind, "State": state, "RunTime": 2_000_000_000_u64,
                    "Failure": {"Message": said}})
         };
-        let report = json!([{"SpecReports": [
+        let report = json!([{"RunTime": 9_000_000_000_u64, "SpecReports": [
             spec("one", "It", "passed", ""),
             spec("two", "It", "failed", "wrong"),
             spec("three", "It", "skipped", "not here"),
@@ -119,21 +119,25 @@ mod tests {
             spec("", "BeforeSuite", "passed", ""),
             spec("", "AfterSuite", "failed", "left over"),
         ]}]);
-        let folder = std::env::temp_dir().join(format!("brindle-ginkgo-{}", std::process::id()));
-        fs::write(&folder, report.to_string()).unwrap();
-        let (tests, left_out) = read(&folder, r"\[sig-network\].*Netpol").unwrap();
-        fs::remove_file(&folder).unwrap();
-        let read: Vec<_> = tests.into_iter().map(|test| (test.name, test.outcome)).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let suite = Suite::NetworkPolicy;
+        let focus = suite.focus().unwrap();
+        assert!(read(suite, folder.path(), focus).unwrap().is_none());
+        fs::write(folder.path().join("network-policy.json"), report.to_string()).unwrap();
+        let results = read(suite, folder.path(), focus).unwrap().unwrap();
+        let tests = results.tests.into_iter().map(|test| (test.name, test.outcome));
+        let named = |name: &str, outcome| (format!("[sig-network] NetworkPolicy {name}"), outcome);
         let failed = |said: &str| Outcome::Failed(said.to_owned());
         assert_eq!(
-            read,
+            tests.collect::<Vec<_>>(),
             [
-                ("[sig-network] Netpol one".to_owned(), Outcome::Passed),
-                ("[sig-network] Netpol two".to_owned(), failed("wrong")),
-                ("[sig-network] Netpol three".to_owned(), Outcome::Skipped("not here".to_owned())),
-                ("AfterSuite [sig-network] Netpol".to_owned(), failed("left over")),
+                named("one", Outcome::Passed),
+                named("two", failed("wrong")),
+                named("three", Outcome::Skipped("not here".to_owned())),
+                ("AfterSuite [sig-network] NetworkPolicy".to_owned(), failed("left over")),
             ]
         );
-        assert_eq!(left_out, ["[sig-network] Netpol [Feature:SCTPConnectivity]"]);
+        assert_eq!(results.left_out, ["[sig-network] NetworkPolicy [Feature:SCTPConnectivity]"]);
+        assert_eq!(results.took, Duration::from_secs(9));
     }
 }

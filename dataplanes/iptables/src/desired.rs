@@ -1,0 +1,458 @@
+//! The desired state and what is pending of it: the pure half of the backend.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use brindle_model::Name;
+use brindle_model::net::Family;
+use brindle_model::ruleset::{
+    Member, PolicyRules, ProgramId, Ruleset, RulesetDelta, Set, SetDef, SetDelta, SetId,
+};
+use brindle_model::verdict::{Direction, PolicyId};
+
+use crate::layout::{Layout, Owner, Touched};
+use crate::lower::{self, Lowered, Recording};
+use crate::plan::{NewSet, Plan, Roles, SetPlan};
+use crate::rule::Chain;
+use crate::set::{self, Element, SetUse, Source};
+
+/// What the kernel is known to hold after a commit.
+#[derive(Default)]
+pub struct Known {
+    /// The chains, in the order of [`Family::ALL`].
+    pub chains: [BTreeMap<Name, Arc<Chain>>; 2],
+    /// The sets.
+    pub sets: BTreeMap<Name, KnownSet>,
+    /// The elements of the sets of own sources.
+    own: BTreeMap<Name, BTreeSet<Element>>,
+}
+
+/// A set that the kernel is known to hold.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownSet {
+    /// How many elements.
+    pub len: usize,
+    /// How many it has room for.
+    pub capacity: usize,
+}
+
+/// The ruleset, its layout, and what changed in them since the last commit.
+pub struct Desired {
+    recording: Recording,
+    ruleset: Ruleset,
+    /// In the order of [`Family::ALL`].
+    layouts: [Layout; 2],
+    policies: BTreeSet<PolicyId>,
+    programs: BTreeSet<ProgramId>,
+    endpoints: bool,
+    /// Members that came (true) or went.
+    members: BTreeMap<SetId, BTreeMap<Member, bool>>,
+    staged: bool,
+    /// `None` until it was said.
+    stop_revoked: Option<bool>,
+}
+
+/// Rules on the way of one direction of a pod from which on the operator is warned.
+const MANY_RULES: usize = 1_000;
+
+/// The families with their places.
+pub fn families() -> impl Iterator<Item = (usize, Family)> {
+    Family::ALL.into_iter().enumerate()
+}
+
+impl Desired {
+    /// Nothing is desired yet but the skeleton.
+    pub fn new(recording: Recording) -> Self {
+        let mut new = Self {
+            recording,
+            ruleset: Ruleset::default(),
+            layouts: Default::default(),
+            policies: BTreeSet::new(),
+            programs: BTreeSet::new(),
+            endpoints: true,
+            members: BTreeMap::new(),
+            staged: false,
+            stop_revoked: None,
+        };
+        new.skeleton();
+        new
+    }
+
+    /// Whether anything was ever staged: before that nothing is desired.
+    pub fn staged(&self) -> bool {
+        self.staged
+    }
+
+    /// Whether packets of revoked connections are dropped.
+    pub fn stop_revoked(&mut self, stop: bool) {
+        if self.stop_revoked.replace(stop) != Some(stop) {
+            self.skeleton();
+        }
+    }
+
+    /// As [`Self::stop_revoked`], unless it was said.
+    pub fn adopt(&mut self, stop: bool) {
+        if self.stop_revoked.is_none() {
+            self.stop_revoked(stop);
+        }
+    }
+
+    fn skeleton(&mut self) {
+        let stop = self.stop_revoked.unwrap_or_default();
+        for (at, family) in families() {
+            let lowered = lower::skeleton(family, self.recording, stop);
+            self.layouts[at].replace(Owner::Skeleton, lowered);
+        }
+    }
+
+    /// The layouts as of the last commit, or as they are about to be.
+    pub fn layouts(&self) -> &[Layout; 2] {
+        &self.layouts
+    }
+
+    /// Takes changes in; repeated and reverted ones are as good as any.
+    pub fn stage(&mut self, delta: &RulesetDelta) {
+        self.staged = true;
+        for (id, set) in &delta.sets_added {
+            self.put_set(*id, set);
+        }
+        for (id, change) in &delta.sets_changed {
+            self.change_set(*id, change);
+        }
+        for (id, policy) in &delta.policies {
+            self.ruleset.policies.insert(id.clone(), Arc::clone(policy));
+            self.policies.insert(id.clone());
+        }
+        for (id, program) in &delta.programs_added {
+            self.ruleset.programs.insert(*id, Arc::clone(program));
+            self.programs.insert(*id);
+        }
+        for (id, endpoint) in &delta.endpoints {
+            self.ruleset.endpoints.insert(id.clone(), Arc::clone(endpoint));
+        }
+        for id in &delta.endpoints_removed {
+            self.ruleset.endpoints.remove(id);
+        }
+        for id in &delta.programs_removed {
+            self.ruleset.programs.remove(id);
+            self.programs.insert(*id);
+        }
+        for id in &delta.policies_removed {
+            self.ruleset.policies.remove(id);
+            self.policies.insert(id.clone());
+        }
+        for id in &delta.sets_removed {
+            if let Some(set) = self.ruleset.sets.get(id) {
+                let removed = set.members.clone();
+                self.change_set(*id, &SetDelta { added: BTreeSet::new(), removed });
+            }
+            self.ruleset.sets.remove(id);
+        }
+        // A program is what a tree may lead to, so it counts as a change of endpoints.
+        self.endpoints |= !delta.endpoints.is_empty()
+            || !delta.endpoints_removed.is_empty()
+            || !delta.programs_added.is_empty()
+            || !delta.programs_removed.is_empty();
+    }
+
+    fn put_set(&mut self, id: SetId, set: &Set) {
+        let Some(old) = self.ruleset.sets.get(&id) else {
+            let empty = Set { def: set.def.clone(), members: BTreeSet::new() };
+            self.ruleset.sets.insert(id, empty);
+            let added = set.members.clone();
+            self.change_set(id, &SetDelta { added, removed: BTreeSet::new() });
+            return;
+        };
+        let added = set.members.difference(&old.members).copied().collect();
+        let removed = old.members.difference(&set.members).copied().collect();
+        self.change_set(id, &SetDelta { added, removed });
+    }
+
+    fn change_set(&mut self, id: SetId, change: &SetDelta) {
+        let Some(set) = self.ruleset.sets.get_mut(&id) else { return };
+        let pending = self.members.entry(id).or_default();
+        for member in &change.removed {
+            if set.members.remove(member) && pending.remove(member).is_none() {
+                pending.insert(*member, false);
+            }
+        }
+        for member in &change.added {
+            if set.members.insert(*member) && pending.remove(member).is_none() {
+                pending.insert(*member, true);
+            }
+        }
+        if matches!(set.def, SetDef::Cidrs(_)) {
+            // They stand in rules and in sets named by their content.
+            let uses = |policy: &PolicyRules| policy.sets().contains(&id);
+            let users = self.ruleset.policies.iter().filter(|(_, policy)| uses(policy));
+            self.policies.extend(users.map(|(id, _)| id.clone()));
+        }
+    }
+
+    /// Lowers what changed.
+    pub fn lower(&mut self) {
+        let policies = std::mem::take(&mut self.policies);
+        for (id, program) in &self.ruleset.programs {
+            let mut named = program.steps.iter().flat_map(|step| &step.policies);
+            if !policies.is_empty() && named.any(|policy| policies.contains(policy)) {
+                self.programs.insert(*id);
+            }
+        }
+        let programs = std::mem::take(&mut self.programs);
+        self.lower_these(&policies, &programs);
+        programs.iter().for_each(|id| self.warn_of_length(*id));
+    }
+
+    /// Each rule costs each new connection about 4 ns in the legacy variant, 12 ns in the other.
+    fn warn_of_length(&self, id: ProgramId) {
+        let Some(program) = self.ruleset.programs.get(&id) else { return };
+        let layout = &self.layouts[0];
+        let named = program.steps.iter().flat_map(|step| &step.policies);
+        let policy = |id: &PolicyId| Owner::Policy(id.clone(), program.direction);
+        let rules = layout.rules_of(&Owner::Program(id))
+            + named.map(|id| layout.rules_of(&policy(id))).sum::<usize>();
+        if rules > MANY_RULES {
+            tracing::warn!(
+                program = %id,
+                direction = %program.direction,
+                rules,
+                "new connections meet many rules one after the other; nftables would look them up"
+            );
+        }
+    }
+
+    fn lower_these(&mut self, policies: &BTreeSet<PolicyId>, programs: &BTreeSet<ProgramId>) {
+        let (ruleset, recording) = (&self.ruleset, self.recording);
+        for (at, family) in families() {
+            let layout = &mut self.layouts[at];
+            for id in policies {
+                for direction in Direction::ALL {
+                    let new = lower::lower_policy(ruleset, family, recording, id, direction);
+                    layout.replace(Owner::Policy(id.clone(), direction), new);
+                }
+            }
+            for id in programs {
+                let new = lower::lower_program(ruleset, family, recording, *id);
+                layout.replace(Owner::Program(*id), new);
+            }
+            if self.endpoints {
+                let chains = lower::dispatch(ruleset, recording);
+                layout.replace(Owner::Dispatch, Lowered { chains, ..Lowered::default() });
+            }
+        }
+    }
+
+    /// All elements that a set must have.
+    pub fn elements(&self, set: &SetUse) -> BTreeSet<Element> {
+        match &set.source {
+            Source::Fixed(elements) => elements.clone(),
+            Source::OwnSources => lower::own_sources(&self.ruleset, set.spec.family),
+            Source::Members(id) => {
+                let members = self.ruleset.sets.get(id).map(|set| &set.members);
+                let mine = |m: &&Member| m.family() == set.spec.family;
+                members.into_iter().flatten().filter(mine).flat_map(set::elements).collect()
+            }
+        }
+    }
+
+    /// A set that is to be made.
+    pub fn new_set(&self, set: &SetUse, replaces: bool) -> NewSet {
+        let elements = self.elements(set);
+        let capacity = set::capacity(elements.len());
+        NewSet { spec: set.spec, elements, capacity, replaces }
+    }
+
+    /// What makes the kernel as desired from what it is known to hold.
+    pub fn update(&mut self, known: &Known) -> Plan {
+        self.lower();
+        let mut plan = Plan::default();
+        for (at, layout) in self.layouts.iter().enumerate() {
+            for name in &layout.touched.chains {
+                let table = &mut plan.tables[at];
+                match (layout.chain(name), known.chains[at].get(name)) {
+                    (Some(new), old) if old != Some(new) => {
+                        table.write.insert(name.clone(), Arc::clone(new));
+                    }
+                    (None, Some(_)) => drop(table.delete.insert(name.clone())),
+                    _ => {}
+                }
+            }
+            for name in &layout.touched.sets {
+                match (layout.set(name), known.sets.get(name)) {
+                    (Some(set), None) => {
+                        plan.sets.create.insert(name.clone(), self.new_set(set, false));
+                    }
+                    (None, Some(_)) => drop(plan.sets.destroy.insert(name.clone())),
+                    _ => {}
+                }
+            }
+        }
+        self.member_changes(known, &mut plan.sets);
+        self.own_changes(known, &mut plan.sets);
+        self.roles(&mut plan);
+        plan
+    }
+
+    fn member_changes(&self, known: &Known, plan: &mut SetPlan) {
+        for (id, pending) in &self.members {
+            let Some(set) = self.ruleset.sets.get(id) else { continue };
+            for (at, family) in families() {
+                let (name, _) = set::members(*id, set, family);
+                let Some(used) = self.layouts[at].set(&name) else { continue };
+                let Some(held) = known.sets.get(&name) else { continue };
+                let mine = pending.iter().filter(|(member, _)| member.family() == family);
+                let (mut add, mut delete) = (BTreeSet::new(), BTreeSet::new());
+                for (member, present) in mine {
+                    let side = if *present { &mut add } else { &mut delete };
+                    side.extend(set::elements(member));
+                }
+                // Prefixes of different members may be written as the same one.
+                let both: BTreeSet<_> = add.intersection(&delete).cloned().collect();
+                add.retain(|element| !both.contains(element));
+                delete.retain(|element| !both.contains(element));
+                if held.len + add.len() > held.capacity {
+                    plan.create.insert(name, self.new_set(used, true));
+                    continue;
+                }
+                insert(&mut plan.add, &name, add);
+                insert(&mut plan.delete, &name, delete);
+            }
+        }
+    }
+
+    fn own_changes(&self, known: &Known, plan: &mut SetPlan) {
+        if !self.endpoints {
+            return;
+        }
+        for (_, family) in families() {
+            let (name, _) = set::own_sources(family);
+            let (Some(old), true) = (known.own.get(&name), known.sets.contains_key(&name)) else {
+                continue;
+            };
+            let new = lower::own_sources(&self.ruleset, family);
+            insert(&mut plan.add, &name, new.difference(old).cloned().collect());
+            insert(&mut plan.delete, &name, old.difference(&new).cloned().collect());
+        }
+    }
+
+    /// Finds how rules ask the sets that change, where more than one thing changes.
+    pub fn roles(&self, plan: &mut Plan) {
+        let sets = &mut plan.sets;
+        let rules = plan.tables.iter().any(|table| !table.write.is_empty());
+        let changes = sets.create.len() + sets.add.len() + sets.delete.len();
+        if changes > 1 || rules {
+            for rule in
+                self.ruleset.policies.values().flat_map(|p| p.ingress.iter().chain(&p.egress))
+            {
+                self.roles_in(rule, &mut sets.roles);
+            }
+        }
+        sets.roles.own.extend(families().map(|(_, family)| set::own_sources(family).0));
+    }
+
+    fn roles_in(&self, rule: &brindle_model::ruleset::Rule, roles: &mut Roles) {
+        use brindle_model::ruleset::{Action, PortMatch};
+        let admits = matches!(rule.action, Action::Allow | Action::Log);
+        for side in [&rule.matches.source, &rule.matches.destination] {
+            let named = |ports: &[PortMatch]| -> Vec<SetId> {
+                let id = |port: &PortMatch| match port {
+                    PortMatch::Named(id) => Some(*id),
+                    PortMatch::Range(_) => None,
+                };
+                ports.iter().filter_map(id).collect()
+            };
+            let positive = [side.sets.clone(), named(&side.ports)].concat();
+            let negative = [side.not_sets.clone(), named(&side.not_ports)].concat();
+            let joint = positive.len() + negative.len() > 1;
+            let all = positive.iter().map(|id| (id, !admits));
+            for (id, denies) in all.chain(negative.iter().map(|id| (id, admits))) {
+                let Some(set) = self.ruleset.sets.get(id) else { continue };
+                for family in Family::ALL {
+                    let (name, _) = set::members(*id, set, family);
+                    if denies {
+                        roles.deny.insert(name.clone());
+                    } else if joint {
+                        roles.joint.insert(name);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The kernel is as desired now: nothing is pending. `known` is what it was known to hold, and
+    /// `plan` what was done to it; if it was not known, `capacities` are those of the sets that
+    /// were read.
+    pub fn settle(
+        &mut self,
+        known: Option<Known>,
+        plan: &Plan,
+        capacities: &BTreeMap<Name, usize>,
+    ) -> Known {
+        self.members.clear();
+        let endpoints = std::mem::take(&mut self.endpoints);
+        let known = match known {
+            None => self.all_known(plan, capacities),
+            Some(mut known) => {
+                for (chains, table) in known.chains.iter_mut().zip(&plan.tables) {
+                    let written = table.write.iter().map(|(n, c)| (n.clone(), Arc::clone(c)));
+                    chains.extend(written);
+                    table.delete.iter().for_each(|name| drop(chains.remove(name)));
+                }
+                known.change_sets(&plan.sets);
+                if endpoints {
+                    known.own = self.own_sources();
+                }
+                known
+            }
+        };
+        for layout in &mut self.layouts {
+            layout.touched = Touched::default();
+        }
+        known
+    }
+
+    fn own_sources(&self) -> BTreeMap<Name, BTreeSet<Element>> {
+        let of = |family| (set::own_sources(family).0, lower::own_sources(&self.ruleset, family));
+        Family::ALL.map(of).into()
+    }
+
+    fn all_known(&self, plan: &Plan, capacities: &BTreeMap<Name, usize>) -> Known {
+        let mut known = Known { own: self.own_sources(), ..Known::default() };
+        for (layout, chains) in self.layouts.iter().zip(&mut known.chains) {
+            chains.extend(layout.chains().map(|(name, chain)| (name.clone(), Arc::clone(chain))));
+            for (name, set) in layout.sets() {
+                let made = plan.sets.create.get(name).map(|set| set.capacity);
+                let capacity = made.or_else(|| capacities.get(name).copied()).unwrap_or_default();
+                let len = self.elements(set).len();
+                known.sets.insert(name.clone(), KnownSet { len, capacity });
+            }
+        }
+        known
+    }
+}
+
+impl Known {
+    fn change_sets(&mut self, plan: &SetPlan) {
+        for (name, NewSet { elements, capacity, .. }) in &plan.create {
+            let held = KnownSet { len: elements.len(), capacity: *capacity };
+            self.sets.insert(name.clone(), held);
+        }
+        for (name, elements) in &plan.add {
+            if let Some(held) = self.sets.get_mut(name) {
+                held.len += elements.len();
+            }
+        }
+        for (name, elements) in &plan.delete {
+            if let Some(held) = self.sets.get_mut(name) {
+                held.len = held.len.saturating_sub(elements.len());
+            }
+        }
+        self.sets.retain(|name, _| !plan.destroy.contains(name));
+    }
+}
+
+fn insert(all: &mut BTreeMap<Name, BTreeSet<Element>>, name: &Name, elements: BTreeSet<Element>) {
+    if !elements.is_empty() {
+        all.insert(name.clone(), elements);
+    }
+}

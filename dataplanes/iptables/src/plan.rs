@@ -1,0 +1,231 @@
+//! What is to be changed, and the scripts that change it.
+//!
+//! The kernel changes one family's table at once, and sets one element after the other, so a commit
+//! has four steps. Between any two of them the node denies what the state before or the state
+//! after it denies:
+//!
+//! 1. sets: new ones, what comes to sets that deny, what comes to sets that admit;
+//! 2. and 3. the rules of each family;
+//! 4. sets: what goes from sets that admit, what goes from sets that deny.
+//!
+//! Last, sets go that no rule asks. That may have to wait for the rules of the other variant, which
+//! leave when these have come; it opens nothing.
+//!
+//! What goes from a set goes first of all if rules ask that set together with another: an address
+//! that changes between the two would be in both for a moment. A source that a pod may not use any
+//! more goes first as well, and one that it may use now comes last.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Display, Formatter, Write};
+use std::sync::Arc;
+
+use brindle_model::Name;
+use brindle_model::net::Family;
+
+use crate::rule::Chain;
+use crate::set::{self, Element, Spec};
+
+/// The name under which a set is made that takes another's place.
+const SPARE: &str = "brindle-spare";
+
+/// Changes of the sets and of both families' tables.
+#[derive(Default)]
+pub struct Plan {
+    /// The sets.
+    pub sets: SetPlan,
+    /// The tables, in the order of [`Family::ALL`].
+    pub tables: [TablePlan; 2],
+}
+
+/// Changes of sets.
+#[derive(Default)]
+pub struct SetPlan {
+    /// Sets to be made.
+    pub create: BTreeMap<Name, NewSet>,
+    /// Elements that come.
+    pub add: BTreeMap<Name, BTreeSet<Element>>,
+    /// Elements that go.
+    pub delete: BTreeMap<Name, BTreeSet<Element>>,
+    /// Sets that go.
+    pub destroy: BTreeSet<Name>,
+    /// How rules ask the sets.
+    pub roles: Roles,
+}
+
+/// A set to be made.
+pub struct NewSet {
+    /// What it is.
+    pub spec: Spec,
+    /// All its elements.
+    pub elements: BTreeSet<Element>,
+    /// Room for elements.
+    pub capacity: usize,
+    /// Whether there is one that is too small, whose place it takes.
+    pub replaces: bool,
+}
+
+/// How rules ask sets, where that decides in which order elements come and go.
+#[derive(Default)]
+pub struct Roles {
+    /// Asked by rules that deny or pass, or negated: a new member closes something.
+    pub deny: BTreeSet<Name>,
+    /// Asked together with another set of the same side.
+    pub joint: BTreeSet<Name>,
+    /// Own sources: they come last and go first.
+    pub own: BTreeSet<Name>,
+}
+
+/// Changes of a family's table.
+#[derive(Default)]
+pub struct TablePlan {
+    /// Chains to be written.
+    pub write: BTreeMap<Name, Arc<Chain>>,
+    /// Chains that go.
+    pub delete: BTreeSet<Name>,
+    /// Lines that change rules in chains that are not ours.
+    pub hooks: Vec<String>,
+}
+
+/// What the tools are given, step by step; an empty step is left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Script {
+    /// For `ipset restore`, before the rules.
+    pub before: String,
+    /// For `iptables-restore` and `ip6tables-restore`.
+    pub tables: [String; 2],
+    /// For `ipset restore`, after the rules.
+    pub after: String,
+    /// For `ipset restore`, at the end.
+    pub sweep: String,
+    /// How many kernel objects it makes, changes or removes.
+    pub writes: usize,
+}
+
+impl Plan {
+    /// The scripts.
+    pub fn script(&self) -> Script {
+        let mut script = Script::default();
+        self.sets.before(&mut script.before);
+        for (table, text) in self.tables.iter().zip(&mut script.tables) {
+            table.write(text);
+        }
+        self.sets.after(&mut script.after);
+        for name in &self.sets.destroy {
+            line(&mut script.sweep, format_args!("destroy {name}"));
+        }
+        script.writes =
+            self.sets.writes() + self.tables.iter().map(TablePlan::writes).sum::<usize>();
+        script
+    }
+}
+
+fn line(text: &mut String, line: impl Display) {
+    writeln!(text, "{line}").expect("a String takes everything");
+}
+
+fn elements(text: &mut String, verb: &str, name: &str, elements: &BTreeSet<Element>) {
+    for element in elements {
+        line(text, format_args!("{verb} {name} {element}"));
+    }
+}
+
+impl SetPlan {
+    fn writes(&self) -> usize {
+        let new = self.create.values().map(|set| 1 + set.elements.len()).sum::<usize>();
+        let changed =
+            self.add.values().chain(self.delete.values()).map(BTreeSet::len).sum::<usize>();
+        new + changed + self.destroy.len()
+    }
+
+    fn before(&self, text: &mut String) {
+        let early =
+            |name: &&Name| self.roles.own.contains(*name) || self.roles.joint.contains(*name);
+        for (name, going) in self.delete.iter().filter(|(name, _)| early(name)) {
+            elements(text, "del", name, going);
+        }
+        for (name, NewSet { spec, elements: all, capacity, replaces }) in &self.create {
+            let made = if *replaces { SPARE } else { name };
+            line(text, set::create(made, *spec, all.len(), *capacity));
+            // The own sources of a kernel that had none come last, as others do.
+            if !self.roles.own.contains(name) {
+                elements(text, "add", made, all);
+            }
+            if *replaces {
+                line(text, format_args!("swap {SPARE} {name}"));
+                line(text, format_args!("destroy {SPARE}"));
+            }
+        }
+        for denies in [true, false] {
+            let of = |name: &Name| self.roles.deny.contains(name) == denies;
+            let coming = self.add.iter().filter(|(name, _)| of(name));
+            for (name, coming) in coming.filter(|(name, _)| !self.roles.own.contains(*name)) {
+                elements(text, "add", name, coming);
+            }
+        }
+    }
+
+    fn after(&self, text: &mut String) {
+        let early = |name: &Name| self.roles.own.contains(name) || self.roles.joint.contains(name);
+        for denies in [false, true] {
+            let of = |name: &Name| self.roles.deny.contains(name) == denies && !early(name);
+            for (name, going) in self.delete.iter().filter(|(name, _)| of(name)) {
+                elements(text, "del", name, going);
+            }
+        }
+        for name in &self.roles.own {
+            if let Some(NewSet { elements: all, .. }) = self.create.get(name) {
+                elements(text, "add", name, all);
+            }
+            if let Some(coming) = self.add.get(name) {
+                elements(text, "add", name, coming);
+            }
+        }
+    }
+}
+
+impl TablePlan {
+    fn writes(&self) -> usize {
+        self.write.len() + self.delete.len() + self.hooks.len()
+    }
+
+    fn write(&self, text: &mut String) {
+        if self.writes() == 0 {
+            return;
+        }
+        line(text, "*filter");
+        // Makes a chain, or empties it.
+        for name in self.write.keys().chain(&self.delete) {
+            line(text, format_args!(":{name} - [0:0]"));
+        }
+        for (name, chain) in &self.write {
+            for rule in &chain.rules {
+                line(text, format_args!("-A {name} {rule}"));
+            }
+        }
+        for hook in &self.hooks {
+            line(text, hook);
+        }
+        for name in &self.delete {
+            line(text, format_args!("-X {name}"));
+        }
+        line(text, "COMMIT");
+    }
+}
+
+impl Display for Script {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut step = |tool: &str, text: &str| {
+            if text.is_empty() { Ok(()) } else { write!(f, "# {tool}\n{text}") }
+        };
+        step("ipset restore", &self.before)?;
+        for (family, text) in Family::ALL.into_iter().zip(&self.tables) {
+            let tool = match family {
+                Family::V4 => "iptables-restore",
+                Family::V6 => "ip6tables-restore",
+            };
+            step(&format!("{tool} --noflush"), text)?;
+        }
+        step("ipset restore", &self.after)?;
+        step("ipset restore", &self.sweep)
+    }
+}
