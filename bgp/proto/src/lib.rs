@@ -1,6 +1,7 @@
 //! BGP sans-IO: codec, session FSM, RIBs, export queues.
 
 pub mod attribute;
+pub mod bfd;
 pub mod capability;
 pub mod decision;
 pub mod decode;

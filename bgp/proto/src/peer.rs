@@ -172,6 +172,16 @@ impl Peer {
         self.over_limit = Some((exceeded, exceeded.restart.map(|after| env.now + after)));
     }
 
+    /// BFD says that the neighbour does not forward: the session ends, and with it its routes
+    /// (RFC 9384).
+    pub(crate) fn bfd_down(&mut self, why: &str, env: &mut Env<'_>) {
+        let notification = Some(NotificationCode::BfdDown.empty());
+        let input = Input { notification, ..Input::new(Event::AutomaticStop, why) };
+        self.step(Place::Main, input, env);
+        self.history.error(why.into(), env.now);
+        self.pause(MAX_PAUSE_BGP, env);
+    }
+
     /// Forgets that the peer advertised too much: other limits are in force.
     pub(crate) fn forgive(&mut self) {
         self.over_limit = None;

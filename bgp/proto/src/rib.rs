@@ -20,6 +20,7 @@ mod import;
 mod intern;
 mod loc;
 mod peer;
+mod quarantine;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -135,6 +136,11 @@ pub struct Rib {
     decided: BTreeSet<IpNet>,
     /// All local sources have said what to originate.
     in_sync: bool,
+    /// Prefixes without a decision: ours panicked.
+    broken: BTreeSet<IpNet>,
+    /// Where a test wants a panic.
+    #[cfg(any(test, feature = "fault-injection"))]
+    pub(crate) fault: Option<IpNet>,
 }
 
 impl Rib {
@@ -149,6 +155,9 @@ impl Rib {
             dirty: BTreeSet::new(),
             decided: BTreeSet::new(),
             in_sync: false,
+            broken: BTreeSet::new(),
+            #[cfg(any(test, feature = "fault-injection"))]
+            fault: None,
         }
     }
 
@@ -387,17 +396,23 @@ impl Rib {
     /// Runs the decision for every dirty prefix and queues what peers must learn of it.
     pub(crate) fn decide(&mut self) {
         while let Some(prefix) = self.dirty.pop_first() {
-            let Some(entry) = self.loc.get_mut(&prefix) else { continue };
-            entry.decide(&self.peers);
-            self.decided.insert(prefix);
-            let best = source(entry, &self.peers);
-            for (id, peer) in self.peers.iter_mut().filter(|(_, peer)| !peer.fresh) {
-                tell(prefix, best.as_ref(), *id, peer, &self.local, &mut self.exports);
-            }
+            self.contain(prefix, |rib| rib.decide_one(prefix));
         }
         let fresh = self.peers.iter().filter(|(_, peer)| peer.fresh).map(|(id, _)| *id);
         for id in fresh.collect::<Vec<_>>() {
             self.fill(id);
+        }
+    }
+
+    fn decide_one(&mut self, prefix: IpNet) {
+        let Some(entry) = self.loc.get_mut(&prefix) else { return };
+        #[cfg(any(test, feature = "fault-injection"))]
+        assert_ne!(self.fault, Some(prefix), "injected fault");
+        entry.decide(&self.peers);
+        self.decided.insert(prefix);
+        let best = source(entry, &self.peers);
+        for (id, peer) in self.peers.iter_mut().filter(|(_, peer)| !peer.fresh) {
+            tell(prefix, best.as_ref(), *id, peer, &self.local, &mut self.exports);
         }
     }
 

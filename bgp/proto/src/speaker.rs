@@ -22,9 +22,10 @@
 //!
 //! # Faults of our own
 //! A panic while a peer is handled ends that peer's sessions and starts it anew; other sessions do
-//! not notice (`isolation`). A panic anywhere else is the driver's to see: the tables of all peers
-//! may be wrong then.
+//! not notice (`isolation`). A panic in the decision about a prefix costs that prefix its routes
+//! (`rib::quarantine`). A panic anywhere else is the driver's to see: the tables may be wrong then.
 
+pub mod bfd;
 pub mod command;
 mod deferral;
 pub mod event;
@@ -88,6 +89,13 @@ pub enum Io {
         /// Its key.
         key: Option<Md5Key>,
     },
+    /// Send and receive BFD from this address of ours (RFC 5881), or no longer.
+    Bfd {
+        /// Our address.
+        local: IpAddr,
+        /// Whether any session has it.
+        wanted: bool,
+    },
     /// Listen on this port of all addresses and nowhere else; `None`: nowhere.
     Listen(Option<u16>),
 }
@@ -138,6 +146,10 @@ pub struct Speaker {
     deferral: Deferral,
     jitter: Jitter,
     next_conn: u64,
+    /// BFD of Established peers that ask for it.
+    bfd: BTreeMap<PeerName, bfd::Neighbour>,
+    next_bfd: u32,
+    bfd_seed: u64,
     io: VecDeque<Io>,
     peer_events: BTreeMap<PeerName, Event>,
     refused: u64,
@@ -159,6 +171,9 @@ impl Speaker {
             deferral: Deferral::new(config.restarting, config.forwarding_preserved),
             jitter: Jitter::new(config.jitter_seed),
             next_conn: 0,
+            bfd: BTreeMap::new(),
+            next_bfd: 0,
+            bfd_seed: config.jitter_seed,
             io: VecDeque::new(),
             peer_events: BTreeMap::new(),
             refused: 0,
@@ -186,6 +201,8 @@ impl Speaker {
             Command::Stop { graceful } => self.stop(graceful, now),
             #[cfg(any(test, feature = "fault-injection"))]
             Command::Fail(name, fault) => self.arm(&name, fault),
+            #[cfg(any(test, feature = "fault-injection"))]
+            Command::FailDecision(prefix) => self.rib.fault = prefix,
         }
         self.after(now);
         Ok(())
@@ -239,9 +256,12 @@ impl Speaker {
 
     /// Time has passed: fires everything that is due.
     pub fn handle_timeout(&mut self, now: Time) {
-        let due = |peer: &Peer| peer.next_timeout().is_some_and(|(at, _)| at <= now);
-        let names: Vec<_> =
-            self.peers.iter().filter(|(_, p)| due(p)).map(|(name, _)| name.clone()).collect();
+        let due = |name: &PeerName, peer: &Peer| {
+            let timer = peer.next_timeout().map(|(at, _)| at);
+            timer.into_iter().chain(self.bfd_deadline(name)).any(|at| at <= now)
+        };
+        let due = self.peers.iter().filter(|(name, peer)| due(name, peer));
+        let names: Vec<PeerName> = due.map(|(name, _)| name.clone()).collect();
         for name in names {
             self.with_peer(&name, now, Peer::timeout);
             self.contain(&name, now, |speaker| {
@@ -249,6 +269,7 @@ impl Speaker {
                 let expired = peer.helper.expire(now);
                 expired.iter().for_each(|family| speaker.rib.sweep(peer.id, family));
             });
+            self.bfd_timeout(&name, now);
             // It may have been held back until now.
             if let Some(address) = self.peers.get(&name).map(|peer| peer.config.address) {
                 self.assign(address, now);
@@ -260,7 +281,8 @@ impl Speaker {
     /// When to call [`Speaker::handle_timeout`] next, and what for.
     pub fn poll_timeout(&self) -> Option<(Time, &'static str)> {
         let deferral = self.deferral.deadline().map(|at| (at, "selection deferral"));
-        self.peers.values().filter_map(Peer::next_timeout).chain(deferral).min()
+        let bfd = self.bfd.keys().filter_map(|name| Some((self.bfd_deadline(name)?, "BFD")));
+        self.peers.values().filter_map(Peer::next_timeout).chain(deferral).chain(bfd).min()
     }
 
     /// The next thing to do with sockets.
@@ -272,7 +294,7 @@ impl Speaker {
     /// UPDATEs are built at this moment, from the newest routes.
     pub fn poll_transmit(&mut self, conn: ConnId, now: Time) -> Option<Vec<u8>> {
         let name = self.conns.get(&conn)?.clone();
-        // Whose route a panic in here is about cannot be told: it is not contained.
+        // A panic in here is about a prefix, not about this peer.
         self.rib.decide();
         self.contain(&name, now, |speaker| speaker.next_octets(&name, conn, now)).flatten()
     }
@@ -327,6 +349,8 @@ impl Speaker {
                 }
             });
         }
+        let monitored: Vec<PeerName> = self.bfd.keys().cloned().collect();
+        monitored.iter().for_each(|name| self.stop_bfd(name));
         self.peers.clear();
         self.addresses.clear();
         self.conns.clear();

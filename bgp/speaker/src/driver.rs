@@ -13,12 +13,15 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::bfd::{Bfd, Received};
 use crate::connection::{Connection, Origin, Report};
 use crate::listener::Listeners;
 use crate::{Request, RouteQuery, Status};
 
 /// Reports of connections that may wait; a full channel stops reading from the sockets.
 const REPORTS: usize = 256;
+/// BFD packets that may wait; more are lost, as on the wire.
+const BFD: usize = 256;
 /// Accepted connections that may wait.
 const ACCEPTED: usize = 64;
 /// How often a port that could not be had is tried again.
@@ -34,6 +37,7 @@ pub(crate) async fn run(
 ) {
     let (reports, mut from_connections) = mpsc::channel(REPORTS);
     let (accepted, mut from_listeners) = mpsc::channel(ACCEPTED);
+    let (heard, mut from_bfd) = mpsc::channel::<Received>(BFD);
     let mut driver = Driver {
         start: Instant::now(),
         speaker: Speaker::new(config),
@@ -43,6 +47,7 @@ pub(crate) async fn run(
         accepted,
         port: None,
         listeners: Listeners::default(),
+        bfd: Bfd::new(heard),
         keys: BTreeMap::new(),
         listen_again: None,
     };
@@ -55,6 +60,7 @@ pub(crate) async fn run(
             },
             Some((conn, report)) = from_connections.recv() => driver.report(conn, report),
             Some((stream, remote)) = from_listeners.recv() => driver.accepted(stream, remote),
+            Some((remote, octets)) = from_bfd.recv() => driver.heard(remote, &octets),
             () = sleep_until(deadline) => driver.timeout().await,
             permit = events.reserve(), if driver.speaker.has_events() => match permit {
                 Ok(permit) => driver.event(permit),
@@ -80,6 +86,7 @@ struct Driver {
     accepted: mpsc::Sender<(TcpStream, SocketAddr)>,
     port: Option<u16>,
     listeners: Listeners,
+    bfd: Bfd,
     /// Keys of neighbours, for listeners that are opened anew.
     keys: BTreeMap<IpAddr, Md5Key>,
     listen_again: Option<Instant>,
@@ -126,6 +133,7 @@ impl Driver {
             speaker: self.speaker.status(),
             listening: self.listeners.addresses(),
             listen_error: self.listeners.error.clone(),
+            bfd_error: self.bfd.error.clone(),
             uptime: self.start.elapsed().as_secs_f64(),
         }
     }
@@ -156,6 +164,11 @@ impl Driver {
         }
     }
 
+    fn heard(&mut self, remote: IpAddr, octets: &[u8]) {
+        let now = self.now();
+        self.speaker.handle_bfd(remote, octets, now);
+    }
+
     async fn timeout(&mut self) {
         if self.listen_again.is_some_and(|at| at <= Instant::now()) {
             self.listen().await;
@@ -174,6 +187,9 @@ impl Driver {
                 room.send(octets);
             }
         }
+        while let Some((local, remote, octets)) = self.speaker.poll_bfd(now) {
+            self.bfd.send(local, remote, &octets);
+        }
         // Building octets may have failed and closed a connection.
         self.pump_io().await;
     }
@@ -186,6 +202,7 @@ impl Driver {
                     self.connect(conn, remote.ip(), origin, transport);
                 }
                 Io::SetKey { address, key } => self.set_key(address, key),
+                Io::Bfd { local, wanted } => self.bfd.set(local, wanted),
                 Io::Close { conn, last } => self.close(conn, last),
                 Io::Listen(port) => {
                     self.port = port;

@@ -14,7 +14,9 @@
 //! happens to it ends in one message to the driver. Events that the owner does not fetch wait in
 //! the speaker, merged by prefix, so a slow owner costs no session.
 
+mod bfd;
 mod connection;
+mod datagram;
 mod driver;
 mod listener;
 mod sockopt;
@@ -24,6 +26,7 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use brindle_bgp_proto::bfd::Config as BfdConfig;
 pub use brindle_bgp_proto::rib::Drain;
 pub use brindle_bgp_proto::speaker::status::SpeakerStatus;
 pub use brindle_bgp_proto::speaker::{
@@ -67,6 +70,8 @@ pub struct Status {
     pub listening: Vec<SocketAddr>,
     /// Why not everywhere, if so; tried again every few seconds.
     pub listen_error: Option<String>,
+    /// Why BFD cannot be used on an address of ours, if so.
+    pub bfd_error: Option<String>,
     /// Seconds since the speaker started; all times of [`SpeakerStatus`] count from there.
     pub uptime: f64,
 }

@@ -1,4 +1,5 @@
-//! Socket options that no safe wrapper sets: the least TTL, and the key of TCP's MD5 signatures.
+//! Socket options that no safe wrapper sets: the least TTL, the TTL of what comes, and the key of
+//! TCP's MD5 signatures.
 #![expect(unsafe_code, reason = "socket2, nix and rustix know none of these options")]
 
 use std::ffi::c_int;
@@ -30,6 +31,15 @@ pub(crate) fn set_min_ttl(socket: &impl AsFd, ipv6: bool, least: u8) -> io::Resu
         true => (libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT),
     };
     set(socket, level, name, &c_int::from(least))
+}
+
+/// Makes the kernel say the TTL or hop limit of what is received.
+pub(crate) fn receive_ttl(socket: &impl AsFd, ipv6: bool) -> io::Result<()> {
+    let (level, name) = match ipv6 {
+        false => (libc::IPPROTO_IP, libc::IP_RECVTTL),
+        true => (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT),
+    };
+    set(socket, level, name, &1)
 }
 
 /// Sets, replaces or removes the key of a remote address (RFC 2385, `TCP_MD5SIG`). An established

@@ -17,10 +17,11 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use brindle_bgp_speaker::{
-    Command, Commands, Config, Drain, Event, Handle, Hops, Identity, NextHops, PeerConfig,
-    SendError, Stopped,
+    BfdConfig, Command, Commands, Config, Drain, Event, Handle, Hops, Identity, NextHops,
+    PeerConfig, SendError, Stopped,
 };
 use brindle_dataplane_core::netlink::NextHop;
 use brindle_dataplane_core::{DriverSender, RouteInput, RouteTable};
@@ -61,6 +62,11 @@ fn peer_config(peer: &Peer) -> PeerConfig {
             routing::Hops::Multihop(hops) => Hops::Multihop(hops),
             routing::Hops::Security(hops) => Hops::Security(hops),
         },
+        bfd: peer.settings.bfd.map(|bfd| BfdConfig {
+            desired_min_tx: Duration::from_millis(bfd.min_tx.into()),
+            required_min_rx: Duration::from_millis(bfd.min_rx.into()),
+            detect_mult: bfd.multiplier,
+        }),
         shutdown: peer.settings.shutdown.clone(),
         policy: filters::policy(peer),
         ..PeerConfig::new(peer.address, peer.as_number)

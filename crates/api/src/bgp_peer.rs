@@ -51,6 +51,11 @@ pub struct BgpPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 255))]
     pub ebgp_multihop: Option<i32>,
+    /// Watches the neighbour by BFD over one hop (RFC 5880, 5881) while the session is up: when it no
+    /// longer forwards, the session and its routes go at once, graceful restart or not. The
+    /// neighbour must do the same. Excludes `ebgpMultihop`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<BgpBfd>,
     /// Ends the session and wants none, while this is here: the neighbour is told so with these
     /// words, at most 255 octets (RFC 9003).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,6 +70,24 @@ pub struct BgpPeerSpec {
     /// The password of TCP MD5 signatures (RFC 2385). While it cannot be read there is no session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<BgpPassword>,
+}
+
+/// Timing of BFD.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BgpBfd {
+    /// How often to send at most, milliseconds. 300 unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 60000))]
+    pub min_tx_milliseconds: Option<i32>,
+    /// How often to receive at most, milliseconds. 300 unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 60000))]
+    pub min_rx_milliseconds: Option<i32>,
+    /// After how many missed packets the neighbour takes us for dead. 3 unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 255))]
+    pub multiplier: Option<i32>,
 }
 
 /// Limits, counted before filters. A neighbour that advertises more loses its session (Cease 6/1,

@@ -57,6 +57,7 @@ struct Peer {
     filters: Vec<String>,
     filter_problem: Option<String>,
     prefix_warning: Option<String>,
+    bfd: Option<Bfd>,
     families: Vec<Family>,
 }
 
@@ -73,6 +74,13 @@ struct Session {
     hold_time: u16,
     keepalive_time: u16,
     capabilities: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Bfd {
+    state: String,
+    detection_time: Option<u64>,
+    diagnostic: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -214,6 +222,10 @@ fn detail(peer: &Peer, uptime: f64) -> String {
     }
     if let Some(problem) = &peer.filter_problem {
         fields.push(("broken filter", problem.clone()));
+    }
+    if let Some(Bfd { state, detection_time, diagnostic }) = &peer.bfd {
+        let within = detection_time.map_or(String::new(), |ms| format!(", detects in {ms} ms"));
+        fields.push(("BFD", format!("{state}{within} ({diagnostic})")));
     }
     if let Some(warning) = &peer.prefix_warning {
         fields.push(("limit", warning.clone()));

@@ -19,6 +19,7 @@ fn bgp_answer() -> Value {
         "filters": ["edge"],
         "filter_problem": null,
         "prefix_warning": null,
+        "bfd": null,
         "families": [],
         "stale_until": null
     });
@@ -38,6 +39,7 @@ fn bgp_answer() -> Value {
         "filters": [],
         "filter_problem": null,
         "prefix_warning": null,
+        "bfd": { "state": "Up", "detection_time": 900, "diagnostic": "no diagnostic" },
         "families": [
             {
                 "family": "ipv4 unicast", "received": 2, "accepted": 2, "stale": 0,
@@ -93,6 +95,7 @@ fn one_neighbour() {
     for line in [
         "address                192.0.2.254 port 179, passive",
         "timers                 hold 90 s, keepalive 30 s",
+        "BFD                    Up, detects in 900 ms (no diagnostic)",
         "ipv6 unicast  1         1         0      1",
     ] {
         assert!(text.contains(line), "{text}");

@@ -77,6 +77,19 @@ pub struct PeerSettings {
     pub shutdown: Option<Arc<str>>,
     /// How many prefixes it may advertise.
     pub max_prefixes: Option<MaxPrefixes>,
+    /// Watch it by BFD.
+    pub bfd: Option<Bfd>,
+}
+
+/// Timing of BFD (RFC 5880).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Bfd {
+    /// How often to send at most, milliseconds, 10 to 60000.
+    pub min_tx: u16,
+    /// How often to receive at most, milliseconds, 10 to 60000.
+    pub min_rx: u16,
+    /// Missed packets that are too many, at least 2.
+    pub multiplier: u8,
 }
 
 /// How many prefixes a neighbour may advertise.

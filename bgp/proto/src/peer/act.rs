@@ -175,8 +175,11 @@ impl Peer {
 /// Whether the neighbour shall forget our routes: the session was stopped and will not come back at
 /// once.
 fn ends_for_good(input: &Input) -> bool {
-    let code = input.notification.as_ref().map(|notification| notification.code);
-    input.event == Event::ManualStop && code != Some(NotificationCode::OtherConfigurationChange)
+    match input.notification.as_ref().map(|notification| notification.code) {
+        Some(NotificationCode::OtherConfigurationChange) => false,
+        Some(NotificationCode::BfdDown) => true,
+        _ => input.event == Event::ManualStop,
+    }
 }
 
 /// Whether the end of a session leaves the neighbour's forwarding as it was: a connection that broke

@@ -65,6 +65,13 @@ impl Entry {
         !self.originated && self.paths.is_empty() && self.reported.is_empty()
     }
 
+    /// Forgets every path, whatever state an interrupted decision left them in. What we originate
+    /// stays known, and is decided about again with the next change.
+    pub(super) fn clear(&mut self) {
+        self.paths.clear();
+        self.equal = 0;
+    }
+
     /// Orders the paths.
     pub(super) fn decide(&mut self, peers: &BTreeMap<PeerId, Peer>) {
         self.paths.sort_unstable_by_key(|path| path.peer);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::bfd;
 use crate::family::{Family, FamilySet};
 use crate::message::MAX_COMMUNICATION;
 use crate::policy::PeerPolicy;
@@ -104,6 +105,8 @@ pub struct PeerConfig {
     pub hops: Hops,
     /// Its password, if it must have one.
     pub password: Option<Password>,
+    /// Watch it by BFD while the session is up.
+    pub bfd: Option<bfd::Config>,
     /// No session is wanted: the peer is told so with these words (RFC 9003), which may be empty.
     pub shutdown: Option<Arc<str>>,
     /// What is taken from it and what it is told.
@@ -142,6 +145,9 @@ pub enum Command {
     /// Makes the handling of a peer panic, once.
     #[cfg(any(test, feature = "fault-injection"))]
     Fail(PeerName, super::Fault),
+    /// Makes the decision about a prefix panic, until another is named.
+    #[cfg(any(test, feature = "fault-injection"))]
+    FailDecision(Option<IpNet>),
 }
 
 /// A command that no speaker could obey.
@@ -168,6 +174,9 @@ pub enum InvalidCommand {
     /// RFC 9003 §2.
     #[error("the words of the shutdown of peer {0} are longer than {MAX_COMMUNICATION} octets")]
     Shutdown(PeerName),
+    /// RFC 5880.
+    #[error("BFD of peer {0}: {1}")]
+    Bfd(PeerName, bfd::InvalidConfig),
     /// A connection cannot be opened from it.
     #[error("source address of peer {0} is of the other family")]
     Source(PeerName),
@@ -216,6 +225,7 @@ impl PeerConfig {
             source: None,
             hops: Hops::default(),
             password: None,
+            bfd: None,
             shutdown: None,
             policy: PeerPolicy::default(),
         }
@@ -248,6 +258,9 @@ impl PeerConfig {
         }
         if self.shutdown.as_ref().is_some_and(|words| words.len() > MAX_COMMUNICATION) {
             return Err(InvalidCommand::Shutdown(name.clone()));
+        }
+        if let Some(Err(reason)) = self.bfd.map(|config| config.validate()) {
+            return Err(InvalidCommand::Bfd(name.clone(), reason));
         }
         if !self.hops.is_valid() {
             return Err(InvalidCommand::Hops(name.clone()));

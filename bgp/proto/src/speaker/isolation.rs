@@ -46,6 +46,7 @@ impl Speaker {
             let last = if broken.is_open(conn) { cease() } else { Vec::new() };
             self.io.push_back(Io::Close { conn, last });
         }
+        self.stop_bfd(name);
         self.rib.purge(broken.id);
         self.next_peer += 1;
         let why = format!("internal error, the session was restarted: {panic}");

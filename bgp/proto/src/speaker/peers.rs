@@ -209,7 +209,7 @@ impl Speaker {
             if let Effect::Down { reason: words, .. } = &effect {
                 reason = Some(words.clone());
             }
-            self.apply(name, effect);
+            self.apply(name, effect, now);
         }
         if before != after {
             self.report_state(name, after, reason);
@@ -230,7 +230,7 @@ impl Speaker {
         self.peer_events.insert(name.clone(), event);
     }
 
-    fn apply(&mut self, name: &PeerName, effect: Effect) {
+    fn apply(&mut self, name: &PeerName, effect: Effect, now: Time) {
         let Some(peer) = self.peers.get_mut(name) else { return };
         match effect {
             Effect::Connect { conn, remote, source, transport } => {
@@ -245,9 +245,14 @@ impl Speaker {
                 for family in Family::ALL.into_iter().filter(|f| !keep_stale.contains(*f)) {
                     self.rib.sweep(peer.id, family);
                 }
+                let local = session.local_address;
                 self.rib.peer_up(peer.id, *session);
+                self.start_bfd(name, local, now);
             }
-            Effect::Down { keep, .. } => self.rib.peer_down(peer.id, keep),
+            Effect::Down { keep, .. } => {
+                self.rib.peer_down(peer.id, keep);
+                self.stop_bfd(name);
+            }
             Effect::Update(update) => {
                 self.rib.update(peer.id, &update);
                 #[cfg(any(test, feature = "fault-injection"))]

@@ -23,6 +23,7 @@ impl Speaker {
             converged: self.deferral.has_converged(),
             originated: self.rib.originated().collect(),
             learned: self.rib.learned_prefixes(),
+            broken: self.rib.broken().collect(),
             refused_connections: self.refused,
             peers: self.peers.iter().map(|(name, peer)| self.peer_status(name, peer)).collect(),
         }
@@ -56,6 +57,7 @@ impl Speaker {
                 format!("nothing is taken or told: BGPFilter {name} {problem}")
             }),
             prefix_warning: self.prefix_warning(peer),
+            bfd: self.bfd_status(name),
             families: self.family_status(peer),
             stale_until: peer.helper.deadline(),
         }

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 
 use crate::family::Family;
 use crate::fsm::State;
+use crate::speaker::bfd::BfdStatus;
 use crate::speaker::command::PeerName;
 use crate::timer::Time;
 
@@ -28,6 +29,8 @@ pub struct SpeakerStatus {
     pub originated: Vec<IpNet>,
     /// How many prefixes have a path from a peer.
     pub learned: usize,
+    /// Prefixes that have no route because of an internal error.
+    pub broken: Vec<IpNet>,
     /// Connections from addresses that no peer has.
     pub refused_connections: u64,
     /// Peers by name.
@@ -86,6 +89,8 @@ pub struct PeerStatus {
     pub filter_problem: Option<String>,
     /// How near the peer is to its limit of prefixes, if it is.
     pub prefix_warning: Option<String>,
+    /// Its BFD, while it is watched.
+    pub bfd: Option<BfdStatus>,
     /// Routes by family.
     pub families: Vec<FamilyStatus>,
     /// The peer restarts and its routes are kept until then (RFC 4724 §4.2).

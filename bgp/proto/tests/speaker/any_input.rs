@@ -169,9 +169,10 @@ impl Run {
                     self.connecting.retain(|c| *c != conn);
                     self.open.retain(|c| *c != conn);
                 }
-                Io::SetKey { .. } | Io::Listen(_) => {}
+                Io::SetKey { .. } | Io::Bfd { .. } | Io::Listen(_) => {}
             }
         }
+        while self.speaker.poll_bfd(self.now).is_some() {}
         for conn in &self.open {
             while self.speaker.poll_transmit(*conn, self.now).is_some() {}
         }

@@ -47,6 +47,7 @@ enum Delivery {
     Connected { to: usize, conn: ConnId },
     Octets { to: usize, conn: ConnId, octets: Vec<u8> },
     End { to: usize, conn: ConnId, words: &'static str },
+    Bfd { from: usize, to: usize, octets: Vec<u8> },
 }
 
 /// The network.
@@ -58,6 +59,8 @@ pub struct Net {
     latency: Duration,
     /// How much longer an octet may take on one connection than on another.
     pub spread: Duration,
+    /// Nothing arrives any more, and nobody is told.
+    pub cut: bool,
     flying: BTreeMap<(Time, u64), Delivery>,
     sent: u64,
     far: BTreeMap<(usize, ConnId), Far>,
@@ -76,6 +79,7 @@ impl Net {
             trace: Vec::new(),
             latency,
             spread: Duration::ZERO,
+            cut: false,
             flying: BTreeMap::new(),
             sent: 0,
             far: BTreeMap::new(),
@@ -172,9 +176,10 @@ impl Net {
             Delivery::Syn { to, conn, .. }
             | Delivery::Connected { to, conn }
             | Delivery::Octets { to, conn, .. }
-            | Delivery::End { to, conn, .. } => (to, conn),
+            | Delivery::End { to, conn, .. } => (to, Some(conn)),
+            Delivery::Bfd { to, .. } => (to, None),
         };
-        let way = format!("{conn}{to}").bytes().fold(self.nodes[to].setup.seed, |hash, octet| {
+        let way = format!("{conn:?}{to}").bytes().fold(self.nodes[to].setup.seed, |hash, octet| {
             hash.wrapping_mul(31).wrapping_add(octet.into())
         });
         let extra = self.spread * u32::try_from(way % 8).expect("small") / 8;
@@ -183,6 +188,9 @@ impl Net {
 
     fn deliver(&mut self, delivery: Delivery) {
         let now = self.now;
+        if self.cut {
+            return;
+        }
         match delivery {
             Delivery::Syn { from, conn, to } => {
                 self.trace.push(format!("{now:?} {from} connects to {to}"));
@@ -215,6 +223,9 @@ impl Net {
                 self.nodes[to].open.retain(|c| *c != conn);
                 self.nodes[to].speaker.handle_closed(conn, words, now);
             }
+            Delivery::Bfd { from, to, octets } => {
+                self.nodes[to].speaker.handle_bfd(address(from), &octets, now);
+            }
             _ => {}
         }
     }
@@ -239,12 +250,17 @@ impl Net {
                         self.octets(at, conn, last);
                         self.end(at, conn, "closed by the other side");
                     }
-                    Io::SetKey { .. } | Io::Listen(_) => {}
+                    Io::SetKey { .. } | Io::Bfd { .. } | Io::Listen(_) => {}
                 }
             }
             for conn in self.nodes[at].open.clone() {
                 while let Some(octets) = self.nodes[at].speaker.poll_transmit(conn, self.now) {
                     self.octets(at, conn, octets);
+                }
+            }
+            while let Some((_, remote, octets)) = self.nodes[at].speaker.poll_bfd(self.now) {
+                if let Some(to) = (0..self.nodes.len()).find(|n| address(*n) == remote) {
+                    self.send(1, Delivery::Bfd { from: at, to, octets });
                 }
             }
             while let Some(event) = self.nodes[at].speaker.poll_event() {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use brindle_bgp_proto::bfd;
 use brindle_bgp_proto::fsm::State;
 use brindle_bgp_proto::policy::{MaxPrefixes, PeerPolicy};
 use brindle_bgp_proto::rib::Drain;
@@ -182,4 +183,41 @@ fn a_shutdown_is_a_hard_reset_where_others_would_not_end_forwarding() {
     let received = net.status(1, 0).last_received_notification.expect("a Cease").message;
     assert_eq!(received, "hard reset (6/9): administrative shutdown (6/2): bye");
     assert!(gone(&net));
+}
+
+/// A neighbour that is silent at once, as after a power failure: BGP alone needs its hold time.
+#[test]
+fn bfd_ends_the_session_with_a_neighbour_that_does_not_forward() {
+    let watched = |config: PeerConfig| PeerConfig {
+        bfd: Some(bfd::Config {
+            desired_min_tx: SECOND / 10,
+            required_min_rx: SECOND / 10,
+            detect_mult: 3,
+        }),
+        ..config
+    };
+    let mut net = pair([65001, 65002], |identity| identity);
+    (0..2).for_each(|at| set(&mut net, at, watched));
+    let is_watched = |net: &Net| {
+        let up = |at: usize| net.status(at, 1 - at).bfd.is_some_and(|bfd| bfd.state == "Up");
+        up(0) && up(1)
+    };
+    assert!(net.until(60 * SECOND, is_watched), "{:#?}", net.status(0, 1));
+    net.run(100 * SECOND);
+    assert!(is_watched(&net));
+    net.nodes[1].events.clear();
+
+    net.cut = true;
+    net.run(SECOND / 2);
+    for at in 0..2 {
+        let status = net.status(at, 1 - at);
+        assert!(!net.is_up(at, 1 - at));
+        let sent = status.last_sent_notification.expect("a Cease").message;
+        assert!(sent.starts_with("BFD down (6/10): BFD says that the neighbour"), "{sent}");
+        assert_eq!(status.stale_until, None, "no graceful restart of the dead");
+    }
+    assert!(gone(&net), "its routes are gone");
+
+    net.cut = false;
+    assert!(net.until(90 * SECOND, is_watched), "and it comes back");
 }

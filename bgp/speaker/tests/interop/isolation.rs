@@ -75,3 +75,28 @@ fn panic_with(victim: Kind, over: usize, over_other: usize) -> Result<()> {
     assert_eq!((bystander.established_count, bystander.flaps, bystander.panics), (1, 0, 0));
     us.stop(false)
 }
+
+#[test]
+fn a_panic_in_a_decision_costs_its_prefix_and_no_session() -> Result<()> {
+    let world = World::new()?;
+    let router = Router::start(Kind::Bird, &world, 0, ROUTER_AS)?;
+    let mut us = world.speaker()?;
+    us.set_peer("tor", peer(ROUTER[0], ROUTER_AS))?;
+    us.originate(&["10.65.0.0/26", "fd65::/122"])?;
+    us.until("both routes", |us| Ok(us.routes.len() == 2))?;
+    router.until_path("10.65.0.0/26")?;
+
+    us.send(Command::FailDecision(Some("10.65.0.0/26".parse()?)))?;
+    us.originate(&["10.65.0.0/26"])?;
+    router.until_no_path("10.65.0.0/26")?;
+    assert_eq!(us.status()?.speaker.broken, ["10.65.0.0/26".parse()?]);
+    assert!(router.path("fd65::/122")?.is_some());
+
+    us.send(Command::FailDecision(None))?;
+    us.originate(&["10.65.0.0/26"])?;
+    router.until_path("10.65.0.0/26")?;
+    let status = us.status()?.speaker;
+    assert!(status.broken.is_empty());
+    assert_eq!((status.peers[0].flaps, status.peers[0].panics), (0, 0));
+    us.stop(false)
+}

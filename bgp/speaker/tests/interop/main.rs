@@ -1,6 +1,7 @@
 //! The speaker against real routers, in network namespaces (root, BIRD 2, FRR 8, GoBGP 3,
 //! OpenBGPD 7).
 
+mod bfd;
 mod bird;
 mod exchange;
 mod faults;

@@ -20,6 +20,11 @@ pub fn node(sources: &Sources, bgp: Option<&Status>) -> Result<NodeStatus, Stopp
     if let Some(error) = bgp.and_then(|bgp| bgp.listen_error.as_ref()) {
         problems.push(format!("BGP cannot listen everywhere: {error}"));
     }
+    problems.extend(bgp.and_then(|bgp| bgp.bfd_error.clone()));
+    if let Some(broken) = bgp.map(|bgp| &bgp.speaker.broken).filter(|broken| !broken.is_empty()) {
+        problems
+            .push(format!("BGP: {} prefixes have no route after an internal error", broken.len()));
+    }
     Ok(NodeStatus {
         node: sources.node.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use brindle_api::{BgpMaxPrefixes, BgpPassword, BgpPeerSpec, Duration};
-use brindle_model::routing::{Hops, MaxPrefixes, PeerSettings};
+use brindle_api::{BgpBfd, BgpMaxPrefixes, BgpPassword, BgpPeerSpec, Duration};
+use brindle_model::routing::{Bfd, Hops, MaxPrefixes, PeerSettings};
 
 use crate::problem::Problems;
 
@@ -19,9 +19,36 @@ pub(super) fn settings(spec: &BgpPeerSpec, problems: &mut Problems) -> Option<Pe
     let before = problems.errors();
     let shutdown = spec.shutdown.as_deref().map(|words| shutdown(words, problems));
     let max_prefixes = spec.max_prefixes.as_ref().map(|limits| max_prefixes(limits, problems));
+    let bfd = spec.bfd.as_ref().map(|bfd| self::bfd(bfd, problems));
+    if bfd.is_some() && spec.ebgp_multihop.is_some() {
+        problems.error("spec.bfd", "watches one hop; it and ebgpMultihop exclude each other");
+    }
     let whole = problems.errors() == before;
     let (hops, password_file) = (hops?, password_file?);
-    whole.then_some(PeerSettings { hops, password_file, shutdown, max_prefixes })
+    whole.then_some(PeerSettings { hops, password_file, shutdown, max_prefixes, bfd })
+}
+
+/// Milliseconds between packets of BFD, unless said.
+const BFD_INTERVAL: i32 = 300;
+/// Missed packets of BFD that are too many, unless said.
+const BFD_MULTIPLIER: i32 = 3;
+
+fn bfd(bfd: &BgpBfd, problems: &mut Problems) -> Bfd {
+    let mut interval = |value: Option<i32>, field: &str| {
+        let value = value.unwrap_or(BFD_INTERVAL);
+        if !(10..=60_000).contains(&value) {
+            let message = format!("{value} is not between 10 and 60000");
+            problems.error(format!("spec.bfd.{field}"), message);
+        }
+        u16::try_from(value).unwrap_or_default()
+    };
+    let min_tx = interval(bfd.min_tx_milliseconds, "minTxMilliseconds");
+    let min_rx = interval(bfd.min_rx_milliseconds, "minRxMilliseconds");
+    let multiplier = bfd.multiplier.unwrap_or(BFD_MULTIPLIER);
+    if !(2..=255).contains(&multiplier) {
+        problems.error("spec.bfd.multiplier", format!("{multiplier} is not between 2 and 255"));
+    }
+    Bfd { min_tx, min_rx, multiplier: u8::try_from(multiplier).unwrap_or_default() }
 }
 
 /// Most octets of the words for a shutdown (RFC 9003 §2).

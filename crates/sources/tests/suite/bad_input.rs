@@ -77,6 +77,30 @@ fn bgp_peers() {
         ),
         ("{peerIP: 10.0.0.1, asNumber: 1, password: {}}", "spec.password: names no file"),
         (
+            "{peerIP: 10.0.0.1, asNumber: 1, bfd: {multiplier: 1}}",
+            "spec.bfd.multiplier: 1 is not between 2 and 255",
+        ),
+        (
+            "{peerIP: 10.0.0.1, asNumber: 1, bfd: {minTxMilliseconds: 9}}",
+            "spec.bfd.minTxMilliseconds: 9 is not between 10 and 60000",
+        ),
+        (
+            "{peerIP: 10.0.0.1, asNumber: 1, bfd: {}, ebgpMultihop: 2}",
+            "spec.bfd: watches one hop; it and ebgpMultihop exclude each other",
+        ),
+        (
+            "{peerIP: 10.0.0.1, asNumber: 1, maxPrefixes: {}}",
+            "spec.maxPrefixes: limits neither v4 nor v6",
+        ),
+        (
+            "{peerIP: 10.0.0.1, asNumber: 1, maxPrefixes: {v4: 0}}",
+            "spec.maxPrefixes.v4: 0 is not a limit: 1 to 4294967295 are",
+        ),
+        (
+            "{peerIP: 10.0.0.1, asNumber: 1, maxPrefixes: {v6: 1, warnPercent: 101}}",
+            "spec.maxPrefixes.warnPercent: 101 is not between 1 and 100",
+        ),
+        (
             "{peerIP: 10.0.0.1, asNumber: 1, password: {file: tor}}",
             "spec.password.file: `tor` is not an absolute path",
         ),
@@ -207,6 +231,11 @@ fn bgp_configurations() {
             "node.n1",
             "{routerID: 0.0.0.0}",
             "spec.routerID: `0.0.0.0` is not a BGP identifier such as 192.0.2.1",
+        ),
+        (
+            "default",
+            "{drain: Slowly}",
+            "spec.drain: `Slowly` is not one of None, GracefulShutdown, Withdraw",
         ),
         ("default", "{listenPort: 0}", "spec.listenPort: 0 is not a port: 1 to 65535 are"),
         ("default", "{restartTime: 4096s}", "spec.restartTime: 4096s is more than 4095s"),

@@ -6,7 +6,9 @@ use brindle_model::policy::{Order, Tier, TierEnd};
 use brindle_model::routing::filter::{
     Community, FilterAction, FilterRule, MatchOperator, Operation, PeerType, PrefixMatch,
 };
-use brindle_model::routing::{BgpConfiguration, BgpPeer, Hops, NodeScope, PeerSettings};
+use brindle_model::routing::{
+    Bfd, BgpConfiguration, BgpPeer, Drain, Hops, MaxPrefixes, NodeScope, PeerSettings,
+};
 use brindle_model::selector::Selector;
 use brindle_sources::convert::Input;
 
@@ -397,4 +399,25 @@ spec:
     let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: tor}\nspec: {peerIP: 10.0.0.1, asNumber: 1, filters: [edge, other]}";
     let Input::BgpPeer(peer) = accepted(yaml) else { panic!() };
     assert_eq!(peer.filters, ["edge".into(), "other".into()]);
+}
+
+#[test]
+fn limits_and_watching_of_bgp_peers() {
+    let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: tor}\nspec: {peerIP: 10.0.0.1, asNumber: 1, shutdown: moved, bfd: {multiplier: 5}, maxPrefixes: {v4: 100, restartAfter: 5m}}";
+    let Input::BgpPeer(found) = accepted(yaml) else { panic!() };
+    let expected = PeerSettings {
+        shutdown: Some("moved".into()),
+        max_prefixes: Some(MaxPrefixes {
+            ipv4: Some(100),
+            ipv6: None,
+            warn_percent: 75,
+            restart_after: Some(300),
+        }),
+        bfd: Some(Bfd { min_tx: 300, min_rx: 300, multiplier: 5 }),
+        ..PeerSettings::default()
+    };
+    assert_eq!(found.settings, expected);
+    let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: default}\nspec: {drain: Withdraw, gracefulNotification: true}";
+    let Input::BgpConfiguration(found) = accepted(yaml) else { panic!() };
+    assert_eq!((found.drain, found.notification_restart), (Some(Drain::Withdraw), Some(true)));
 }

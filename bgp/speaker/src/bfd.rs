@@ -1,0 +1,111 @@
+//! UDP of BFD: two sockets for each of our addresses that BGP sessions with BFD have.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use brindle_bgp_proto::bfd::BFD_PORT;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::datagram;
+use crate::sockopt;
+
+/// Ports to send from (RFC 5881 §4).
+const SOURCE_PORTS: std::ops::RangeInclusive<u16> = 49152..=65535;
+
+/// A packet that came over one hop: from whom, and its octets.
+pub(crate) type Received = (IpAddr, Vec<u8>);
+
+/// The sockets.
+#[derive(Debug)]
+pub(crate) struct Bfd {
+    senders: BTreeMap<IpAddr, (UdpSocket, JoinSet<()>)>,
+    received: mpsc::Sender<Received>,
+    /// Why an address has no sockets, if one has none.
+    pub(crate) error: Option<String>,
+}
+
+impl Bfd {
+    pub(crate) fn new(received: mpsc::Sender<Received>) -> Self {
+        Self { senders: BTreeMap::new(), received, error: None }
+    }
+
+    /// Opens or closes the sockets of an address.
+    pub(crate) fn set(&mut self, local: IpAddr, wanted: bool) {
+        if !wanted {
+            self.senders.remove(&local);
+        } else if !self.senders.contains_key(&local) {
+            match self.open(local) {
+                Ok(sockets) => {
+                    self.error = None;
+                    self.senders.insert(local, sockets);
+                }
+                Err(error) => {
+                    let error = format!("cannot use UDP port {BFD_PORT} of {local}: {error}");
+                    tracing::error!("{error}");
+                    self.error = Some(error);
+                }
+            }
+        }
+    }
+
+    /// Sends a packet. One that cannot be sent is lost: the neighbour counts it as missed.
+    pub(crate) fn send(&self, local: IpAddr, remote: IpAddr, octets: &[u8]) {
+        if let Some((socket, _)) = self.senders.get(&local)
+            && let Err(error) = socket.try_send_to(octets, SocketAddr::new(remote, BFD_PORT))
+        {
+            tracing::debug!(peer = %remote, %error, "a BFD packet was not sent");
+        }
+    }
+
+    fn open(&self, local: IpAddr) -> io::Result<(UdpSocket, JoinSet<()>)> {
+        let listener = socket(local)?;
+        listener.set_reuse_address(true)?;
+        sockopt::receive_ttl(&listener, local.is_ipv6())?;
+        listener.bind(&SocketAddr::new(local, BFD_PORT).into())?;
+        let listener = Arc::new(UdpSocket::from_std(listener.into())?);
+        let sender = socket(local)?;
+        match local {
+            IpAddr::V4(_) => sender.set_ttl_v4(u8::MAX.into())?,
+            IpAddr::V6(_) => sender.set_unicast_hops_v6(u8::MAX.into())?,
+        }
+        let bind = |port| sender.bind(&SocketAddr::new(local, port).into());
+        let bound = SOURCE_PORTS.map(bind).find(|bound| {
+            !bound.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+        });
+        bound.unwrap_or_else(|| Err(io::ErrorKind::AddrInUse.into()))?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(receive(listener, self.received.clone()));
+        Ok((UdpSocket::from_std(sender.into())?, tasks))
+    }
+}
+
+fn socket(local: IpAddr) -> io::Result<Socket> {
+    let domain = if local.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Hands on what came over one hop, until nobody wants it any more.
+async fn receive(socket: Arc<UdpSocket>, received: mpsc::Sender<Received>) {
+    loop {
+        let datagram = socket.async_io(Interest::READABLE, || datagram::receive(&socket)).await;
+        match datagram {
+            // What was forwarded is not from a neighbour on the link (RFC 5881 §5).
+            Ok(Some(datagram)) if datagram.ttl == u8::MAX => {
+                if received.send((datagram.from, datagram.octets)).await.is_err() {
+                    return;
+                }
+            }
+            Ok(_) => {}
+            // An answer of ICMP to something we sent.
+            Err(error) => tracing::debug!(%error, "a BFD socket reports an error"),
+        }
+    }
+}
