@@ -124,6 +124,10 @@ impl Backend for AnyBackend {
         on_active!(&self.active, backend => backend.name())
     }
 
+    fn filters_hosts(&self) -> bool {
+        on_active!(&self.active, backend => backend.filters_hosts())
+    }
+
     fn stage(&mut self, delta: &RulesetDelta) {
         on_active!(&mut self.active, backend => backend.stage(delta));
     }

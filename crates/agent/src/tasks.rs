@@ -38,7 +38,7 @@ use brindle_bgp_speaker::{Commands, Config as SpeakerConfig};
 use brindle_compiler::Compiler;
 use brindle_dataplane_core::netlink::LinkMonitor;
 use brindle_dataplane_core::{
-    Applied, Driver, DriverConfig, DriverSender, DriverState, RouteTable, sysctl,
+    Applied, Backend, Driver, DriverConfig, DriverSender, DriverState, RouteTable, sysctl,
 };
 use brindle_ipam::{Ipam, OpenError};
 use brindle_sources::directory::{DirectorySource, RunError};
@@ -149,6 +149,13 @@ impl South {
         let config =
             DriverConfig { resync_interval: options.resync_interval, ..DriverConfig::default() };
         let backend = AnyBackend::open(options.dataplane, options.drops_per_second)?;
+        let drop_to_host = matches!(options.default_endpoint_to_host_action, EndpointToHost::Drop);
+        let filters_hosts = backend.filters_hosts();
+        ensure!(
+            filters_hosts || !drop_to_host,
+            "--default-endpoint-to-host-action drop needs --dataplane nftables, and this is {}",
+            backend.name()
+        );
         let (dataplane, backend) =
             Driver::spawn(backend, config).context("start the dataplane's driver")?;
         let route_config = DriverConfig { queue: ROUTE_QUEUE, ..config };
@@ -175,10 +182,8 @@ impl South {
         };
         let tables = [dataplane.applied().clone(), route_driver.applied().clone()];
         let compiler = Compiler::new(options.node.clone()).with_failsafes(options.failsafes());
-        let compiler = match options.default_endpoint_to_host_action {
-            EndpointToHost::Accept => compiler,
-            EndpointToHost::Drop => compiler.dropping_pods_to_node(),
-        };
+        let compiler = if drop_to_host { compiler.dropping_pods_to_node() } else { compiler };
+        let compiler = if filters_hosts { compiler } else { compiler.without_host_filter() };
         let (pipeline, compile) =
             Pipeline::spawn(compiler, outputs, tables).context("start the compile thread")?;
         let monitor = watch_links(&routes, &pipeline)?;

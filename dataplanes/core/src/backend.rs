@@ -24,6 +24,10 @@ pub trait Backend: Send {
     /// The backend's name in logs, metrics and status.
     fn name(&self) -> &'static str;
 
+    /// Whether it filters at the node's own interfaces. One that does not refuses every commit while
+    /// a ruleset with some of those is staged: nobody may take silence for enforcement.
+    fn filters_hosts(&self) -> bool;
+
     /// Takes changes into the desired state. Cheap, and without kernel I/O.
     fn stage(&mut self, delta: &RulesetDelta);
 

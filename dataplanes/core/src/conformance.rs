@@ -40,6 +40,7 @@ pub fn conformance<B: Backend>(
     suite.commit_over_damage_recovers();
     suite.stopping_revoked_connections_is_desired_state();
     suite.uninstall_leaves_nothing();
+    suite.hosts_are_filtered_or_refused();
 }
 
 struct Suite<M, O, D> {
@@ -70,19 +71,26 @@ impl<B: Backend, M: Fn() -> B, O: Fn() -> String, D: Fn()> Suite<M, O, D> {
         backend.uninstall().expect("uninstall");
     }
 
+    /// Of the rulesets, those that the backend renders.
+    fn states(&self) -> Vec<Ruleset> {
+        let filters_hosts = (self.make)().filters_hosts();
+        states().into_iter().filter(|state| filters_hosts || state.hosts.is_empty()).collect()
+    }
+
     fn walk_equals_fresh(&self) {
-        let expected: Vec<String> = states().iter().map(|state| self.shows(state)).collect();
+        let states = self.states();
+        let expected: Vec<String> = states.iter().map(|state| self.shows(state)).collect();
         self.clear();
-        let states = states();
         let (mut backend, _) = self.start(&states[0]);
-        for to in [1, 2, 3, 2, 0, 3, 1, 0, 4, 2, 4, 0] {
+        let last = states.len() - 1;
+        for to in [1, 2, 3, 2, 0, 3, 1, 0, last, 2, last, 0] {
             let from = current(&states, &expected, &(self.observe)());
             backend.stage(&RulesetDelta::between(from, &states[to]));
             backend.commit().expect("commit of a delta");
             assert_eq!((self.observe)(), expected[to], "a walk of deltas equals a fresh start");
         }
         // Staged one after another and committed together.
-        for (from, to) in [(0, 1), (1, 4), (4, 3), (3, 2)] {
+        for (from, to) in [(0, 1), (1, last), (last, 3), (3, 2)] {
             backend.stage(&RulesetDelta::between(&states[from], &states[to]));
         }
         backend.commit().expect("commit of joined deltas");
@@ -102,7 +110,7 @@ impl<B: Backend, M: Fn() -> B, O: Fn() -> String, D: Fn()> Suite<M, O, D> {
     }
 
     fn restart_writes_nothing(&self) {
-        for state in states() {
+        for state in self.states() {
             self.clear();
             self.start(&state);
             let before = (self.observe)();
@@ -113,11 +121,10 @@ impl<B: Backend, M: Fn() -> B, O: Fn() -> String, D: Fn()> Suite<M, O, D> {
     }
 
     fn restart_sweeps(&self) {
-        let states = states();
+        let states = self.states();
         let expected = self.shows(&states[0]);
         self.clear();
-        self.start(&states[3]);
-        self.start(&states[4]);
+        states[3..].iter().for_each(|state| drop(self.start(state)));
         self.start(&states[0]);
         assert_eq!((self.observe)(), expected, "a restart removes what is no longer wanted");
     }
@@ -170,10 +177,29 @@ impl<B: Backend, M: Fn() -> B, O: Fn() -> String, D: Fn()> Suite<M, O, D> {
         assert_eq!((self.observe)(), without, "its end leaves nothing of it");
     }
 
+    /// A host endpoint that is not filtered must not look like one that is.
+    fn hosts_are_filtered_or_refused(&self) {
+        self.clear();
+        let states = states();
+        let hosted = states.iter().find(|state| !state.hosts.is_empty()).expect("one with hosts");
+        let mut backend = (self.make)();
+        backend.resync().expect("resync at start");
+        backend.stage(&RulesetDelta::between(&Ruleset::default(), hosted));
+        let filters = backend.filters_hosts();
+        assert_eq!(backend.commit().is_ok(), filters, "interfaces of the node are not ignored");
+        let plain = self.shows(&states[1]);
+        self.clear();
+        let (mut backend, _) = self.start(&states[1]);
+        backend.stage(&RulesetDelta::between(&states[1], hosted));
+        assert_eq!(backend.commit().is_ok(), filters, "not in a delta either");
+        backend.stage(&RulesetDelta::between(hosted, &states[1]));
+        backend.commit().expect("a commit without them");
+        assert_eq!((self.observe)(), plain, "nothing of them is left");
+    }
+
     fn uninstall_leaves_nothing(&self) {
         self.clear();
-        self.start(&states()[3]);
-        self.start(&states()[4]);
+        self.states()[3..].iter().for_each(|state| drop(self.start(state)));
         self.clear();
         assert_eq!((self.observe)(), self.empty, "uninstall leaves nothing behind");
         self.clear();

@@ -261,6 +261,10 @@ impl Backend for FakeBackend {
         "fake"
     }
 
+    fn filters_hosts(&self) -> bool {
+        true
+    }
+
     fn stage(&mut self, delta: &RulesetDelta) {
         match judge(&self.desired, delta) {
             Ok(after) => self.desired = after,

@@ -17,7 +17,7 @@ use brindle_dataplane_core::nflog::DROPS_PER_SECOND;
 use brindle_dataplane_core::{Backend, Commit, Drift};
 use brindle_model::Name;
 use brindle_model::net::Family;
-use brindle_model::ruleset::RulesetDelta;
+use brindle_model::ruleset::{HostInterface, RulesetDelta};
 
 use crate::canon::{Canon, CanonError};
 use crate::config::{Jump, Variant};
@@ -91,6 +91,9 @@ pub enum IptablesError {
     /// A set of our name is not of our making.
     #[error("set {0} is of another kind than ours: see `ipset list {0}`, and destroy it")]
     WrongSet(String),
+    /// The node's own interfaces are to be filtered.
+    #[error("iptables cannot filter at interfaces of the node, as {0} asks for; nftables can")]
+    Host(HostInterface),
 }
 
 impl From<WrongSet> for IptablesError {
@@ -258,6 +261,10 @@ impl Backend for Iptables {
         }
     }
 
+    fn filters_hosts(&self) -> bool {
+        false
+    }
+
     fn stage(&mut self, delta: &RulesetDelta) {
         self.desired.stage(delta);
     }
@@ -279,6 +286,9 @@ impl Backend for Iptables {
     }
 
     fn commit(&mut self) -> Result<Commit, IptablesError> {
+        if let Some(interface) = self.desired.hosts().first() {
+            return Err(IptablesError::Host(interface.clone()));
+        }
         let plan = self.plan()?;
         let script = plan.script();
         let before = std::mem::replace(&mut self.kernel, Kernel::Unknown);

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use brindle_model::Name;
 use brindle_model::net::Family;
 use brindle_model::ruleset::{
-    Member, PolicyRules, ProgramId, Ruleset, RulesetDelta, Set, SetDef, SetDelta, SetId,
+    HostInterface, Member, PolicyRules, ProgramId, Ruleset, RulesetDelta, Set, SetDef, SetDelta,
+    SetId,
 };
 use brindle_model::verdict::{Direction, PolicyId};
 
@@ -44,6 +45,8 @@ pub struct Desired {
     layouts: [Layout; 2],
     policies: BTreeSet<PolicyId>,
     programs: BTreeSet<ProgramId>,
+    /// The node's own interfaces that are to be filtered, which is not done here.
+    hosts: BTreeSet<HostInterface>,
     endpoints: bool,
     /// Members that came (true) or went.
     members: BTreeMap<SetId, BTreeMap<Member, bool>>,
@@ -69,6 +72,7 @@ impl Desired {
             layouts: Default::default(),
             policies: BTreeSet::new(),
             programs: BTreeSet::new(),
+            hosts: BTreeSet::new(),
             endpoints: true,
             members: BTreeMap::new(),
             staged: false,
@@ -110,6 +114,11 @@ impl Desired {
         &self.layouts
     }
 
+    /// The node's own interfaces that are to be filtered.
+    pub fn hosts(&self) -> &BTreeSet<HostInterface> {
+        &self.hosts
+    }
+
     /// Takes changes in; repeated and reverted ones are as good as any.
     pub fn stage(&mut self, delta: &RulesetDelta) {
         self.staged = true;
@@ -133,6 +142,8 @@ impl Desired {
         for id in &delta.endpoints_removed {
             self.ruleset.endpoints.remove(id);
         }
+        self.hosts.extend(delta.hosts.keys().cloned());
+        self.hosts.retain(|interface| !delta.hosts_removed.contains(interface));
         for id in &delta.programs_removed {
             self.ruleset.programs.remove(id);
             self.programs.insert(*id);

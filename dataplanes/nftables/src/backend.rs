@@ -206,6 +206,10 @@ impl Backend for Nftables {
         "nftables"
     }
 
+    fn filters_hosts(&self) -> bool {
+        true
+    }
+
     fn stage(&mut self, delta: &RulesetDelta) {
         self.desired.stage(delta);
     }

@@ -139,3 +139,24 @@ fn an_interface_of_the_node_is_policed() {
     assert!(!node.kernel().contains("host-"));
     node.end(Signal::SIGTERM);
 }
+
+#[test]
+fn a_dataplane_that_cannot_filter_there_says_so() {
+    let mut node = Node::new();
+    node.write("edge.yaml", HOST);
+    let iptables = ["--dataplane", "iptables-nft"];
+    let arguments = node.arguments();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).chain(iptables).collect();
+    let dropping = ["--default-endpoint-to-host-action", "drop"];
+    let mut refused = node.binary(&[&arguments[..], &dropping].concat()).unwrap();
+    assert!(!refused.wait().unwrap().success());
+    assert!(node.log().contains("action drop needs --dataplane nftables"), "{}", node.log());
+
+    node.start_with(&iptables);
+    node.sync();
+    node.wait("the status to say that nothing holds", |node| {
+        remark(node).contains("the dataplane of this node filters at no interface of its own")
+    });
+    node.pod("web");
+    node.end(Signal::SIGTERM);
+}

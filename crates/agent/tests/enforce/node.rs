@@ -117,8 +117,14 @@ impl Node {
 
     /// Starts the agent and waits until it is ready.
     pub fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// The same with further options.
+    pub fn start_with(&mut self, options: &[&str]) {
         let arguments = self.arguments();
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let arguments: Vec<&str> =
+            arguments.iter().map(String::as_str).chain(options.iter().copied()).collect();
         self.agent = Some(self.binary(&arguments).expect("the agent starts"));
         self.wait("the agent to be ready", |node| {
             let ended = node.agent.as_mut().unwrap().try_wait().unwrap();
