@@ -2,7 +2,7 @@
 
 use brindle_dataplane_core::{Backend, Commit, Drift};
 use brindle_dataplane_nftables::{Counters, Nftables, NftablesError, OpenError};
-use brindle_model::ruleset::RulesetDelta;
+use brindle_model::ruleset::{Load, RulesetDelta};
 
 /// One of them.
 pub enum AnyBackend {
@@ -55,6 +55,12 @@ impl Backend for AnyBackend {
     fn name(&self) -> &'static str {
         match self {
             Self::Nftables(backend) => backend.name(),
+        }
+    }
+
+    fn limits(&self) -> Load {
+        match self {
+            Self::Nftables(backend) => backend.limits(),
         }
     }
 

@@ -9,6 +9,7 @@
 pub mod admin;
 pub mod backend;
 pub mod bgp;
+pub mod capacity;
 pub mod cni_server;
 pub mod config;
 pub mod connections;

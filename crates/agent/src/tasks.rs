@@ -51,6 +51,7 @@ use tracing::{error, info, warn};
 use crate::admin;
 use crate::backend::AnyBackend;
 use crate::bgp;
+use crate::capacity;
 use crate::cni_server::{CniConfig, CniServer, Listener};
 use crate::config::{RunOptions, Source};
 use crate::connections::{Changes, Connections};
@@ -142,6 +143,7 @@ impl South {
         let config =
             DriverConfig { resync_interval: options.resync_interval, ..DriverConfig::default() };
         let backend = AnyBackend::telling(options.drops_per_second)?;
+        let compiler = Compiler::within(options.node.clone(), backend.limits());
         let (dataplane, backend) =
             Driver::spawn(backend, config).context("start the dataplane's driver")?;
         let route_config = DriverConfig { queue: ROUTE_QUEUE, ..config };
@@ -177,8 +179,7 @@ impl South {
         };
         let tables = [dataplane.applied().clone(), route_driver.applied().clone()];
         let (pipeline, compile) =
-            Pipeline::spawn(Compiler::new(options.node.clone()), outputs, tables)
-                .context("start the compile thread")?;
+            Pipeline::spawn(compiler, outputs, tables).context("start the compile thread")?;
         let connections = Connections::spawn(
             changes.clone(),
             pipeline.clone(),
@@ -254,6 +255,9 @@ impl North {
             .as_deref()
             .map(|path| StatusWriter::open(path, folder, &options.node).map(Arc::new));
         let status = status.transpose()?;
+        if let Some(status) = status.clone() {
+            pipeline.watch_loads(move |loads| status.warn(capacity::warnings(loads)))?;
+        }
         let store = FileStore::open(options.ipam_dir())?;
         let ledger = options.state_dir.join("addresses.journal");
         let ipam = Ipam::open(options.node.clone(), store, ledger)?;

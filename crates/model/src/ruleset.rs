@@ -12,6 +12,7 @@
 
 mod batch;
 mod evaluate;
+mod load;
 mod set;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ use sha2::{Digest, Sha256};
 
 pub use batch::{Batch, Generation, RulesetDelta, SetDelta};
 pub use evaluate::{Judgement, Step, StepOutcome, evaluate, rule_matches};
+pub use load::{Load, WARNING_SHARE};
 pub use set::{Member, Set, SetDef, SetId, SetKind};
 
 use crate::Name;

@@ -25,6 +25,7 @@
 //! The split: `store` knows objects and no I/O, `scan` reads folders and files, `watch` knows
 //! inotify.
 
+mod references;
 mod scan;
 mod store;
 mod watch;

@@ -16,6 +16,7 @@
 mod file;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -27,6 +28,7 @@ use brindle_model::ruleset::Generation;
 pub use file::{DocumentStatus, FileStatus, NodeStatus, ObjectStatus};
 
 use crate::directory::Changes;
+use crate::object::ObjectKey;
 use writer::{Notes, Writer};
 
 /// Keeps one node's part of a status folder. Dropping it writes what is noted and ends the thread.
@@ -105,6 +107,11 @@ impl StatusWriter {
     /// Notes that this node enforces the ruleset of `generation`, and so all earlier ones.
     pub fn enforced(&self, generation: Generation) {
         self.note(|notes| notes.enforced(generation));
+    }
+
+    /// Notes what is to say of objects on this node, in place of what was said before.
+    pub fn warn(&self, warnings: BTreeMap<ObjectKey, Vec<String>>) {
+        self.note(|notes| notes.warn(warnings));
     }
 
     /// Notes that every object has been reported: what the folder holds of others is left over

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use brindle_compiler::Compiler;
 use brindle_model::cluster::{Attachment, EndpointId, HOST_INTERFACE_PREFIX, Update};
-use brindle_model::packet::{Flow, Origin};
-use brindle_model::ruleset::{Endpoint, Judgement, evaluate};
+use brindle_model::packet::{Flow, Origin, Packet};
+use brindle_model::ruleset::{Endpoint, Judgement, Ruleset, evaluate};
 use brindle_model::verdict::{DecisionId, Direction, Verdict};
 use brindle_model::{Name, NamespacedName};
 use brindle_oracle::{Hop, World};
@@ -133,13 +133,18 @@ impl Compiled {
     /// # Errors
     /// A document that the sources cannot identify.
     pub fn of(text: &str, world: &World) -> Result<Self> {
+        Ok(Self::from_inputs(inputs(text, world)?))
+    }
+
+    /// Compiles the inputs of every node.
+    pub fn from_inputs(inputs: Vec<Inputs>) -> Self {
         let compile = |inputs: Inputs| {
             let mut compiler = Compiler::new(inputs.node);
             inputs.updates.into_iter().for_each(|update| compiler.apply(update));
             compiler.flush();
             compiler
         };
-        Ok(Self(inputs(text, world)?.into_iter().map(compile).collect()))
+        Self(inputs.into_iter().map(compile).collect())
     }
 
     /// The compilers, in the order of the world's nodes.
@@ -149,42 +154,53 @@ impl Compiled {
 
     /// What the rulesets say of a flow at each endpoint that it passes.
     pub fn judge(&self, flow: &Flow) -> Vec<Answer> {
-        let mut answers = Vec::new();
-        if let Origin::Pod(pod) = &flow.origin {
-            for (compiler, id, endpoint) in self.endpoints().filter(|(_, id, _)| id.pod == *pod) {
-                // K28: what a pod sends to itself passes no endpoint.
-                if endpoint.addresses.contains(&flow.packet.destination) {
-                    return answers;
-                }
-                answers.push(ask(compiler, id, endpoint, Direction::Egress, flow));
-            }
-        }
-        for (compiler, id, endpoint) in self.endpoints() {
-            if endpoint.addresses.contains(&flow.packet.destination) {
-                answers.push(ask(compiler, id, endpoint, Direction::Ingress, flow));
-            }
-        }
-        answers
-    }
-
-    fn endpoints(&self) -> impl Iterator<Item = (&Compiler, &EndpointId, &Endpoint)> {
-        self.0.iter().flat_map(|compiler| {
-            let endpoints = compiler.ruleset().endpoints.iter();
-            endpoints.map(move |(id, endpoint)| (compiler, id, &**endpoint))
-        })
+        let rulesets: Vec<_> = self.0.iter().map(Compiler::ruleset).collect();
+        judge(&rulesets, flow)
     }
 }
 
+/// What the rulesets of all nodes say of a flow at each endpoint that it passes.
+pub fn judge(rulesets: &[&Ruleset], flow: &Flow) -> Vec<Answer> {
+    let endpoints = || {
+        rulesets.iter().flat_map(|ruleset| {
+            ruleset.endpoints.iter().map(move |(id, endpoint)| (*ruleset, id, &**endpoint))
+        })
+    };
+    let mut answers = Vec::new();
+    if let Origin::Pod(pod) = &flow.origin {
+        for (ruleset, id, endpoint) in endpoints().filter(|(_, id, _)| id.pod == *pod) {
+            // K28: what a pod sends to itself passes no endpoint.
+            if endpoint.addresses.contains(&flow.packet.destination) {
+                return answers;
+            }
+            answers.push(ask(ruleset, id, endpoint, Direction::Egress, &flow.packet));
+        }
+    }
+    for (ruleset, id, endpoint) in endpoints() {
+        if endpoint.addresses.contains(&flow.packet.destination) {
+            answers.push(ask(ruleset, id, endpoint, Direction::Ingress, &flow.packet));
+        }
+    }
+    answers
+}
+
+/// What the rulesets say at an answer's endpoint of another packet.
+pub fn ask_again(rulesets: &[&Ruleset], answer: &Answer, packet: &Packet) -> Answer {
+    let at = |ruleset: &&&Ruleset| ruleset.endpoints.keys().any(|id| id.pod == answer.pod);
+    let ruleset = rulesets.iter().find(at).expect("the endpoint has answered");
+    let endpoints = ruleset.endpoints.iter().find(|(id, _)| id.pod == answer.pod);
+    let (id, endpoint) = endpoints.expect("it is one of the ruleset's");
+    ask(ruleset, id, endpoint, answer.direction, packet)
+}
+
 fn ask(
-    compiler: &Compiler,
+    ruleset: &Ruleset,
     id: &EndpointId,
     endpoint: &Endpoint,
     direction: Direction,
-    flow: &Flow,
+    packet: &Packet,
 ) -> Answer {
-    let ruleset = compiler.ruleset();
     let program = &ruleset.programs[&endpoint.program(direction)];
-    let Judgement { verdict, decision, logged, staged, .. } =
-        evaluate(ruleset, program, &flow.packet);
+    let Judgement { verdict, decision, logged, staged, .. } = evaluate(ruleset, program, packet);
     Answer { pod: id.pod.clone(), direction, verdict, decision, logged, staged }
 }

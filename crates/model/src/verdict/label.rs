@@ -69,13 +69,14 @@ impl DecisionId {
     }
 
     /// The decisions that one word names.
-    const WORDS: [Self; 7] = [
+    const WORDS: [Self; 8] = [
         Self::Established,
         Self::Revoked,
         Self::Invalid,
         Self::OwnNode,
         Self::NeighbourDiscovery,
         Self::UnknownEndpoint,
+        Self::OverCapacity,
         Self::Spoof,
     ];
 
@@ -88,6 +89,7 @@ impl DecisionId {
             Self::OwnNode => Some("own-node"),
             Self::NeighbourDiscovery => Some("neighbour-discovery"),
             Self::UnknownEndpoint => Some("unknown-endpoint"),
+            Self::OverCapacity => Some("over-capacity"),
             Self::Spoof => Some("spoof"),
         }
     }

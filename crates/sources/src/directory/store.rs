@@ -13,12 +13,13 @@ use brindle_model::Name;
 use brindle_model::policy::{Order, Policy, Tier};
 
 use super::Changes;
+use super::references::{Doubt, Named, References};
 use crate::convert::{Conversion, Input, convert, update};
 use crate::document::{Content, Document, Revision, parse};
 use crate::intern::Interner;
 use crate::object::{Kind, ObjectKey};
 use crate::problem::{Problem, Severity, accepted};
-use crate::relations::{overlaps, ties};
+use crate::relations::{listed, overlaps, ties};
 use crate::report::{DocumentReport, FileReport, ObjectReport, Outcome, Place};
 
 /// The objects of a folder. See the module's essay.
@@ -29,6 +30,7 @@ pub struct Store {
     objects: BTreeMap<ObjectKey, Entry>,
     touched_files: BTreeSet<Arc<Path>>,
     touched_objects: BTreeSet<ObjectKey>,
+    references: References,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +78,13 @@ struct Neighbours {
     tiers: BTreeMap<Name, String>,
     /// ClusterNetworkPolicies that share a place, likewise.
     policies: BTreeMap<Name, String>,
+}
+
+impl Neighbours {
+    /// The pool for which an object is rejected.
+    fn overlapped(&self, key: &ObjectKey) -> Option<&Name> {
+        self.rejected_pools.get(&key.name).filter(|_| key.kind == Kind::IpPool)
+    }
 }
 
 /// Kinds whose objects name a tier.
@@ -169,8 +178,14 @@ impl Store {
         let mut touched = std::mem::take(&mut self.touched_objects);
         let neighbours = self.neighbours(&mut touched);
         let mut changes = Changes::default();
+        let mut concerned = BTreeSet::new();
+        for key in &touched {
+            self.publish(key, &neighbours, &mut concerned, &mut changes);
+        }
+        self.renew_doubts(&mut concerned);
+        touched.append(&mut concerned);
         for key in touched {
-            self.settle(key, &neighbours, &mut changes);
+            self.report(key, &neighbours, &mut changes);
         }
         for path in std::mem::take(&mut self.touched_files) {
             self.report_file(path, &mut changes);
@@ -309,36 +324,82 @@ impl Store {
                 let others = neighbours.policies.get(&key.name);
                 remarks.extend(others.map(|others| place("spec.priority", key.kind, others)));
             }
-            kind if TIERED.contains(&kind) => {
-                let policy = self.objects.get(key).and_then(Entry::policy);
-                if let Some(policy) = policy.filter(|policy| !self.has_tier(&policy.tier)) {
-                    let message = format!(
-                        "there is no tier `{}`: the policy stands behind all tiers, with Deny as \
-                         the end",
-                        policy.tier
-                    );
-                    remarks.push(warning("spec.tier", message));
-                }
+            Kind::NetworkSet | Kind::GlobalNetworkSet => {
+                let policies = listed(self.references.denying_by(key));
+                remarks.extend(policies.map(|policies| {
+                    warning("spec.nets", format!("rules that deny everybody for it: {policies}"))
+                }));
             }
             _ => {}
+        }
+        let Some(policy) = self.objects.get(key).and_then(Entry::policy) else { return remarks };
+        if TIERED.contains(&key.kind) && !self.has_tier(&policy.tier) {
+            let message = format!(
+                "there is no tier `{}`: the policy stands behind all tiers, with Deny as the end",
+                policy.tier
+            );
+            remarks.push(warning("spec.tier", message));
+        }
+        for (field, named) in self.references.missing(policy) {
+            let message = match named {
+                Named::Service(service) => {
+                    format!("Service {service} has no endpoint slice: it is no address")
+                }
+                Named::Account(Some(namespace), name) => format!(
+                    "service account {namespace}/{name} is not there, and no pod runs as it"
+                ),
+                Named::Account(None, name) => {
+                    format!("service account `{name}` is in no namespace, and no pod runs as it")
+                }
+            };
+            remarks.push(warning(&field, message));
+        }
+        for Doubt { field, object, denies } in self.references.doubts(key) {
+            let effect = if *denies { "denies everybody" } else { "matches nothing" };
+            let message = format!("{object} cannot be read whole: the rule {effect}");
+            remarks.push(warning(field, message));
         }
         remarks
     }
 
-    /// Decides what an object is now, and tells if that is new.
-    fn settle(&mut self, key: ObjectKey, neighbours: &Neighbours, changes: &mut Changes) {
-        let remarks = self.remarks(&key, neighbours);
+    /// Decides what an object is now, and tells if that is new. Adds those of whom something else
+    /// may have to be said for it.
+    fn publish(
+        &mut self,
+        key: &ObjectKey,
+        neighbours: &Neighbours,
+        concerned: &mut BTreeSet<ObjectKey>,
+        changes: &mut Changes,
+    ) {
+        let Some(entry) = self.objects.get_mut(key) else { return };
+        let input = entry.input().filter(|_| neighbours.overlapped(key).is_none()).cloned();
+        if input != entry.published {
+            let before = std::mem::replace(&mut entry.published, input.clone());
+            self.references.replace(key, before.as_ref(), input.as_ref(), concerned);
+            changes.updates.extend(update(key, input));
+        }
+    }
+
+    fn renew_doubts(&mut self, concerned: &mut BTreeSet<ObjectKey>) {
+        let Self { references, objects, .. } = self;
+        let published = |key: &ObjectKey| objects.get(key)?.published.as_ref();
+        let policies = objects.iter().filter_map(|(key, entry)| match &entry.published {
+            Some(Input::Policy(policy)) => Some((key, &**policy)),
+            _ => None,
+        });
+        references.renew_doubts(published, policies, concerned);
+    }
+
+    /// Says how it stands with an object, if that is new.
+    fn report(&mut self, key: ObjectKey, neighbours: &Neighbours, changes: &mut Changes) {
+        let remarks = match key.kind.has_status() {
+            true => self.remarks(&key, neighbours),
+            false => Vec::new(),
+        };
         let Some(entry) = self.objects.get_mut(&key) else { return };
         self.touched_files.extend(entry.claims.iter().map(|c| c.place.file.clone()));
-        let overlapped = neighbours.rejected_pools.get(&key.name);
-        let overlapped = overlapped.filter(|_| key.kind == Kind::IpPool);
-        let input = entry.input().filter(|_| overlapped.is_none()).cloned();
-        if input != entry.published {
-            entry.published.clone_from(&input);
-            changes.updates.extend(update(&key, input));
-        }
         let has_effect = entry.published.is_some();
-        let report = || entry.report(has_effect, overlapped, remarks);
+        let report = || entry.report(has_effect, neighbours.overlapped(&key), remarks);
         let report = key.kind.has_status().then(report).flatten();
         if report.as_ref() != entry.report.as_deref() {
             entry.report = report.map(Arc::new);

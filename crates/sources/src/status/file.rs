@@ -48,6 +48,9 @@ pub struct NodeStatus {
     pub revision: String,
     /// The generation of the node's ruleset that brought it; counts from the agent's start.
     pub generation: Generation,
+    /// What the node has to say: that it is near what its dataplane takes, or above it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Status of one file: see [`FileReport`].

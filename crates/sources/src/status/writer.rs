@@ -29,6 +29,7 @@ pub(super) struct Notes {
     objects: BTreeMap<ObjectKey, (Option<Arc<ObjectReport>>, Generation)>,
     files: BTreeMap<Arc<Path>, Option<Arc<FileReport>>>,
     enforced: Option<Generation>,
+    warnings: Option<BTreeMap<ObjectKey, Vec<String>>>,
     in_sync: bool,
     end: bool,
 }
@@ -43,6 +44,10 @@ impl Notes {
 
     pub(super) fn enforced(&mut self, generation: Generation) {
         self.enforced = self.enforced.max(Some(generation));
+    }
+
+    pub(super) fn warn(&mut self, warnings: BTreeMap<ObjectKey, Vec<String>>) {
+        self.warnings = Some(warnings);
     }
 
     pub(super) fn in_sync(&mut self) {
@@ -66,8 +71,12 @@ impl Notes {
     }
 
     fn has_work(&self) -> bool {
-        let Self { objects, files, enforced, in_sync, end: _ } = self;
-        !objects.is_empty() || !files.is_empty() || enforced.is_some() || *in_sync
+        let Self { objects, files, enforced, warnings, in_sync, end: _ } = self;
+        !objects.is_empty()
+            || !files.is_empty()
+            || enforced.is_some()
+            || warnings.is_some()
+            || *in_sync
     }
 }
 
@@ -80,6 +89,8 @@ pub(super) struct Writer {
     objects: BTreeMap<ObjectKey, Object>,
     files: BTreeMap<Arc<Path>, Arc<FileReport>>,
     enforced: Option<Generation>,
+    /// What this node has to say of objects.
+    warnings: BTreeMap<ObjectKey, Vec<String>>,
     /// Objects by the generation that will bring them.
     awaited: BTreeMap<Generation, BTreeSet<ObjectKey>>,
 }
@@ -101,6 +112,7 @@ impl Writer {
             objects: BTreeMap::new(),
             files: BTreeMap::new(),
             enforced: None,
+            warnings: BTreeMap::new(),
             awaited: BTreeMap::new(),
         })
     }
@@ -113,6 +125,12 @@ impl Writer {
         if let Some(enforced) = self.enforced {
             let later = self.awaited.split_off(&enforced.next());
             stale.extend(std::mem::replace(&mut self.awaited, later).into_values().flatten());
+        }
+        if let Some(warnings) = notes.warnings {
+            let before = std::mem::replace(&mut self.warnings, warnings);
+            let keys: BTreeSet<_> = before.keys().chain(self.warnings.keys()).collect();
+            let changed = keys.into_iter().filter(|k| before.get(*k) != self.warnings.get(*k));
+            stale.extend(changed.cloned());
         }
         if stale.is_empty() && notes.files.is_empty() && !notes.in_sync {
             return;
@@ -185,7 +203,9 @@ impl Writer {
             status.nodes = before.map(|before| before.nodes).unwrap_or_default();
             if self.enforced.is_some_and(|enforced| *generation <= enforced) {
                 let (revision, generation) = (status.revision.clone(), *generation);
-                status.nodes.insert(self.node.to_string(), NodeStatus { revision, generation });
+                let warnings = self.warnings.get(key).cloned().unwrap_or_default();
+                let status_here = NodeStatus { revision, generation, warnings };
+                status.nodes.insert(self.node.to_string(), status_here);
             }
         }
         replace(path, &status)
