@@ -38,6 +38,9 @@ enum Slip {
     Packet(fn(&mut Packet)),
 }
 
+/// What spoils a `T`, with its name.
+type Named<T> = (&'static str, fn(&mut T));
+
 /// Every mistake.
 pub fn all() -> Vec<Mistake> {
     let input = |(name, slip)| Mistake { name, slip: Slip::Input(slip) };
@@ -55,7 +58,7 @@ pub fn all() -> Vec<Mistake> {
 }
 
 /// Mistakes of a matcher.
-const PACKETS: &[(&str, fn(&mut Packet))] = &[
+const PACKETS: &[Named<Packet>] = &[
     ("the source port is taken for the destination port", |packet| match &mut packet.transport {
         Transport::Tcp { source, destination }
         | Transport::Udp { source, destination }

@@ -172,8 +172,9 @@ fn slice(random: &mut Random, world: &World, service: &str) -> EndpointSlice {
     };
     if random.flaw(12) {
         // No address, or one of the other family.
-        let address = random.pick(&["nowhere", if v6 { "10.0.0.1" } else { "fd00::1" }]);
-        endpoints.push(endpoint(random, (*address).to_owned()));
+        let of_the_other_family = if v6 { "10.0.0.1" } else { "fd00::1" };
+        let address = random.pick(&["nowhere", of_the_other_family]).to_string();
+        endpoints.push(endpoint(random, address));
     }
     if address_type == "FQDN" {
         endpoints = vec![endpoint(random, "shop.example".to_owned())];

@@ -49,7 +49,7 @@ impl Of {
 }
 
 pub(super) fn value(random: &mut Random, key: &str) -> &'static str {
-    let values = match key {
+    let values: &[&str] = match key {
         "kubernetes.io/metadata.name" | "projectcalico.org/namespace" => &NAMES,
         "projectcalico.org/orchestrator" => &["k8s", "vm", ""],
         "projectcalico.org/serviceaccount" => &["default", "s", "t"],

@@ -7,10 +7,11 @@ use brindle_model::policy::{Action, Criteria, End, EndPort, Ends, Peer, Port, Po
 use brindle_model::selector::Selector;
 use ipnet::IpNet;
 
+use super::Named;
 use super::policies::{lists, policy, unbind};
 
 /// See [`super::all`].
-pub(super) const MISTAKES: &[(&str, fn(&mut Update))] = &[
+pub(super) const MISTAKES: &[Named<Update>] = &[
     ("a negation needs the label", |u| {
         selectors(u, |s| {
             if let Selector::Not(inner) = s

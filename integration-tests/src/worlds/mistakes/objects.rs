@@ -6,8 +6,10 @@ use brindle_model::cluster::Update;
 use brindle_model::labels::Labels;
 use ipnet::IpNet;
 
+use super::Named;
+
 /// See [`super::all`].
-pub(super) const MISTAKES: &[(&str, fn(&mut Update))] = &[
+pub(super) const MISTAKES: &[Named<Update>] = &[
     ("a namespace has no labels", |u| {
         if let Update::Namespace(_, Some(namespace)) = u {
             Arc::make_mut(namespace).labels = Labels::default();

@@ -8,8 +8,10 @@ use brindle_model::policy::{Action, DEFAULT_TIER, Order, Policy, Rule, TierEnd};
 use brindle_model::selector::Selector;
 use brindle_model::verdict::PolicyKind;
 
+use super::Named;
+
 /// See [`super::all`].
-pub(super) const MISTAKES: &[(&str, fn(&mut Update))] = &[
+pub(super) const MISTAKES: &[Named<Update>] = &[
     ("orders of policies are ignored", |u| policy(u, |p| p.order = Order::LAST)),
     ("a higher order comes first", |u| policy(u, |p| p.order = negated(p.order))),
     ("a policy without an order comes first", |u| {

@@ -9,8 +9,10 @@ use brindle_model::ruleset::{
 };
 use brindle_model::verdict::Verdict;
 
+use super::Named;
+
 /// See [`super::all`].
-pub(super) const MISTAKES: &[(&str, fn(&mut Ruleset))] = &[
+pub(super) const MISTAKES: &[Named<Ruleset>] = &[
     ("the tier's end is decided for each policy", |r| {
         programs(r, |program| {
             let each = |step: &TierStep| {
