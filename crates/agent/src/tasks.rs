@@ -37,6 +37,7 @@ use anyhow::{Context, Result, bail, ensure};
 use brindle_bgp_proto::family::FamilySet;
 use brindle_bgp_speaker::{Commands, Config as SpeakerConfig};
 use brindle_compiler::Compiler;
+use brindle_dataplane_core::Backend as _;
 use brindle_dataplane_core::netlink::LinkMonitor;
 use brindle_dataplane_core::{
     Applied, Driver, DriverConfig, DriverSender, DriverState, RouteTable, sysctl,

@@ -73,9 +73,9 @@ pub const BY_OUTCOME: &[(&str, Reaches)] = &[
             matches!(&flow.origin, Origin::Pod(id) if pod(world, id).is_some_and(finished));
         origin || at(world, flow.packet.destination).any(finished)
     }),
-    // An address on its way from one pod to another.
-    ("K39", |_, _, outcome| {
-        outcome.hops.iter().filter(|hop| hop.direction == Direction::Ingress).count() > 1
+    // An address that more than one pod lists: the finished one has lost it.
+    ("K39", |world, flow, outcome| {
+        at(world, flow.packet.destination).count() > 1 && !outcome.hops.is_empty()
     }),
     ("C12", |_, _, outcome| words(outcome, "projectcalico.org/")),
     ("C13", |_, _, outcome| notes(outcome, "C27", true)),

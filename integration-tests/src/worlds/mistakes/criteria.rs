@@ -37,15 +37,6 @@ pub(super) const MISTAKES: &[Named<Update>] = &[
             }
         });
     }),
-    ("an empty list of values matches anything", |u| {
-        selectors(u, |s| {
-            if let Selector::In(key, values) = s
-                && values.is_empty()
-            {
-                *s = Selector::Has(key.clone());
-            }
-        });
-    }),
     ("&& is read as ||", |u| {
         selectors(u, |s| {
             if let Selector::And(operands) = s {
