@@ -1,5 +1,5 @@
 # Thin over cargo xtask: see `cargo xtask help`.
-.PHONY: help demo demo-clean test lint bench soak
+.PHONY: help demo demo-clean test lint bench soak image manifests kubernetes cluster cluster-down conformance
 
 help:
 	@echo "make demo            a lab of nodes, router, pods and policies at work (root; KEEP=1 leaves it up)"
@@ -8,6 +8,11 @@ help:
 	@echo "make lint            formatting, lints, licences"
 	@echo "make bench BENCH=x   measure against benches/limits.toml (root; BENCH=all)"
 	@echo "make soak            the randomised tests for hours (root)"
+	@echo "make image           Brindle's image as an OCI archive"
+	@echo "make manifests       manifests/brindle.yaml from its pieces"
+	@echo "make cluster         a real Kubernetes of three nodes and a router, with Brindle (root; ARGS=--help)"
+	@echo "make cluster-down    remove it, or what a crash left of it"
+	@echo "make conformance     the upstream suites on a cluster of their own (root; BACKEND=nftables)"
 
 demo:
 	cargo xtask demo $(if $(KEEP),--keep)
@@ -27,3 +32,21 @@ bench:
 
 soak:
 	cargo xtask soak
+
+image:
+	cargo xtask image
+
+manifests:
+	cargo xtask manifests
+
+kubernetes:
+	cargo xtask kubernetes
+
+cluster:
+	cargo xtask cluster $(ARGS)
+
+cluster-down:
+	cargo xtask cluster-down
+
+conformance:
+	cargo xtask conformance $(if $(BACKEND),--backend $(BACKEND)) $(ARGS)

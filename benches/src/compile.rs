@@ -248,6 +248,7 @@ fn pod(names: &mut Names, index: usize, app: usize) -> Pod {
         label("statefulset.kubernetes.io/pod-name", format!("pod-{index}")),
     ];
     Pod {
+        uid: None,
         node: Some(names.get(&format!("n{}", 1 + index % (NODES - 1)))),
         labels: labels.into_iter().collect(),
         service_account: Some(names.get("default")),

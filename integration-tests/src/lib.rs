@@ -1,5 +1,6 @@
 //! Generated worlds, case directories, and the tests that need more than one package.
 
+pub mod apiserver;
 pub mod case;
 pub mod fuzz;
 pub mod rig;

@@ -53,11 +53,12 @@ const WALLS: &[(&str, &[&str], &[&str])] = &[
         &["rtnetlink"],
     ),
     ("brindle-lab", &[], &[]),
+    ("brindle-packaging", &[], &["tokio", "k8s-openapi"]),
     ("xtask", &[], &["tokio", "k8s-openapi"]),
 ];
 
 /// Packages that hold nothing that is shipped and may know every other.
-const FREE: &[&str] = &["brindle-integration-tests", "brindle-benches"];
+const FREE: &[&str] = &["brindle-integration-tests", "brindle-cluster", "brindle-benches"];
 
 /// Package name to the names of its normal and build dependencies.
 type Graph = BTreeMap<String, BTreeSet<String>>;

@@ -36,11 +36,24 @@ const EXIT_ALLOWED: i32 = 0;
 const EXIT_DENIED: i32 = 3;
 
 impl Agent {
-    /// Starts an agent with further options, and waits until it is in sync.
+    /// Starts an agent of the lab's folder with further options, and waits until it is in sync.
     ///
     /// # Errors
     /// It ends or is not ready in time; the message names its log.
     pub fn start(node: &Node, lab: &Path, options: &[&str]) -> Result<Self> {
+        let folder = |name: &str| lab.join(name).display().to_string();
+        let source = format!("dir:{}", folder("objects"));
+        let (status, ipam) = (folder("status"), folder("ipam"));
+        let mut all = vec!["--source", &source, "--status-dir", &status, "--ipam-dir", &ipam];
+        all.extend(options);
+        Self::spawn(node, lab, &all)?.ready(node)
+    }
+
+    /// Starts an agent with these options beside its name and folders.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn spawn(node: &Node, lab: &Path, options: &[&str]) -> Result<Self> {
         let run = lab.join(&node.name);
         std::fs::create_dir_all(&run)?;
         let log = run.join("agent.log");
@@ -50,26 +63,27 @@ impl Agent {
         command
             .arg("--node")
             .arg(&node.name)
-            .arg("--source")
-            .arg(format!("dir:{}", lab.join("objects").display()))
-            .arg("--status-dir")
-            .arg(lab.join("status"))
-            .arg("--ipam-dir")
-            .arg(lab.join("ipam"))
             .arg("--state-dir")
             .arg(run.join("state"))
             .arg("--run-dir")
             .arg(&run)
             .args(options);
-        let mut agent = Self { daemon: Daemon::start("brindle-agent", command, &log)?, run };
+        Ok(Self { daemon: Daemon::start("brindle-agent", command, &log)?, run })
+    }
+
+    /// Waits until the agent is in sync.
+    ///
+    /// # Errors
+    /// It ends or is not ready in time; the message names its log.
+    pub fn ready(mut self, node: &Node) -> Result<Self> {
         let ready = wait_until(Duration::from_secs(20), "the agent to be in sync", || {
-            if let Some(status) = agent.daemon.exited()? {
+            if let Some(status) = self.daemon.exited()? {
                 bail!("the agent of {} ended: {status}", node.name);
             }
-            Ok(agent.ctl(&["status", "--ready"]).is_ok())
+            Ok(self.ctl(&["status", "--ready"]).is_ok())
         });
-        ready.with_context(|| format!("see {}", log.display()))?;
-        Ok(agent)
+        ready.with_context(|| format!("see {}", self.run.join("agent.log").display()))?;
+        Ok(self)
     }
 
     /// The agent's admin socket.

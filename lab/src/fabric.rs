@@ -55,6 +55,19 @@ impl Fabric {
     /// # Errors
     /// Not root, a tool is missing, or a part does not come up; the message names it and its log.
     pub fn build(name: &str, dir: &Path, nodes: usize) -> Result<Self> {
+        let mut fabric = Self::without_agents(name, dir, nodes)?;
+        fabric.write("cluster.yaml", &objects::cluster(&fabric))?;
+        for i in 0..fabric.nodes.len() {
+            fabric.start_agent(i)?;
+        }
+        Ok(fabric)
+    }
+
+    /// Builds router, links and nodes; objects and agents are the caller's.
+    ///
+    /// # Errors
+    /// Not root, a tool is missing, or the router does not come up.
+    pub fn without_agents(name: &str, dir: &Path, nodes: usize) -> Result<Self> {
         if dir.exists() {
             fs::remove_dir_all(dir).with_context(|| format!("clear {}", dir.display()))?;
         }
@@ -65,13 +78,7 @@ impl Fabric {
         let nodes = (1..=nodes).map(|i| node(name, &tor, i)).collect::<Result<Vec<_>>>()?;
         let neighbours: Vec<_> = (1..).zip(&nodes).map(|(i, node)| neighbour(i, node)).collect();
         let bird = Bird::start(&tor, dir, &neighbours)?;
-        let mut fabric =
-            Self { name: name.to_owned(), dir: dir.to_owned(), tor, bird, nodes, keep: false };
-        fabric.write("cluster.yaml", &objects::cluster(&fabric))?;
-        for i in 0..fabric.nodes.len() {
-            fabric.start_agent(i)?;
-        }
-        Ok(fabric)
+        Ok(Self { name: name.to_owned(), dir: dir.to_owned(), tor, bird, nodes, keep: false })
     }
 
     /// The folder that the agents read.

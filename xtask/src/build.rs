@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::step::{cargo, root};
+use crate::step::{Step, cargo, root};
 
 /// The CNI plugin is linked statically, because it is copied to hosts of any distribution. With
 /// the target named, the flag does not reach build scripts and procedural macros.
@@ -33,6 +33,49 @@ pub fn binaries() -> Result<()> {
     fs::copy(&built, release("brindle-cni"))
         .with_context(|| format!("copy {}", built.display()))?;
     Ok(())
+}
+
+/// Builds the archive of Brindle's image from static programs, and says where it is.
+///
+/// Only the last step differs from [`binaries`]: whether libc is linked statically is decided by
+/// the linker, so nothing below is compiled again.
+///
+/// # Errors
+/// Something does not compile.
+pub fn image() -> Result<PathBuf> {
+    binaries()?;
+    let folder = target().join("image");
+    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    for (package, program) in [("brindle-agent", "brindle-agent"), ("brindle-ctl", "brindlectl")] {
+        cargo(["rustc", "--release", "--package", package, "--bin", program, "--"])
+            .arg("-Ctarget-feature=+crt-static")
+            .arg("-Crelocation-model=static")
+            .arg("-Cstrip=symbols")
+            .run(&format!("linking {program}, static"))?;
+        // By a new file, not over the old one: that may be running.
+        let linked = folder.join(program);
+        drop(fs::remove_file(&linked));
+        fs::copy(release(program), &linked)
+            .with_context(|| format!("copy {}", linked.display()))?;
+    }
+    fs::copy(release("brindle-cni"), folder.join("brindle-cni"))?;
+    let archive = folder.join("brindle.tar");
+    cargo(["run", "--release", "--quiet", "--package", "brindle-packaging", "--", "image"])
+        .arg("--programs")
+        .arg(&folder.to_string_lossy())
+        .arg("--out")
+        .arg(&archive.to_string_lossy())
+        .run("the image")?;
+    Ok(archive)
+}
+
+/// Builds `brindle-cluster` and gives it as a program to run.
+///
+/// # Errors
+/// It does not compile.
+pub fn cluster() -> Result<Step> {
+    cargo(["build", "--release", "--package", "brindle-cluster"]).run("building the harness")?;
+    Ok(Step::new(release("brindle-cluster")))
 }
 
 fn target() -> PathBuf {

@@ -11,8 +11,35 @@ use crate::step::{Step, cargo};
 pub const DEMO_PACKAGES: &[&str] = &["bird2", "iproute2", "nftables", "util-linux"];
 
 /// The same, and the second BGP peer of the interoperation tests.
-pub const TEST_PACKAGES: &[&str] =
-    &["bird2", "frr", "iproute2", "nftables", "util-linux", "conntrack", "iputils-ping"];
+pub const TEST_PACKAGES: &[&str] = &[
+    "bird2",
+    "frr",
+    "gobgpd",
+    "openbgpd",
+    "iproute2",
+    "nftables",
+    "util-linux",
+    "conntrack",
+    "iputils-ping",
+];
+
+/// What a cluster's nodes, router and images are made of, beside what is built.
+pub const CLUSTER_PACKAGES: &[&str] = &[
+    "bird2",
+    "busybox-static",
+    "conntrack",
+    "containerd",
+    "curl",
+    "dnsutils",
+    "iperf",
+    "iproute2",
+    "netcat-openbsd",
+    "nftables",
+    "openssl",
+    "runc",
+    "socat",
+    "util-linux",
+];
 
 /// Cargo tools at the versions that are known to build with this toolchain.
 const TOOLS: &[(&str, &str)] = &[("cargo-nextest", "0.9.151"), ("cargo-deny", "0.20.2")];

@@ -39,6 +39,26 @@ enum Task {
         /// A bench's name, or `all`.
         name: String,
     },
+    /// Write Brindle's image as an OCI archive, without a container tool.
+    Image,
+    /// Write `manifests/brindle.yaml` from its pieces.
+    Manifests,
+    /// Build Kubernetes and the upstream suites into the cache, nothing else.
+    Kubernetes,
+    /// Bring up a real Kubernetes on this machine, with Brindle installed.
+    Cluster {
+        /// As of `brindle-cluster up`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Remove the cluster, or what a crash left of it.
+    ClusterDown,
+    /// Run the upstream suites on a cluster of their own.
+    Conformance {
+        /// As of `brindle-cluster conformance`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// The randomised tests again, for hours instead of minutes.
     Soak {
         /// Seconds for each decoder's fuzzing.
@@ -86,6 +106,31 @@ fn main() -> Result<()> {
                 .arg(&name)
                 .run("the bench")
         }
+        Task::Image => build::image().map(|archive| println!("{}", archive.display())),
+        Task::Manifests => {
+            cargo(["run", "--release", "--quiet", "--package", "brindle-packaging", "--"])
+                .arg("manifests")
+                .arg("--folder")
+                .arg("manifests")
+                .run("the manifest")
+        }
+        Task::Kubernetes => build::cluster()?.arg("build").run("building Kubernetes"),
+        Task::Cluster { arguments } => on_cluster("up", &arguments),
+        Task::ClusterDown => {
+            machine::require_root()?;
+            build::cluster()?.arg("down").run("removing the cluster")
+        }
+        Task::Conformance { arguments } => {
+            machine::require_root()?;
+            machine::install_packages(machine::TEST_PACKAGES)?;
+            machine::install_tools()?;
+            build::binaries()?;
+            build::cluster()?.arg("build").run("building Kubernetes")?;
+            cargo(["nextest", "run", "--release", "--package", "brindle-integration-tests"])
+                .arg("--run-ignored=only")
+                .run("the tests that need an API server")?;
+            on_cluster("conformance", &arguments)
+        }
         Task::Soak { fuzz_seconds, worlds, kernel_worlds } => {
             machine::require_root()?;
             machine::install_packages(machine::TEST_PACKAGES)?;
@@ -100,6 +145,15 @@ fn main() -> Result<()> {
                 .run("the soak")
         }
     }
+}
+
+/// A task of `brindle-cluster` that needs Brindle's image.
+fn on_cluster(task: &str, arguments: &[String]) -> Result<()> {
+    machine::require_root()?;
+    machine::install_packages(machine::CLUSTER_PACKAGES)?;
+    let image = build::image()?;
+    let step = build::cluster()?.env("BRINDLE_IMAGE", &image.to_string_lossy()).arg(task);
+    arguments.iter().fold(step, |step, argument| step.arg(argument)).run(task)
 }
 
 /// One runner for every test, so that its summary closes the run.

@@ -80,6 +80,13 @@ impl Community {
     pub const NO_LLGR: Self = Self(0xffff_0007);
 }
 
+impl std::fmt::Display for Community {
+    /// As routers print it: `65001:100`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.0 >> 16, self.0 & 0xffff)
+    }
+}
+
 /// A large community (RFC 8092 §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LargeCommunity {
@@ -89,6 +96,13 @@ pub struct LargeCommunity {
     pub local1: u32,
     /// Second operator-defined part.
     pub local2: u32,
+}
+
+impl std::fmt::Display for LargeCommunity {
+    /// RFC 8092 §5: `65001:1:2`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}:{}", self.global, self.local1, self.local2)
+    }
 }
 
 /// An optional transitive attribute that passes through unread (RFC 4271 §5).

@@ -50,6 +50,71 @@ pub struct Selection {
     pub multipath: Vec<usize>,
 }
 
+/// A step of the decision, and how it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Before a: LOCAL_PREF.
+    LocalPref,
+    /// a.
+    AsPathLength,
+    /// b.
+    Origin,
+    /// c.
+    Med,
+    /// d.
+    PeerKind,
+    /// f.
+    RouterId,
+    /// RFC 4456 §9.
+    ClusterList,
+    /// g.
+    PeerAddress,
+}
+
+/// Steps that part better from worse; who is left shares the traffic.
+const COST: [Step; 5] =
+    [Step::LocalPref, Step::AsPathLength, Step::Origin, Step::Med, Step::PeerKind];
+/// Steps that part one from its equals.
+const TIES: [Step; 3] = [Step::RouterId, Step::ClusterList, Step::PeerAddress];
+
+impl Step {
+    /// Keeps those that this step prefers.
+    fn keep(self, left: &mut Vec<usize>, candidates: &[Candidate<'_>]) {
+        let attributes = |i: usize| candidates[i].attributes;
+        match self {
+            Self::LocalPref => {
+                keep_least(left, |i| !attributes(i).local_pref.unwrap_or(DEFAULT_LOCAL_PREF));
+            }
+            Self::AsPathLength => keep_least(left, |i| attributes(i).as_path.length()),
+            Self::Origin => keep_least(left, |i| attributes(i).origin),
+            Self::Med => keep_lowest_med(left, candidates),
+            Self::PeerKind => keep_least(left, |i| candidates[i].peer_kind),
+            Self::RouterId => {
+                let originator = |i: usize| attributes(i).originator_id;
+                keep_least(left, |i| originator(i).unwrap_or(candidates[i].router_id));
+            }
+            Self::ClusterList => keep_least(left, |i| attributes(i).cluster_list.len()),
+            Self::PeerAddress => keep_least(left, |i| candidates[i].peer_address),
+        }
+    }
+}
+
+impl std::fmt::Display for Step {
+    /// What the better path has.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::LocalPref => "a higher LOCAL_PREF",
+            Self::AsPathLength => "a shorter AS path",
+            Self::Origin => "a better ORIGIN",
+            Self::Med => "a lower MED from the same neighbouring AS",
+            Self::PeerKind => "an external peer, which comes before an internal one",
+            Self::RouterId => "a lower BGP identifier",
+            Self::ClusterList => "a shorter cluster list",
+            Self::PeerAddress => "a lower peer address",
+        })
+    }
+}
+
 /// Selects; `None` without candidates. Two with the same peer address are told apart by their
 /// position.
 pub fn select(candidates: &[Candidate<'_>]) -> Option<Selection> {
@@ -57,19 +122,22 @@ pub fn select(candidates: &[Candidate<'_>]) -> Option<Selection> {
         return Some(Selection { best: 0, multipath: vec![0] });
     }
     let mut left: Vec<usize> = (0..candidates.len()).collect();
-    let attributes = |i: usize| candidates[i].attributes;
-
-    keep_least(&mut left, |i| !attributes(i).local_pref.unwrap_or(DEFAULT_LOCAL_PREF));
-    keep_least(&mut left, |i| attributes(i).as_path.length());
-    keep_least(&mut left, |i| attributes(i).origin);
-    keep_lowest_med(&mut left, candidates);
-    keep_least(&mut left, |i| candidates[i].peer_kind);
+    COST.into_iter().for_each(|step| step.keep(&mut left, candidates));
     let multipath = left.clone();
-
-    keep_least(&mut left, |i| attributes(i).originator_id.unwrap_or(candidates[i].router_id));
-    keep_least(&mut left, |i| attributes(i).cluster_list.len());
-    keep_least(&mut left, |i| candidates[i].peer_address);
+    TIES.into_iter().for_each(|step| step.keep(&mut left, candidates));
     Some(Selection { best: *left.first()?, multipath })
+}
+
+/// For each candidate the step that removed it from those of equal cost; `None` for one of them.
+pub fn losses(candidates: &[Candidate<'_>]) -> Vec<Option<Step>> {
+    let mut lost = vec![None; candidates.len()];
+    let mut left: Vec<usize> = (0..candidates.len()).collect();
+    for step in COST {
+        let before = left.clone();
+        step.keep(&mut left, candidates);
+        before.into_iter().filter(|i| !left.contains(i)).for_each(|i| lost[i] = Some(step));
+    }
+    lost
 }
 
 fn keep_least<K: Ord>(left: &mut Vec<usize>, key: impl Fn(usize) -> K) {

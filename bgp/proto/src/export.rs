@@ -1,7 +1,8 @@
 //! What a peer is told (RFC 4271 §9.1.3, §9.2): a pure function of one decision and the session.
 //!
 //! Nothing leaves by default but what this node originates: a node between two top-of-rack
-//! routers must not become transit (RFC 8212).
+//! routers must not become transit (RFC 8212). Filters come between what the AS keeps for itself and
+//! our own AS in the path, so that they see and set what the peer gets ([`crate::policy`]).
 
 mod queue;
 
@@ -14,10 +15,11 @@ use crate::attribute::{Attributes, Community};
 use crate::decision::DEFAULT_LOCAL_PREF;
 use crate::family::Family;
 use crate::message::NextHop;
-use crate::negotiated::{Negotiated, PeerKind};
-use crate::rib::{Local, PeerSession, Route};
+use crate::negotiated::PeerKind;
+use crate::policy::{self, AnyCommunity, Change, Direction, RuleRef, Subject, Verdict};
+use crate::rib::{Drain, Local, PeerId, PeerSession, Route};
 
-pub(crate) use queue::ExportQueue;
+pub(crate) use queue::{ExportQueue, Progress};
 
 /// A route without its prefix, as one peer gets it: the key of the export queue.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,70 +29,140 @@ pub(crate) struct Exported {
     pub(crate) attributes: Arc<Attributes>,
 }
 
-/// A prefix that we originate.
-pub(crate) fn originated(prefix: IpNet, local: &Local, session: &PeerSession) -> Option<Exported> {
-    let family = carried(prefix, session)?;
-    let next_hop = own_next_hop(family, local, session)?;
-    let mut attributes = Attributes::default();
-    match session.negotiated.peer_kind() {
-        PeerKind::Internal => attributes.local_pref = Some(DEFAULT_LOCAL_PREF),
-        PeerKind::External => attributes.as_path.prepend(session.negotiated.local_as),
-    }
-    Some(Exported { family, next_hop, attributes: Arc::new(attributes) })
+/// Where a prefix comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// We originate it.
+    Ours,
+    /// The best path was learned from this peer.
+    Learned(PeerId, Arc<Route>, PeerKind),
 }
 
-/// A prefix whose best path we learned from a peer of the kind `from`.
-pub(crate) fn learned(
+/// Why a peer is not told of a prefix, in the order in which it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Withheld {
+    /// The session does not carry the family.
+    Family,
+    /// The node is taken out of service.
+    Drained,
+    /// A peer knows what it told us.
+    ToldUs,
+    /// RFC 4271 §9.2: what an internal peer said, every internal peer has heard.
+    ToldInside,
+    /// A well-known community keeps it here (RFC 1997).
+    Community(Community),
+    /// A filter is broken.
+    BrokenFilter,
+    /// This rule rejects it.
+    Rejected(RuleRef),
+    /// It was learned, and no rule lets it out.
+    Learned,
+    /// No next hop fits it.
+    NextHop,
+}
+
+/// What one peer gets of a prefix, and the rule that says so, if one does.
+pub(crate) fn export(
     prefix: IpNet,
-    route: &Route,
-    from: PeerKind,
+    source: &Source,
+    to: PeerId,
     local: &Local,
     session: &PeerSession,
-) -> Option<Exported> {
-    let to = session.negotiated.peer_kind();
-    // RFC 4271 §9.2: what an internal peer said, every internal peer has heard.
-    let told_inside = from == PeerKind::Internal && to == PeerKind::Internal;
-    if !session.policy.transit || told_inside || forbidden(&route.attributes, to) {
-        return None;
+) -> Result<(Exported, Option<RuleRef>), Withheld> {
+    let family = Family::of(&prefix);
+    if !session.negotiated.families.contains(family) {
+        return Err(Withheld::Family);
     }
-    let family = carried(prefix, session)?;
-    let mut attributes = (*route.attributes).clone();
-    let next_hop = match to {
-        PeerKind::Internal => {
-            attributes.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
-            usable(route.next_hop, family, session)
-        }
-        PeerKind::External => {
-            leave_as(&mut attributes, &session.negotiated);
-            None
+    if local.drain == Some(Drain::Withdraw) {
+        return Err(Withheld::Drained);
+    }
+    let kind = session.negotiated.peer_kind();
+    let mut attributes = match source {
+        Source::Ours => Attributes::default(),
+        Source::Learned(from, route, from_kind) => {
+            allowed(&route.attributes, (*from, *from_kind), (to, kind))?;
+            if session.policy.filters.is_empty() && !session.policy.transit {
+                return Err(Withheld::Learned);
+            }
+            (*route.attributes).clone()
         }
     };
-    let next_hop = next_hop.or_else(|| own_next_hop(family, local, session))?;
-    Some(Exported { family, next_hop, attributes: Arc::new(attributes) })
+    let kept = match (source, kind) {
+        (Source::Learned(_, route, _), PeerKind::Internal) => {
+            usable(route.next_hop, family, session)
+        }
+        _ => None,
+    };
+    if kind == PeerKind::External {
+        leave_as(&mut attributes);
+    }
+    let next_hop = kept.or_else(|| own_next_hop(family, local, session));
+    let learned = matches!(source, Source::Learned(..));
+    let subject =
+        Subject { prefix: &prefix, attributes: &attributes, next_hop, peer_kind: kind, learned };
+    let (rule, changes) = match session.policy.judge(Direction::Export, &subject) {
+        Verdict::Accept(rule, changes) => (Some(rule), changes),
+        Verdict::Reject(rule) => return Err(Withheld::Rejected(rule)),
+        Verdict::Broken => return Err(Withheld::BrokenFilter),
+        Verdict::NoMatch if learned && !session.policy.transit => return Err(Withheld::Learned),
+        Verdict::NoMatch => (None, &[][..]),
+    };
+    let next_hop = match policy::apply(changes, &mut attributes) {
+        Some(address) => usable(address.into(), family, session),
+        None => next_hop,
+    };
+    if local.drain == Some(Drain::GracefulShutdown) {
+        let graceful = Change::AddCommunity(AnyCommunity::Standard(Community::GRACEFUL_SHUTDOWN));
+        policy::apply(&[graceful, Change::SetLocalPref(0)], &mut attributes);
+    }
+    match kind {
+        PeerKind::Internal => {
+            attributes.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
+        }
+        PeerKind::External => {
+            attributes.local_pref = None;
+            attributes.as_path.prepend(session.negotiated.local_as);
+        }
+    }
+    let next_hop = next_hop.ok_or(Withheld::NextHop)?;
+    Ok((Exported { family, next_hop, attributes: Arc::new(attributes) }, rule))
+}
+
+/// Whether what was learned may go on to a peer, whatever its policy says.
+fn allowed(
+    attributes: &Attributes,
+    (from, from_kind): (PeerId, PeerKind),
+    (to, to_kind): (PeerId, PeerKind),
+) -> Result<(), Withheld> {
+    if from == to {
+        return Err(Withheld::ToldUs);
+    }
+    if (from_kind, to_kind) == (PeerKind::Internal, PeerKind::Internal) {
+        return Err(Withheld::ToldInside);
+    }
+    match attributes.communities.iter().find(|community| keeps_here(**community, to_kind)) {
+        Some(community) => Err(Withheld::Community(*community)),
+        None => Ok(()),
+    }
 }
 
 /// What stays inside the AS: MED of another AS (§5.1.4), LOCAL_PREF (§5.1.5), reflection
 /// (RFC 4456 §8), confederation segments (RFC 5065 §4.1).
-fn leave_as(attributes: &mut Attributes, session: &Negotiated) {
+fn leave_as(attributes: &mut Attributes) {
     attributes.med = None;
     attributes.local_pref = None;
     attributes.originator_id = None;
     attributes.cluster_list.clear();
     attributes.as_path.segments.retain(|segment| !segment.kind.is_confederation());
-    attributes.as_path.prepend(session.local_as);
 }
 
 /// Well-known communities (RFC 1997).
-fn forbidden(attributes: &Attributes, to: PeerKind) -> bool {
-    attributes.communities.iter().any(|community| match *community {
+fn keeps_here(community: Community, to: PeerKind) -> bool {
+    match community {
         Community::NO_ADVERTISE => true,
         Community::NO_EXPORT | Community::NO_EXPORT_SUBCONFED => to == PeerKind::External,
         _ => false,
-    })
-}
-
-fn carried(prefix: IpNet, session: &PeerSession) -> Option<Family> {
-    Some(Family::of(&prefix)).filter(|family| session.negotiated.families.contains(*family))
+    }
 }
 
 /// Our configured next hop of the family, else our address on the session.

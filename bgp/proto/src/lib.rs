@@ -11,6 +11,7 @@ pub mod fsm;
 pub mod message;
 pub mod negotiated;
 mod peer;
+pub mod policy;
 pub mod rib;
 pub mod session;
 pub mod speaker;

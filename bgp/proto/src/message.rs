@@ -11,7 +11,7 @@ use crate::attribute::{AttributeError, Attributes};
 use crate::capability::Capability;
 use crate::family::{AfiSafi, Family};
 
-pub use notification::{Notification, NotificationCode};
+pub use notification::{MAX_COMMUNICATION, Notification, NotificationCode};
 
 /// Octets of the header: marker, length, type (RFC 4271 §4.1).
 pub const HEADER_LEN: usize = 19;

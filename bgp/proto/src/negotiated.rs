@@ -23,6 +23,8 @@ pub struct Negotiated {
     pub route_refresh: bool,
     /// Refreshes are demarcated (RFC 7313).
     pub enhanced_route_refresh: bool,
+    /// A NOTIFICATION ends no forwarding, unless it is a Hard Reset (RFC 8538).
+    pub notification_restart: bool,
     /// Hold time in seconds: the smaller of both (RFC 4271 §4.2); 0 for none.
     pub hold_time: u16,
     /// What an unreadable multiprotocol attribute costs.
@@ -60,6 +62,7 @@ impl Negotiated {
             extended_next_hop: false,
             route_refresh: false,
             enhanced_route_refresh: false,
+            notification_restart: false,
             hold_time: 0,
             nlri_errors: NlriErrors::ResetSession,
         }
@@ -79,6 +82,9 @@ impl Negotiated {
             extended_next_hop: both(is_ipv4_over_ipv6),
             route_refresh: both(|c| matches!(c, Capability::RouteRefresh)),
             enhanced_route_refresh: both(|c| matches!(c, Capability::EnhancedRouteRefresh)),
+            notification_restart: both(
+                |c| matches!(c, Capability::GracefulRestart(restart) if restart.notification),
+            ),
             hold_time: ours.hold_time.min(theirs.hold_time),
             nlri_errors: NlriErrors::ResetSession,
         }

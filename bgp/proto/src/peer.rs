@@ -25,6 +25,7 @@ use crate::family::{Family, FamilySet};
 use crate::fsm::{self, Event, State};
 use crate::message::{Message, Notification, NotificationCode, RouteRefresh, Update};
 use crate::negotiated::Negotiated;
+use crate::policy::Exceeded;
 use crate::rib::{PeerId, PeerSession};
 use crate::session::open;
 use crate::session::{ConnId, OPEN_HOLD, Place, Session};
@@ -102,6 +103,8 @@ pub(crate) struct Peer {
     enabled: bool,
     /// IdleHoldTimer of the main place.
     idle_hold: Option<Time>,
+    /// It advertised too much, and may come back then; `None` once its configuration changes.
+    over_limit: Option<(Exceeded, Option<Time>)>,
     /// Families of which this session has sent all.
     end_of_rib_received: FamilySet,
     /// Whether a session since the start has sent all of all.
@@ -123,6 +126,7 @@ impl Peer {
             history: History::default(),
             enabled: false,
             idle_hold: None,
+            over_limit: None,
             end_of_rib_received: FamilySet::NONE,
             sent_all: false,
             #[cfg(any(test, feature = "fault-injection"))]
@@ -147,12 +151,35 @@ impl Peer {
 
     /// Ends both connections with this Cease and accepts none until started again.
     pub(crate) fn stop(&mut self, code: NotificationCode, why: &str, env: &mut Env<'_>) {
+        self.stop_with(&code.saying(why), why, env);
+    }
+
+    fn stop_with(&mut self, notification: &Notification, why: &str, env: &mut Env<'_>) {
         self.enabled = false;
         self.idle_hold = None;
         for place in Place::ALL {
-            let notification = Some(code.empty());
+            let notification = Some(notification.clone());
             self.step(place, Input { notification, ..Input::new(Event::ManualStop, why) }, env);
         }
+    }
+
+    /// Ends the session of a peer that advertises more than it may; it waits for its time, or for
+    /// another configuration.
+    pub(crate) fn hold_back(&mut self, exceeded: Exceeded, env: &mut Env<'_>) {
+        let words = exceeded.words();
+        self.stop_with(&exceeded.notification(), &words, env);
+        self.history.error(words, env.now);
+        self.over_limit = Some((exceeded, exceeded.restart.map(|after| env.now + after)));
+    }
+
+    /// Forgets that the peer advertised too much: other limits are in force.
+    pub(crate) fn forgive(&mut self) {
+        self.over_limit = None;
+    }
+
+    /// What it advertised too much of, while it is held back for that.
+    pub(crate) fn over_limit(&self) -> Option<Exceeded> {
+        self.over_limit.map(|(exceeded, _)| exceeded)
     }
 
     /// Ends both connections without a word, as a restart does.
@@ -297,6 +324,10 @@ impl Peer {
                 self.expired(place, timer, env);
             }
         }
+        if self.over_limit.is_some_and(|(_, until)| until.is_some_and(|at| at <= env.now)) {
+            // Whether it may start is not ours to say.
+            self.over_limit = None;
+        }
         if self.idle_hold.is_some_and(|at| at <= env.now) {
             self.idle_hold = None;
             let incoming = self.incoming.as_ref().map_or(State::Idle, |s| s.state);
@@ -314,6 +345,7 @@ impl Peer {
             .filter_map(|session| session.timers.next())
             .map(|(at, timer)| (at, timer.name()))
             .chain(self.idle_hold.map(|at| (at, "idle hold")))
+            .chain(self.over_limit.and_then(|(_, until)| Some((until?, "prefix limit"))))
             .chain(self.helper.deadline().map(|at| (at, "stale routes")))
             .min()
     }

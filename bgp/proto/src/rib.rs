@@ -14,6 +14,8 @@
 //! - **Attribute sets are interned**: a set that 10,000 prefixes share exists once.
 //! - **Order is that of prefixes and peers**, never that of a hash table.
 
+mod adj_in;
+mod explain;
 mod import;
 mod intern;
 mod loc;
@@ -26,18 +28,22 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::attribute::{Attributes, Outcome};
-use crate::export::{self, Exported};
+use crate::export::{self, Exported, Source};
 use crate::family::{Family, FamilySet};
 use crate::message::{NextHop, Update};
-use crate::negotiated::{Negotiated, PeerKind};
+use crate::negotiated::Negotiated;
+use crate::policy::{Exceeded, PeerPolicy};
 
+use adj_in::Received;
+use import::Judged;
 use intern::Interner;
 use loc::{Entry, LocRib, Path};
-use peer::{Peer, Received};
+use peer::Peer;
 
+pub(crate) use explain::{Inward, Outward, Place};
 pub use import::Rejection;
 pub use loc::{LocPath, LocRoute};
-pub use peer::{FamilyCounts, ReceivedRoute};
+pub use peer::{AdvertisedRoute, FamilyCounts, ReceivedRoute};
 
 /// Names a peer; the caller chooses and never gives one name to two peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,6 +58,18 @@ pub struct Local {
     pub next_hop_ipv4: Option<IpAddr>,
     /// Next hop of the IPv6 routes that we originate.
     pub next_hop_ipv6: Option<IpAddr>,
+    /// Whether traffic shall go elsewhere, and how peers are told.
+    pub drain: Option<Drain>,
+}
+
+/// How a node is taken out of service while its sessions stay up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// Routes carry GRACEFUL_SHUTDOWN (RFC 8326), and LOCAL_PREF 0 inside the AS: whoever has
+    /// another path takes it, and nothing is lost where there is none.
+    GracefulShutdown,
+    /// Nothing is advertised; forwarding goes on for what is still under way.
+    Withdraw,
 }
 
 /// What the tables must know of an Established session.
@@ -67,18 +85,6 @@ pub struct PeerSession {
     pub local_address: IpAddr,
     /// What is taken in and let out.
     pub policy: PeerPolicy,
-}
-
-/// What a peer may give us and get from us.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PeerPolicy {
-    /// How often our own AS may stand in the AS_PATH of a route; beyond, it is a loop.
-    pub allow_own_as: usize,
-    /// Take routes with AS_SET in the path, which RFC 9774 tells to reject.
-    pub allow_as_set: bool,
-    /// Tell the peer what we learned from others, not only what we originate. Between two
-    /// external peers this makes the node transit.
-    pub transit: bool,
 }
 
 /// A route without its prefix: what is interned.
@@ -182,7 +188,7 @@ impl Rib {
         let peer = self.peers.entry(id).or_default();
         peer.open(session);
         // Its identifier may be another one now, and with it the choice among equals.
-        self.dirty.extend(peer.received.keys());
+        self.dirty.extend(peer.received.prefixes());
     }
 
     /// The session is over. Routes of the families in `keep` stay as stale ones, the others go.
@@ -215,7 +221,7 @@ impl Rib {
     pub fn mark_stale(&mut self, id: PeerId, family: Family) {
         self.sweep(id, family);
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        for (prefix, received) in &mut peer.received {
+        for (prefix, received) in peer.received.iter_mut() {
             received.stale = Family::of(prefix) == family || received.stale;
         }
     }
@@ -232,7 +238,7 @@ impl Rib {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(session) = peer.established().cloned() else { return };
         for prefix in &update.withdrawn {
-            if peer.received.remove(prefix).is_some() && self.loc.remove_path(prefix, id) {
+            if peer.received.remove(prefix) && self.loc.remove_path(prefix, id) {
                 self.dirty.insert(*prefix);
             }
         }
@@ -242,14 +248,14 @@ impl Rib {
             }
             let attributes = update.attributes.clone();
             let route = self.routes.intern(Route { attributes, next_hop: reach.next_hop });
-            let rejection = import::check(&route, &session, &self.local);
+            let judge = import::Judge::new(&route, &session, &self.local, &mut self.routes);
             for prefix in &reach.prefixes {
-                let rejection = rejection.or_else(|| import::check_prefix(prefix));
+                let Judged { rejection, used } = judge.judge(prefix, &mut self.routes);
                 let received = Received { route: route.clone(), stale: false, rejection };
                 peer.received.insert(*prefix, received);
-                let changed = match rejection {
-                    None => self.loc.set_path(*prefix, Path { peer: id, route: route.clone() }),
-                    Some(_) => self.loc.remove_path(prefix, id),
+                let changed = match used {
+                    Some(route) => self.loc.set_path(*prefix, Path { peer: id, route }),
+                    None => self.loc.remove_path(prefix, id),
                 };
                 if changed {
                     self.dirty.insert(*prefix);
@@ -264,6 +270,36 @@ impl Rib {
                 self.disable(id, family);
             }
         }
+    }
+
+    /// Replaces the policy of a peer: everything that it advertised is judged anew, and what it
+    /// shall have of ours is another difference to what it has. No session notices.
+    pub fn set_policy(&mut self, id: PeerId, policy: PeerPolicy) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(session) = &mut peer.session else { return };
+        let session = Arc::new(PeerSession { policy, ..(**session).clone() });
+        peer.session = Some(session.clone());
+        peer.fresh = peer.established().is_some();
+        for (prefix, received) in peer.received.iter_mut() {
+            let judge =
+                import::Judge::new(&received.route, &session, &self.local, &mut self.routes);
+            let Judged { rejection, used } = judge.judge(prefix, &mut self.routes);
+            received.rejection = rejection;
+            let changed = match used {
+                Some(route) => self.loc.set_path(*prefix, Path { peer: id, route }),
+                None => self.loc.remove_path(prefix, id),
+            };
+            if changed {
+                self.dirty.insert(*prefix);
+            }
+        }
+    }
+
+    /// The limit that a peer's prefixes pass, if one does.
+    pub(crate) fn exceeded(&self, id: PeerId) -> Option<Exceeded> {
+        let peer = self.peers.get(&id)?;
+        let limits = peer.established()?.policy.max_prefixes?;
+        limits.exceeded(|family| peer.received.count(family))
     }
 
     /// RFC 4760 §7: all routes of the family go and no more are taken while the session lasts.
@@ -316,9 +352,9 @@ impl Rib {
         self.peers.get(&id).map(Peer::received_routes).unwrap_or_default()
     }
 
-    /// Prefixes that a peer has from us, in order.
-    pub fn advertised(&self, id: PeerId) -> BTreeSet<IpNet> {
-        self.peers.get(&id).map(|p| p.queue.advertised().copied().collect()).unwrap_or_default()
+    /// What a peer has from us, in order of prefix.
+    pub fn advertised(&self, id: PeerId) -> Vec<AdvertisedRoute> {
+        self.peers.get(&id).map(Peer::advertised_routes).unwrap_or_default()
     }
 
     /// Prefixes that we originate, in order.
@@ -354,7 +390,7 @@ impl Rib {
             let Some(entry) = self.loc.get_mut(&prefix) else { continue };
             entry.decide(&self.peers);
             self.decided.insert(prefix);
-            let best = best(entry, &self.peers);
+            let best = source(entry, &self.peers);
             for (id, peer) in self.peers.iter_mut().filter(|(_, peer)| !peer.fresh) {
                 tell(prefix, best.as_ref(), *id, peer, &self.local, &mut self.exports);
             }
@@ -367,8 +403,8 @@ impl Rib {
 
     /// Fills the queue of a new session from the whole table.
     fn fill(&mut self, id: PeerId) {
-        let bests: Vec<(IpNet, Option<Best>)> =
-            self.loc.iter().map(|(prefix, entry)| (*prefix, best(entry, &self.peers))).collect();
+        let bests: Vec<(IpNet, Option<Source>)> =
+            self.loc.iter().map(|(prefix, entry)| (*prefix, source(entry, &self.peers))).collect();
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.fresh = false;
         for (prefix, best) in bests {
@@ -378,40 +414,25 @@ impl Rib {
 }
 
 /// The outcome of a decision as far as peers are told of it.
-enum Best {
-    /// We originate the prefix.
-    Ours,
-    /// Learned from this peer.
-    Learned(PeerId, Arc<Route>, PeerKind),
-}
-
-fn best(entry: &Entry, peers: &BTreeMap<PeerId, Peer>) -> Option<Best> {
+fn source(entry: &Entry, peers: &BTreeMap<PeerId, Peer>) -> Option<Source> {
     if entry.originated {
-        return Some(Best::Ours);
+        return Some(Source::Ours);
     }
     let path = entry.best()?;
     let session = peers.get(&path.peer)?.session.as_ref()?;
-    Some(Best::Learned(path.peer, path.route.clone(), session.negotiated.peer_kind()))
+    Some(Source::Learned(path.peer, path.route.clone(), session.negotiated.peer_kind()))
 }
 
 /// Puts what a peer shall have of a prefix into its queue.
 fn tell(
     prefix: IpNet,
-    best: Option<&Best>,
+    best: Option<&Source>,
     id: PeerId,
     peer: &mut Peer,
     local: &Local,
     exports: &mut Interner<Exported>,
 ) {
     let Some(session) = peer.established() else { return };
-    let exported = match best {
-        None => None,
-        Some(Best::Ours) => export::originated(prefix, local, session),
-        // A peer knows what it told us.
-        Some(Best::Learned(from, ..)) if *from == id => None,
-        Some(Best::Learned(_, route, kind)) => {
-            export::learned(prefix, route, *kind, local, session)
-        }
-    };
-    peer.queue.set(prefix, exported.map(|exported| exports.intern(exported)));
+    let exported = best.and_then(|best| export::export(prefix, best, id, local, session).ok());
+    peer.queue.set(prefix, exported.map(|(exported, _)| exports.intern(exported)));
 }

@@ -64,6 +64,8 @@ pub(crate) struct Session {
     pub(crate) state: State,
     /// Its timers.
     pub(crate) timers: Timers,
+    /// When our OPEN went out.
+    pub(crate) opened: Time,
     /// Our address on it.
     pub(crate) local: Option<IpAddr>,
     /// The OPEN we sent.
@@ -83,6 +85,7 @@ impl Session {
             conn: None,
             state: State::Idle,
             timers: Timers::default(),
+            opened: Time::ZERO,
             local: None,
             ours: None,
             theirs: None,

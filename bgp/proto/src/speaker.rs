@@ -28,11 +28,13 @@
 pub mod command;
 mod deferral;
 pub mod event;
+pub mod explain;
 #[cfg(any(test, feature = "fault-injection"))]
 pub mod fault;
 mod isolation;
 mod peers;
 mod report;
+pub mod routes;
 pub mod status;
 pub mod transport;
 
@@ -49,8 +51,10 @@ use crate::timer::{Jitter, Time};
 pub use command::{Command, Config, Identity, InvalidCommand, NextHops, PeerConfig, PeerName};
 use deferral::Deferral;
 pub use event::Event;
+pub use explain::PrefixReport;
 #[cfg(any(test, feature = "fault-injection"))]
 pub use fault::Fault;
+pub use routes::{RouteList, RouteTable};
 pub use status::SpeakerStatus;
 pub use transport::{Hops, Md5Key, Password, Transport};
 
@@ -109,8 +113,12 @@ pub enum Refusal {
 }
 
 /// The tables' view of a speaker without identity: no session is up then.
-const NOBODY: Local =
-    Local { router_id: Ipv4Addr::UNSPECIFIED, next_hop_ipv4: None, next_hop_ipv6: None };
+const NOBODY: Local = Local {
+    router_id: Ipv4Addr::UNSPECIFIED,
+    next_hop_ipv4: None,
+    next_hop_ipv6: None,
+    drain: None,
+};
 
 /// A BGP speaker.
 #[derive(Debug)]
@@ -241,6 +249,10 @@ impl Speaker {
                 let expired = peer.helper.expire(now);
                 expired.iter().for_each(|family| speaker.rib.sweep(peer.id, family));
             });
+            // It may have been held back until now.
+            if let Some(address) = self.peers.get(&name).map(|peer| peer.config.address) {
+                self.assign(address, now);
+            }
         }
         self.after(now);
     }

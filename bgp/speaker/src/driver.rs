@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::connection::{Connection, Origin, Report};
 use crate::listener::Listeners;
-use crate::{Request, Status};
+use crate::{Request, RouteQuery, Status};
 
 /// Reports of connections that may wait; a full channel stops reading from the sockets.
 const REPORTS: usize = 256;
@@ -98,9 +98,13 @@ impl Driver {
     fn request(&mut self, request: Request) {
         match request {
             Request::Command(command) => self.command(command),
-            Request::Status(answer) => {
-                // Who asked may have gone away meanwhile.
-                let _ = answer.send(self.status());
+            // Who asked may have gone away meanwhile.
+            Request::Status(answer) => drop(answer.send(self.status())),
+            Request::Explain(prefix, peer, answer) => {
+                drop(answer.send(self.speaker.explain(prefix, peer.as_deref())));
+            }
+            Request::Routes(RouteQuery { table, peer, limit }, answer) => {
+                drop(answer.send(self.speaker.routes(table, peer.as_deref(), limit)));
             }
         }
     }

@@ -24,11 +24,13 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use brindle_bgp_proto::rib::Drain;
 pub use brindle_bgp_proto::speaker::status::SpeakerStatus;
 pub use brindle_bgp_proto::speaker::{
     Command, Config, Event, Hops, Identity, InvalidCommand, Md5Key, NextHops, Password, PeerConfig,
-    PeerName,
+    PeerName, PrefixReport, RouteList, RouteTable,
 };
+use ipnet::IpNet;
 
 /// Commands that may wait.
 const COMMANDS: usize = 1024;
@@ -93,6 +95,19 @@ pub struct Events(mpsc::Receiver<Event>);
 enum Request {
     Command(Command),
     Status(oneshot::Sender<Status>),
+    Explain(IpNet, Option<PeerName>, oneshot::Sender<PrefixReport>),
+    Routes(RouteQuery, oneshot::Sender<RouteList>),
+}
+
+/// Which routes are listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteQuery {
+    /// Of which table.
+    pub table: RouteTable,
+    /// Of which peer; of all unless said.
+    pub peer: Option<PeerName>,
+    /// How many at most.
+    pub limit: usize,
 }
 
 /// Starts a speaker on its own thread. It has no identity and no peer yet: send
@@ -127,9 +142,36 @@ impl Commands {
     /// # Errors
     /// The speaker has stopped.
     pub async fn status(&self) -> Result<Status, Stopped> {
-        let (answer, status) = oneshot::channel();
-        self.0.send(Request::Status(answer)).await.map_err(|_| Stopped)?;
-        status.await.map_err(|_| Stopped)
+        self.ask(Request::Status).await
+    }
+
+    /// Every step of a prefix to and from every peer, or one of them.
+    ///
+    /// # Errors
+    /// The speaker has stopped.
+    pub async fn explain(
+        &self,
+        prefix: IpNet,
+        peer: Option<PeerName>,
+    ) -> Result<PrefixReport, Stopped> {
+        self.ask(|answer| Request::Explain(prefix, peer, answer)).await
+    }
+
+    /// The routes of a table.
+    ///
+    /// # Errors
+    /// The speaker has stopped.
+    pub async fn routes(&self, query: RouteQuery) -> Result<RouteList, Stopped> {
+        self.ask(|answer| Request::Routes(query, answer)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Result<T, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(question(answer)).await.map_err(|_| Stopped)?;
+        answered.await.map_err(|_| Stopped)
     }
 
     /// Whether the speaker's thread has ended, for whatever reason.

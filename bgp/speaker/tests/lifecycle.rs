@@ -50,6 +50,8 @@ fn what_makes_no_sense_is_refused_at_the_door() -> Result<()> {
         listen_port: 0,
         hold_time: 2,
         restart_time: 120,
+        notification_restart: false,
+        drain: None,
         next_hops: Default::default(),
     };
     let command = Command::SetIdentity(Some(identity));

@@ -22,12 +22,13 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use brindle_bgp_speaker::Commands;
 use brindle_dataplane_core::{Applied, DriverSender, RouteTable};
-use brindle_ipam::{FileStore, Ipam};
+use brindle_ipam::Ipam;
 use brindle_model::Name;
 use brindle_model::admin::{Failure, Health, Synced};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::backend::AnyBackend;
+use crate::blocks::BlockStore;
 use crate::connections::Changes;
 use crate::northbound::Barriers;
 use crate::packet_log::PacketLog;
@@ -62,7 +63,7 @@ pub struct Sources {
     /// The judge of connections that were admitted before.
     pub connections: Changes,
     /// The address manager.
-    pub ipam: Arc<Ipam<FileStore>>,
+    pub ipam: Arc<Ipam<BlockStore>>,
 }
 
 type Shared = State<Arc<Sources>>;

@@ -10,6 +10,7 @@
 //! Should the speaker end by itself, the bridge goes on taking batches: policy must be enforced
 //! though nothing is announced. Routes that were learned stay, and health says what happened.
 
+mod filters;
 mod passwords;
 
 use std::collections::BTreeSet;
@@ -18,8 +19,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use brindle_bgp_speaker::{
-    Command, Commands, Config, Event, Handle, Hops, Identity, NextHops, PeerConfig, SendError,
-    Stopped,
+    Command, Commands, Config, Drain, Event, Handle, Hops, Identity, NextHops, PeerConfig,
+    SendError, Stopped,
 };
 use brindle_dataplane_core::netlink::NextHop;
 use brindle_dataplane_core::{DriverSender, RouteInput, RouteTable};
@@ -60,6 +61,8 @@ fn peer_config(peer: &Peer) -> PeerConfig {
             routing::Hops::Multihop(hops) => Hops::Multihop(hops),
             routing::Hops::Security(hops) => Hops::Security(hops),
         },
+        shutdown: peer.settings.shutdown.clone(),
+        policy: filters::policy(peer),
         ..PeerConfig::new(peer.address, peer.as_number)
     }
 }
@@ -72,6 +75,12 @@ fn identity(speaker: &Speaker) -> Identity {
         hold_time: speaker.hold_time,
         restart_time: speaker.restart_time,
         next_hops: speaker.next_hops.iter().copied().collect::<NextHops>(),
+        notification_restart: speaker.notification_restart,
+        drain: match speaker.drain {
+            routing::Drain::No => None,
+            routing::Drain::GracefulShutdown => Some(Drain::GracefulShutdown),
+            routing::Drain::Withdraw => Some(Drain::Withdraw),
+        },
     }
 }
 

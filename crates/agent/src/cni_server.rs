@@ -35,7 +35,7 @@ use std::time::Duration;
 use brindle_cni::error::{CniError, ErrorCode};
 use brindle_ipam::{Handle, Ipam, Journal, Store};
 use brindle_model::Name;
-use brindle_model::cluster::{HOST_INTERFACE_PREFIX, Update};
+use brindle_model::cluster::{HOST_INTERFACE_PREFIX, Pod, Update};
 use ipnet::IpNet;
 
 use self::busy::Busy;
@@ -113,10 +113,8 @@ impl<S: Store, N: PodNetwork, P: Pipeline> CniServer<S, N, P> {
                     self.ipam.set_pool(name.clone(), pool.as_deref().cloned());
                 }
                 Update::Pod(name, pod) => {
-                    let here = pod
-                        .as_ref()
-                        .is_some_and(|pod| pod.node.as_ref() == Some(&self.config.node));
-                    self.pods.set(name, here);
+                    let is_here = |pod: &&Pod| pod.node.as_ref() == Some(&self.config.node);
+                    self.pods.set(name, pod.as_deref().filter(is_here));
                 }
                 _ => {}
             }

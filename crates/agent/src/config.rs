@@ -8,6 +8,8 @@ use std::time::Duration;
 use brindle_model::Name;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::cni_install::CniDirectories;
+
 /// The node daemon of Brindle: enforces network policy and routes pods on one node.
 #[derive(Debug, Parser)]
 #[command(name = "brindle-agent", version, args_conflicts_with_subcommands = true)]
@@ -37,14 +39,15 @@ pub struct RunOptions {
     /// Name of this node's Node object.
     #[arg(long, env = "BRINDLE_NODE")]
     pub node: Name,
-    /// Where objects come from: `dir:PATH`, a folder of YAML files.
+    /// Where objects come from: `dir:PATH`, a folder of YAML files; `kubernetes`, the API server of
+    /// the cluster this runs in; `kubernetes:PATH`, the one that this kubeconfig names.
     #[arg(long)]
     pub source: Source,
-    /// Folder in which the status of each object is written; shared by the nodes.
+    /// Folder in which the status of each object is written; shared by the nodes. With `dir:` only.
     #[arg(long)]
     pub status_dir: Option<PathBuf>,
     /// Folder in which nodes agree on address blocks; shared by them. Beside the state by default,
-    /// which is right for a single node.
+    /// which is right for a single node. With `dir:` only: the API server has the blocks otherwise.
     #[arg(long)]
     pub ipam_dir: Option<PathBuf>,
     /// Where state lies that must outlive the agent.
@@ -53,6 +56,12 @@ pub struct RunOptions {
     /// Where sockets and the lock lie.
     #[arg(long, default_value = "/run/brindle")]
     pub run_dir: PathBuf,
+    /// Where the CNI plugin is installed.
+    #[command(flatten)]
+    pub cni: CniDirectories,
+    /// Where the settings of `/proc/sys/net` can be written: in a container that is elsewhere.
+    #[arg(long, default_value = "/proc/sys/net")]
+    pub sysctl_dir: PathBuf,
     /// Also serve /metrics and /healthz over TCP here.
     #[arg(long)]
     pub admin_listen: Option<SocketAddr>,
@@ -74,7 +83,31 @@ pub struct RunOptions {
     pub log_json: bool,
 }
 
+/// Two options that exclude each other.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{option} goes with a folder only; the API server holds that of --source {objects}")]
+pub struct ConflictError {
+    option: &'static str,
+    objects: Source,
+}
+
 impl RunOptions {
+    /// Refuses options that would be without effect.
+    ///
+    /// # Errors
+    /// There is one.
+    pub fn check(&self) -> Result<(), ConflictError> {
+        let folders =
+            [("--status-dir", &self.status_dir), ("--ipam-dir", &self.ipam_dir)].into_iter();
+        let given = folders.filter(|(_, path)| path.is_some()).map(|(option, _)| option).next();
+        match (&self.source, given) {
+            (Source::Kubernetes(_), Some(option)) => {
+                Err(ConflictError { option, objects: self.source.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Where nodes agree on address blocks.
     pub fn ipam_dir(&self) -> PathBuf {
         self.ipam_dir.clone().unwrap_or_else(|| self.state_dir.join("blocks"))
@@ -100,6 +133,9 @@ pub struct UninstallOptions {
     /// Where sockets and the lock lie; removed. An agent that holds the lock is left alone.
     #[arg(long, default_value = "/run/brindle")]
     pub run_dir: PathBuf,
+    /// Where the CNI plugin was installed; removed from there.
+    #[command(flatten)]
+    pub cni: CniDirectories,
 }
 
 /// What becomes of connections that policy does not admit any more (K33).
@@ -126,11 +162,13 @@ impl std::fmt::Display for ExistingConnections {
 pub enum Source {
     /// A folder of YAML files.
     Directory(PathBuf),
+    /// An API server: the one that a kubeconfig names, or that of the cluster this runs in.
+    Kubernetes(Option<PathBuf>),
 }
 
 /// A source that the agent does not know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a source; write dir:PATH")]
+#[error("`{0}` is not a source; write dir:PATH, kubernetes or kubernetes:KUBECONFIG")]
 pub struct ParseSourceError(String);
 
 impl FromStr for Source {
@@ -139,6 +177,10 @@ impl FromStr for Source {
     fn from_str(text: &str) -> Result<Self, ParseSourceError> {
         match text.split_once(':') {
             Some(("dir", path)) if !path.is_empty() => Ok(Self::Directory(path.into())),
+            Some(("kubernetes", path)) if !path.is_empty() => {
+                Ok(Self::Kubernetes(Some(path.into())))
+            }
+            None if text == "kubernetes" => Ok(Self::Kubernetes(None)),
             _ => Err(ParseSourceError(text.to_owned())),
         }
     }
@@ -148,6 +190,8 @@ impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Directory(path) => write!(f, "dir:{}", path.display()),
+            Self::Kubernetes(None) => f.write_str("kubernetes"),
+            Self::Kubernetes(Some(path)) => write!(f, "kubernetes:{}", path.display()),
         }
     }
 }
@@ -166,8 +210,27 @@ mod tests {
     #[test]
     fn a_source_says_its_kind() {
         assert_eq!("dir:/a:b".parse(), Ok(Source::Directory("/a:b".into())));
-        for wrong in ["", "dir:", "/etc/brindle", "kubernetes"] {
+        assert_eq!("kubernetes".parse(), Ok(Source::Kubernetes(None)));
+        assert_eq!("kubernetes:/k".parse(), Ok(Source::Kubernetes(Some("/k".into()))));
+        for wrong in ["", "dir:", "/etc/brindle", "kubernetes:", "kube"] {
             assert!(wrong.parse::<Source>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn folders_of_a_folder_source_are_refused_beside_an_api_server() {
+        let check = |arguments: &[&str]| {
+            let cli = Cli::parse_from(["brindle-agent", "--node", "n1"].iter().chain(arguments));
+            cli.run.unwrap().check().map_err(|error| error.to_string())
+        };
+        assert_eq!(
+            check(&["--source", "dir:/o", "--status-dir", "/s", "--ipam-dir", "/i"]),
+            Ok(())
+        );
+        assert_eq!(check(&["--source", "kubernetes"]), Ok(()));
+        for option in ["--status-dir", "--ipam-dir"] {
+            let error = check(&["--source", "kubernetes", option, "/x"]).unwrap_err();
+            assert!(error.starts_with(option), "{error}");
         }
     }
 

@@ -1,15 +1,17 @@
 //! The node daemon: composition and tasks, no business logic.
 //!
-//! [`tasks`] has the picture. The rest is one file a joint: [`northbound`] (the folder),
-//! [`pipeline`] (the compile thread and the barrier), [`backend`] (which dataplane), [`connections`]
-//! (those that were admitted before), [`bgp`] (the bridge to the speaker), [`links`] and
-//! [`cni_server`] (pods), [`packet_log`] (denied packets), [`admin`] (HTTP), and what a start must
-//! know: [`config`], [`lock`], [`restart`].
+//! [`tasks`] has the picture. The rest is one file a joint: [`northbound`] (the source), [`pipeline`]
+//! (the compile thread and the barrier), [`backend`] (which dataplane), [`connections`] (those that
+//! were admitted before), [`bgp`] (the bridge to the speaker), [`links`], [`cni_server`] and
+//! [`cni_install`] (pods), [`blocks`] (where nodes agree on addresses), [`packet_log`] (denied
+//! packets), [`admin`] (HTTP), and what a start must know: [`config`], [`lock`], [`restart`].
 
 pub mod admin;
 pub mod backend;
 pub mod bgp;
+pub mod blocks;
 pub mod capacity;
+pub mod cni_install;
 pub mod cni_server;
 pub mod config;
 pub mod connections;

@@ -1,7 +1,7 @@
-//! What the folder tells, on its way to the compiler, the CNI server and the status folder.
+//! What the source tells, on its way to the compiler, the CNI server and the status.
 //!
 //! ```text
-//!  folder ── Event::Changes ──> Pipeline (and, once compiled, StatusWriter)
+//!  source ── Event::Changes ──> Pipeline (and, once compiled, StatusWriter)
 //!                          └──> the CNI server: pools, pods of this node
 //!         ── Event::InSync ───> Pipeline::complete(Origin::Source)
 //!         ── Event::Barrier ──> whoever asked for it
@@ -10,14 +10,15 @@
 use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use brindle_model::cluster::Update;
-use brindle_sources::directory::{Changes, Control, DirectorySource, Event, OpenError, RunError};
+use brindle_sources::directory::{self, DirectorySource, RunError};
+use brindle_sources::event::{Changes, Event};
+use brindle_sources::kubernetes::{self, KubernetesSource};
 use brindle_sources::status::StatusWriter;
 
 use crate::cni_server::ports::{Pipeline as _, Stopped, Ticket, WaitError};
@@ -28,6 +29,19 @@ const STACK: usize = 2 * 1024 * 1024;
 
 /// Looks at updates after they were submitted.
 pub type Observer = Box<dyn FnMut(&[Update]) + Send>;
+
+/// A source that is ready to run.
+pub enum Source {
+    /// A folder.
+    Directory(DirectorySource),
+    /// An API server.
+    Kubernetes(KubernetesSource),
+}
+
+enum Control {
+    Directory(directory::Control),
+    Kubernetes(kubernetes::Control),
+}
 
 /// The running source.
 pub struct Northbound {
@@ -52,34 +66,27 @@ pub enum SyncError {
     /// The source gave no answer.
     #[error("the source did not answer in time; is its folder still there?")]
     Source,
+    /// The source cannot say what it has been told.
+    #[error(
+        "an API server does not tell when a watch has caught up; wait for the objects' own status"
+    )]
+    NoBarrier,
     /// The kernel did not follow.
     #[error(transparent)]
     Wait(#[from] WaitError),
 }
 
-/// The source could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The folder cannot be followed.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// No thread or descriptor is left.
-    #[error("could not start the source's thread")]
-    Thread(#[from] io::Error),
-}
-
-/// Starts following a folder; `ended` hears of the end.
+/// Starts following a source; `ended` hears of the end.
 ///
 /// # Errors
-/// The folder cannot be followed, or the thread not be made.
+/// No thread or descriptor is left.
 pub fn start(
-    folder: &Path,
+    source: Source,
     pipeline: &Pipeline,
     status: Option<Arc<StatusWriter>>,
     observer: Observer,
     ended: impl FnOnce(Result<(), RunError>) + Send + 'static,
-) -> Result<(Northbound, Barriers), StartError> {
-    let source = DirectorySource::open(folder)?;
+) -> io::Result<(Northbound, Barriers)> {
     let waiting = Waiting::default();
     let barriers = Barriers {
         control: Arc::new(source.control()?),
@@ -90,13 +97,29 @@ pub fn start(
     let mut intake = Intake { pipeline: pipeline.clone(), status, observer, waiting };
     let thread = std::thread::Builder::new().name("source".to_owned()).stack_size(STACK).spawn(
         move || {
-            ended(source.run(|event| match intake.take(event) {
+            let take = |event| match intake.take(event) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(Stopped) => ControlFlow::Break(()),
-            }));
+            };
+            ended(match source {
+                Source::Directory(folder) => folder.run(take),
+                Source::Kubernetes(server) => {
+                    server.run(take);
+                    Ok(())
+                }
+            });
         },
     )?;
     Ok((Northbound { control, thread }, barriers))
+}
+
+impl Source {
+    fn control(&self) -> io::Result<Control> {
+        match self {
+            Self::Directory(folder) => folder.control().map(Control::Directory),
+            Self::Kubernetes(server) => Ok(Control::Kubernetes(server.control())),
+        }
+    }
 }
 
 struct Intake {
@@ -146,7 +169,10 @@ impl Intake {
 impl Northbound {
     /// Ends the source and waits for its thread.
     pub fn stop(self) {
-        self.control.stop();
+        match &self.control {
+            Control::Directory(folder) => folder.stop(),
+            Control::Kubernetes(server) => server.stop(),
+        }
         if self.thread.join().is_err() {
             tracing::error!("the source's thread panicked");
         }
@@ -157,13 +183,14 @@ impl Barriers {
     /// Waits until every change made to the folder before this call is enforced.
     ///
     /// # Errors
-    /// The deadline passed, or the agent is shutting down.
+    /// The deadline passed, the agent is shutting down, or the source is an API server.
     pub fn sync(&self, deadline: Instant) -> Result<(), SyncError> {
+        let Control::Directory(folder) = &*self.control else { return Err(SyncError::NoBarrier) };
         let (answer, wait) = sync_channel(1);
         {
             // The lock keeps askers in the order of their barriers.
             let mut waiting = lock(&self.waiting);
-            self.control.barrier().map_err(|_| SyncError::Source)?;
+            folder.barrier().map_err(|_| SyncError::Source)?;
             waiting.push_back(answer);
         }
         let left = deadline.saturating_duration_since(Instant::now());

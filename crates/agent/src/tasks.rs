@@ -22,12 +22,11 @@
 //! that no compile delays a KEEPALIVE.
 //!
 //! **Start**: lock, tables read back, attachments restored, folder read; only when all of that is
-//! compiled is the first object written, and only then is the node told to forward and the restart
-//! noted. **End**: CNI server, source, connections, then the compile thread and behind it drivers and
+//! compiled is the first object written, and only then is the node told to forward, the restart noted
+//! and the CNI configuration written. **End**: CNI server, source, connections, then the compile thread and behind it drivers and
 //! speaker, each after what is queued; the kernel keeps everything.
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
@@ -42,8 +41,9 @@ use brindle_dataplane_core::netlink::LinkMonitor;
 use brindle_dataplane_core::{
     Applied, Driver, DriverConfig, DriverSender, DriverState, RouteTable, sysctl,
 };
-use brindle_ipam::{FileStore, Ipam};
-use brindle_sources::directory::RunError;
+use brindle_ipam::{Ipam, OpenError};
+use brindle_sources::directory::{DirectorySource, RunError};
+use brindle_sources::kubernetes::{Connection, KubernetesSource};
 use brindle_sources::status::StatusWriter;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -52,6 +52,7 @@ use tracing::{error, info, warn};
 use crate::admin;
 use crate::backend::AnyBackend;
 use crate::bgp;
+use crate::blocks::BlockStore;
 use crate::capacity;
 use crate::cni_server::{CniConfig, CniServer, Listener};
 use crate::config::{RunOptions, Source};
@@ -66,6 +67,8 @@ use crate::restart::RestartFile;
 
 /// How long the end may take before what is queued is given up.
 const DRAIN: Duration = Duration::from_secs(10);
+/// Pause before the API server is asked again for this node's address blocks.
+const BLOCKS_AGAIN: Duration = Duration::from_secs(1);
 /// Inputs that may wait for the route table: a full table of the fabric comes one by one.
 const ROUTE_QUEUE: usize = 1024;
 /// Stack of a thread that waits for an owner on behalf of an HTTP request, bytes.
@@ -78,15 +81,16 @@ const BLOCKING_STACK: usize = 256 * 1024;
 pub fn run(options: &RunOptions) -> Result<()> {
     let span = tracing::info_span!("agent", node = %options.node);
     let _entered = span.enter();
+    options.check()?;
     let started = Instant::now();
+    sysctl::use_directory(&options.sysctl_dir);
     let _lock = NodeLock::take(&options.run_dir)?;
     fs::create_dir_all(&options.state_dir)
         .with_context(|| format!("create {}", options.state_dir.display()))?;
-    let Source::Directory(folder) = &options.source;
 
     let restart = RestartFile::new(&options.state_dir);
     let south = South::start(options, &restart)?;
-    let (north, ended) = North::start(options, folder, &south.pipeline, &south.routes)?;
+    let (north, ended) = North::start(options, &south.pipeline, &south.routes)?;
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -239,7 +243,7 @@ impl South {
 struct North {
     source: Northbound,
     barriers: Barriers,
-    server: Arc<CniServer<FileStore, Links, Pipeline>>,
+    server: Arc<CniServer<BlockStore, Links, Pipeline>>,
     listener: Listener,
     status: Option<Arc<StatusWriter>>,
 }
@@ -247,21 +251,29 @@ struct North {
 impl North {
     fn start(
         options: &RunOptions,
-        folder: &Path,
         pipeline: &Pipeline,
         routes: &DriverSender<RouteTable>,
     ) -> Result<(Self, oneshot::Receiver<Result<(), RunError>>)> {
-        let status = options
-            .status_dir
-            .as_deref()
-            .map(|path| StatusWriter::open(path, folder, &options.node).map(Arc::new));
-        let status = status.transpose()?;
+        let mut status = None;
+        let (source, store) = match &options.source {
+            Source::Directory(folder) => {
+                if let Some(path) = &options.status_dir {
+                    let writer = StatusWriter::open(path, folder, &options.node)?;
+                    status = Some(Arc::new(writer));
+                }
+                let source = northbound::Source::Directory(DirectorySource::open(folder)?);
+                (source, BlockStore::folder(options.ipam_dir())?)
+            }
+            Source::Kubernetes(kubeconfig) => {
+                let connection = Arc::new(Connection::open(kubeconfig.as_deref())?);
+                let source = KubernetesSource::start(&connection, options.node.clone());
+                (northbound::Source::Kubernetes(source), BlockStore::api_server(connection))
+            }
+        };
         if let Some(status) = status.clone() {
             pipeline.watch_loads(move |loads| status.warn(capacity::warnings(loads)))?;
         }
-        let store = FileStore::open(options.ipam_dir())?;
-        let ledger = options.state_dir.join("addresses.journal");
-        let ipam = Ipam::open(options.node.clone(), store, ledger)?;
+        let ipam = open_ipam(options, &store)?;
         let config = CniConfig::new(
             options.node.clone(),
             options.state_dir.join("attachments.journal"),
@@ -282,7 +294,8 @@ impl North {
             let _ = ended.send(result);
         };
         let (source, barriers) =
-            northbound::start(folder, pipeline, status.clone(), observer, told)?;
+            northbound::start(source, pipeline, status.clone(), observer, told)
+                .context("start the source's thread")?;
         // A pod that comes before in-sync is told to try again.
         let listener = Listener::start(server.clone())?;
         Ok((Self { source, barriers, server, listener, status }, end))
@@ -294,6 +307,22 @@ impl North {
             warn!("gave up CNI requests at work");
         }
         self.source.stop();
+    }
+}
+
+/// Opens the ledger of addresses. An API server that does not answer is waited for: the kernel has
+/// what it has meanwhile, and no pod comes.
+fn open_ipam(options: &RunOptions, store: &BlockStore) -> Result<Ipam<BlockStore>> {
+    loop {
+        let ledger = options.state_dir.join("addresses.journal");
+        match Ipam::open(options.node.clone(), store.clone(), ledger) {
+            Err(OpenError::Store(cause)) if store.is_remote() => {
+                let cause = anyhow::Error::new(cause);
+                warn!("cannot read the node's address blocks, trying again: {cause:#}");
+                std::thread::sleep(BLOCKS_AGAIN);
+            }
+            opened => return Ok(opened?),
+        }
     }
 }
 
@@ -328,7 +357,7 @@ async fn serve(
     tokio::select! {
         result = unix => result,
         result = tcp => result,
-        result = follow(tables, north, restart) => result,
+        result = follow(options, tables, north, restart) => result,
         end = ended => match end {
             Ok(Err(error)) => Err(error).context("the source has ended"),
             _ => bail!("the source has ended"),
@@ -339,8 +368,13 @@ async fn serve(
 }
 
 /// Follows what is enforced: the status folder hears of it, and the first time the node is told to
-/// forward and the restart is noted.
-async fn follow(tables: [Applied; 2], north: &North, restart: RestartFile) -> Result<()> {
+/// forward, the restart is noted, and the container runtime finds the plugin.
+async fn follow(
+    options: &RunOptions,
+    tables: [Applied; 2],
+    north: &North,
+    restart: RestartFile,
+) -> Result<()> {
     let [mut dataplane, mut routes] = tables.each_ref().map(Applied::subscribe);
     let mut ready = false;
     loop {
@@ -360,6 +394,7 @@ async fn follow(tables: [Applied; 2], north: &North, restart: RestartFile) -> Re
             ready = true;
             sysctl::enable_forwarding()?;
             restart.write()?;
+            options.cni.install(&options.cni_socket())?;
             heap::trim();
             info!("ready");
         }

@@ -13,13 +13,16 @@ use crate::backend::AnyBackend;
 use crate::config::UninstallOptions;
 use crate::lock::NodeLock;
 
-/// Removes rules, marks of connections, routes, links of pods, and state, in the order in which each may go without
-/// opening anything: pods lose their links before the rules that guard them go.
+/// Removes the CNI configuration, links of pods, routes, rules, marks of connections, and state, in
+/// the order in which each may go without opening anything: pods lose their links before the rules
+/// that guard them go.
 ///
 /// # Errors
 /// An agent runs, or the kernel refused. What was removed stays removed; it may be called again.
 pub fn uninstall(options: &UninstallOptions) -> Result<()> {
     let lock = NodeLock::take(&options.run_dir)?;
+    // Without it the node gets no new pods.
+    options.cni.remove()?;
     let links = PodNetwork.host_interfaces().context("list the pods' interfaces")?;
     for link in &links {
         PodNetwork.detach(link).with_context(|| format!("remove interface {link}"))?;

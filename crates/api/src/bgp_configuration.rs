@@ -35,6 +35,18 @@ pub struct BgpConfigurationSpec {
     /// at most `4095s`. `120s` unless said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_time: Option<Duration>,
+    /// Offers that a NOTIFICATION or an expired hold timer ends the session but not the forwarding
+    /// (the N bit, RFC 8538): routes are then kept for the restart time. It spares resets that pass,
+    /// and forwards that much longer to a neighbour that died. False unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graceful_notification: Option<bool>,
+    /// Takes the node out of service while its sessions stay up. `GracefulShutdown`: what it
+    /// advertises carries the community 65535:0 (RFC 8326), and inside the AS a LOCAL_PREF of 0, so
+    /// that whoever has another path takes it. `Withdraw`: it advertises nothing, and goes on
+    /// forwarding what still comes. `None` unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["None", "GracefulShutdown", "Withdraw"]))]
+    pub drain: Option<String>,
     /// Hold time to propose (RFC 4271 §4.2): `0s` for none, or `3s` to `65535s`. `90s` unless said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_time: Option<Duration>,

@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::duration::Duration;
 use crate::resource::{label_selector_schema, resource};
 
 /// The port of BGP (RFC 4271 §8.2.1).
@@ -50,9 +51,42 @@ pub struct BgpPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 255))]
     pub ebgp_multihop: Option<i32>,
+    /// Ends the session and wants none, while this is here: the neighbour is told so with these
+    /// words, at most 255 octets (RFC 9003).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shutdown: Option<String>,
+    /// How many prefixes the neighbour may advertise. Unless said, as many as it likes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_prefixes: Option<BgpMaxPrefixes>,
+    /// Names of BGPFilters, asked in this order. While one of them does not exist or is refused,
+    /// no route passes, either way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<String>,
     /// The password of TCP MD5 signatures (RFC 2385). While it cannot be read there is no session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<BgpPassword>,
+}
+
+/// Limits, counted before filters. A neighbour that advertises more loses its session (Cease 6/1,
+/// RFC 4486).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BgpMaxPrefixes {
+    /// For IPv4. No limit unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
+    pub v4: Option<i64>,
+    /// For IPv6. No limit unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
+    pub v6: Option<i64>,
+    /// From how many percent of a limit on the status warns. 75 unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub warn_percent: Option<i32>,
+    /// After what time the neighbour may come back. Unless said, once the object changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_after: Option<Duration>,
 }
 
 /// Where a password stands.

@@ -7,10 +7,13 @@
 //! `brindle-sources`. Field names follow Calico's v3 API where the meaning is the same.
 
 mod bgp_configuration;
+mod bgp_filter;
 mod bgp_peer;
 mod cluster_network_policy;
+pub mod crd;
 mod duration;
 mod ip_pool;
+mod ipam_block;
 mod network_policy;
 mod network_set;
 mod policy_rule;
@@ -18,7 +21,13 @@ mod resource;
 mod tier;
 
 pub use bgp_configuration::{BgpConfiguration, BgpConfigurationSpec};
-pub use bgp_peer::{BgpPassword, BgpPeer, BgpPeerSpec, DEFAULT_BGP_PORT, SecretKeyRef};
+pub use bgp_filter::{
+    BgpFilter, BgpFilterCommunities, BgpFilterOperation, BgpFilterPrepend, BgpFilterRange,
+    BgpFilterRule, BgpFilterSpec, BgpFilterValue,
+};
+pub use bgp_peer::{
+    BgpMaxPrefixes, BgpPassword, BgpPeer, BgpPeerSpec, DEFAULT_BGP_PORT, SecretKeyRef,
+};
 pub use cluster_network_policy::{
     ClusterNetworkPolicy, ClusterNetworkPolicyEgressPeer, ClusterNetworkPolicyEgressRule,
     ClusterNetworkPolicyIngressPeer, ClusterNetworkPolicyIngressRule, ClusterNetworkPolicyPort,
@@ -28,6 +37,7 @@ pub use cluster_network_policy::{
 };
 pub use duration::{Duration, DurationError};
 pub use ip_pool::{DEFAULT_BLOCK_SIZE_V4, DEFAULT_BLOCK_SIZE_V6, IpPool, IpPoolSpec};
+pub use ipam_block::{IpamBlock, IpamBlockSpec};
 pub use network_policy::{
     GlobalNetworkPolicy, GlobalNetworkPolicySpec, NetworkPolicy, NetworkPolicySpec,
     StagedGlobalNetworkPolicy, StagedGlobalNetworkPolicySpec, StagedKubernetesNetworkPolicy,

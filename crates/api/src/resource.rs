@@ -146,7 +146,10 @@ pub(crate) fn label_selector_schema(_: &mut SchemaGenerator) -> Schema {
                     "required": ["key", "operator"],
                     "properties": {
                         "key": { "type": "string" },
-                        "operator": { "enum": ["In", "NotIn", "Exists", "DoesNotExist"] },
+                        "operator": {
+                            "type": "string",
+                            "enum": ["In", "NotIn", "Exists", "DoesNotExist"],
+                        },
                         "values": { "type": "array", "items": { "type": "string" } },
                     },
                 },

@@ -96,7 +96,7 @@ fn add(environment: &Environment, config: &NetworkConfig) -> Result<String, CniE
     let request = Request::Add(AddRequest {
         network: config.name.clone(),
         target,
-        pod: PodName { namespace: pod.namespace, name: pod.name },
+        pod: PodName { namespace: pod.namespace, name: pod.name, uid: pod.uid },
         mtu: config.mtu,
     });
     let added = match agent::ask(&config.socket, request, Some(netns.as_fd()))? {

@@ -65,6 +65,9 @@ pub struct PodName {
     pub namespace: String,
     /// Its name.
     pub name: String,
+    /// Which of all pods that ever had this name, if the runtime says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
 }
 
 /// ADD.

@@ -75,6 +75,7 @@ impl Compiler {
             Update::Tier(name, value) => self.selection.tiers.note(name, value),
             Update::BgpConfiguration(name, value) => self.topology.configurations.note(name, value),
             Update::BgpPeer(name, value) => self.topology.peers.note(name, value),
+            Update::BgpFilter(name, value) => self.topology.filters.note(name, value),
             Update::Block(net, value) => self.topology.blocks.note(net, value),
             // Pools steer address assignment; what is announced are the blocks cut from them.
             Update::IpPool(..) => {}

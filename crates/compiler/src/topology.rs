@@ -16,7 +16,10 @@
 //! several neighbours with one address the first counts: objects before the mesh, then by name.
 //! The others are listed as shadowed. A node is never its own neighbour.
 //!
-//! Neighbours are computed anew whenever a node, a peer or the settings change. That is a few words
+//! **Filters** are looked up by name; one that is not there travels on as absent, and closes the
+//! neighbour.
+//!
+//! Neighbours are computed anew whenever a node, a peer, a filter or the settings change. That is a few words
 //! a node, and nodes change rarely; blocks, which come and go with pods, are followed one by one.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,8 +29,9 @@ use std::sync::Arc;
 use brindle_model::Name;
 use brindle_model::cluster::Node;
 use brindle_model::net::Family;
+use brindle_model::routing::filter::{BgpFilter, PeerFilter};
 use brindle_model::routing::{
-    BgpConfiguration, BgpPeer, Change, DEFAULT_AS, Peer, PeerSettings, Routing, Speaker,
+    BgpConfiguration, BgpPeer, Change, DEFAULT_AS, Drain, Peer, PeerSettings, Routing, Speaker,
 };
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
@@ -48,6 +52,7 @@ pub(crate) struct Topology {
     node: Name,
     pub configurations: Table<Name, Arc<BgpConfiguration>>,
     pub peers: Table<Name, Arc<BgpPeer>>,
+    pub filters: Table<Name, Arc<BgpFilter>>,
     pub blocks: Table<IpNet, ()>,
     routing: Routing,
     shadowed: BTreeMap<Name, Name>,
@@ -61,6 +66,8 @@ struct Settings {
     mesh: bool,
     restart_time: u16,
     hold_time: u16,
+    notification_restart: bool,
+    drain: Drain,
 }
 
 impl Topology {
@@ -69,6 +76,7 @@ impl Topology {
             node,
             configurations: Table::default(),
             peers: Table::default(),
+            filters: Table::default(),
             blocks: Table::default(),
             routing: Routing::default(),
             shadowed: BTreeMap::new(),
@@ -77,7 +85,10 @@ impl Topology {
 
     /// Whether anything was noted since the last advance.
     pub fn has_pending(&self) -> bool {
-        self.configurations.has_pending() || self.peers.has_pending() || self.blocks.has_pending()
+        self.configurations.has_pending()
+            || self.peers.has_pending()
+            || self.filters.has_pending()
+            || self.blocks.has_pending()
     }
 
     /// Takes over what was noted, and the nodes if they changed; returns what it changes for this
@@ -86,7 +97,10 @@ impl Topology {
         let mut changes = Vec::new();
         let configurations = self.configurations.advance();
         let peers = self.peers.advance();
-        if nodes_changed || !configurations.is_empty() || !peers.is_empty() {
+        let filters = self.filters.advance();
+        let settings_changed =
+            !configurations.is_empty() || !peers.is_empty() || !filters.is_empty();
+        if nodes_changed || settings_changed {
             self.renew_sessions(nodes, &mut changes);
         }
         let blocks = self.blocks.advance();
@@ -154,6 +168,8 @@ impl Topology {
             mesh: overlaid(layers, |c| c.node_to_node_mesh).unwrap_or(true),
             restart_time: overlaid(layers, |c| c.restart_time).unwrap_or(RESTART_TIME),
             hold_time: overlaid(layers, |c| c.hold_time).unwrap_or(HOLD_TIME),
+            notification_restart: overlaid(layers, |c| c.notification_restart).unwrap_or(false),
+            drain: overlaid(layers, |c| c.drain).unwrap_or_default(),
         }
     }
 
@@ -170,6 +186,8 @@ impl Topology {
             listen_port: settings.listen_port,
             restart_time: settings.restart_time,
             hold_time: settings.hold_time,
+            notification_restart: settings.notification_restart,
+            drain: settings.drain,
             next_hops,
         })
     }
@@ -206,8 +224,14 @@ impl Topology {
         self.peers.iter().filter(move |(_, peer)| meant(peer)).map(|(name, peer)| {
             let BgpPeer { address, port, as_number, passive, ref settings, .. } = **peer;
             let settings = settings.clone();
-            (name.clone(), Peer { address, port, as_number, passive, settings })
+            let filters = peer.filters.iter().map(|name| self.filter(name)).collect();
+            (name.clone(), Peer { address, port, as_number, passive, settings, filters })
         })
+    }
+
+    /// A filter by its name, absent or not.
+    fn filter(&self, name: &Name) -> PeerFilter {
+        PeerFilter { name: name.clone(), rules: self.filters.get(name).cloned() }
     }
 
     fn mesh<'a>(
@@ -223,7 +247,8 @@ impl Topology {
             settings.mesh.then(|| {
                 let (port, as_number) = (settings.listen_port, settings.as_number);
                 let settings = PeerSettings::default();
-                let peer = Peer { address, port, as_number, passive: false, settings };
+                let filters = Vec::new();
+                let peer = Peer { address, port, as_number, passive: false, settings, filters };
                 (format!("mesh.{name}").into(), peer)
             })
         })

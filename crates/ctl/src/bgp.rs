@@ -1,11 +1,17 @@
 //! `brindlectl bgp`.
 
+pub mod routes;
+pub mod why;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::Answer;
+use crate::cli::BgpQuestion;
+use crate::client::Client;
 use crate::output::{self, Format};
 
 /// The part of `/debug/bgp` that the tables show.
@@ -21,6 +27,7 @@ struct Bgp {
 struct Speaker {
     identity: Option<(u32, Ipv4Addr)>,
     restarting: bool,
+    drain: Option<String>,
     originated: Vec<String>,
     learned: usize,
     peers: Vec<Peer>,
@@ -47,6 +54,9 @@ struct Peer {
     last_received_notification: Option<Event>,
     last_sent_notification: Option<Event>,
     session: Option<Session>,
+    filters: Vec<String>,
+    filter_problem: Option<String>,
+    prefix_warning: Option<String>,
     families: Vec<Family>,
 }
 
@@ -72,6 +82,36 @@ struct Family {
     accepted: usize,
     stale: usize,
     advertised: usize,
+}
+
+/// Answers a question about the speaker.
+///
+/// # Errors
+/// The agent does not answer, or does not know what was asked for.
+pub fn answer(client: &Client, question: &BgpQuestion, format: Format) -> Result<Answer> {
+    let of_peer = |peer: &Option<String>| match peer {
+        Some(peer) => format!("&peer={peer}"),
+        None => String::new(),
+    };
+    match question {
+        BgpQuestion::Peers { peer } => {
+            Ok(Answer::yes(render(client.get("/debug/bgp")?, peer.as_deref(), format)?))
+        }
+        BgpQuestion::Routes { received, advertised, peer, limit, .. } => {
+            let table = match (received, advertised) {
+                (true, _) => "received",
+                (_, true) => "advertised",
+                _ => "best",
+            };
+            let peer = of_peer(peer);
+            let path = format!("/debug/bgp/routes?table={table}&limit={limit}{peer}");
+            Ok(Answer::yes(routes::render(&client.get(&path)?, format)?))
+        }
+        BgpQuestion::Why { prefix, peer } => {
+            let path = format!("/debug/bgp/why?prefix={}{}", prefix.0, of_peer(peer));
+            why::render(&client.get(&path)?, format)
+        }
+    }
 }
 
 /// Writes what the agent says of its speaker: all of it, or one neighbour.
@@ -108,6 +148,9 @@ fn overview(bgp: &Bgp) -> String {
     if speaker.restarting {
         text += ", restarting gracefully";
     }
+    if let Some(drain) = &speaker.drain {
+        text += &format!(", drained: {drain}");
+    }
     text += &format!("\nannounced: {}\n", list(&speaker.originated));
     text += &format!("learned: {} prefixes\n", speaker.learned);
     if let Some(error) = &bgp.listen_error {
@@ -116,7 +159,10 @@ fn overview(bgp: &Bgp) -> String {
     let rows = speaker.peers.iter().map(|peer| {
         let count = |read: fn(&Family) -> usize| peer.families.iter().map(read).sum::<usize>();
         let why = match (&peer.session, &peer.idle_because, &peer.last_error) {
-            (Some(_), ..) => String::new(),
+            (Some(_), ..) => {
+                let problem = peer.filter_problem.as_ref().or(peer.prefix_warning.as_ref());
+                problem.cloned().unwrap_or_default()
+            }
             (None, Some(why), _) => why.clone(),
             (None, None, error) => error.as_ref().map_or(String::new(), |e| e.message.clone()),
         };
@@ -162,6 +208,15 @@ fn detail(peer: &Peer, uptime: f64) -> String {
     ];
     if let Some(problem) = &peer.password_problem {
         fields.push(("password", problem.clone()));
+    }
+    if !peer.filters.is_empty() {
+        fields.push(("filters", list(&peer.filters)));
+    }
+    if let Some(problem) = &peer.filter_problem {
+        fields.push(("broken filter", problem.clone()));
+    }
+    if let Some(warning) = &peer.prefix_warning {
+        fields.push(("limit", warning.clone()));
     }
     if let Some(why) = &peer.idle_because {
         fields.push(("idle because", why.clone()));

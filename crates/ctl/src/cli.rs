@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use brindle_model::{Name, NamespacedName};
 use brindle_sources::object::Kind;
 use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
 
 use crate::client::Client;
 use crate::dumps::Dump;
@@ -55,8 +56,8 @@ pub enum Command {
         /// Objects: namespaces, nodes, pods, serviceaccounts, endpointslices, networkpolicies,
         /// clusternetworkpolicies, tiers, networkpolicies.brindle.io, globalnetworkpolicies,
         /// stagednetworkpolicies, stagedglobalnetworkpolicies, stagedkubernetesnetworkpolicies,
-        /// networksets, globalnetworksets, ippools, bgpconfigurations, bgppeers, hostendpoints. The
-        /// agent's: endpoints, sets, ruleset, routing, routes, deltas.
+        /// networksets, globalnetworksets, ippools, bgpconfigurations, bgppeers, bgpfilters,
+        /// hostendpoints. The agent's: endpoints, sets, ruleset, routing, routes, deltas.
         kind: ResourceKind,
         /// Where objects are read.
         #[command(flatten)]
@@ -69,9 +70,13 @@ pub enum Command {
     /// gone. Ends with 3 if some would.
     WhatIf(WhatIf),
     /// The BGP speaker and its neighbours.
+    #[command(args_conflicts_with_subcommands = true)]
     Bgp {
         /// Only this neighbour, in detail.
         peer: Option<String>,
+        /// What else is asked.
+        #[command(subcommand)]
+        question: Option<BgpQuestion>,
     },
     /// Address blocks of the node and who holds which address.
     Ipam,
@@ -87,6 +92,57 @@ pub enum Command {
     /// How many packets each rule and default decided about, since the rule was last written: first
     /// packets of flows, and all that are denied.
     Hits,
+}
+
+/// What can be asked of the BGP speaker.
+#[derive(Clone, Debug, Subcommand)]
+pub enum BgpQuestion {
+    /// The neighbours; the same as without a word.
+    Peers {
+        /// Only this neighbour, in detail.
+        peer: Option<String>,
+    },
+    /// Routes: the chosen ones, or those that neighbours told us of or were told.
+    Routes {
+        /// What neighbours advertised, used or not.
+        #[arg(long, conflicts_with_all = ["advertised", "best"])]
+        received: bool,
+        /// What neighbours have from us.
+        #[arg(long, conflicts_with = "best")]
+        advertised: bool,
+        /// Paths in order of preference, and what this node originates; this unless said.
+        #[arg(long)]
+        best: bool,
+        /// Of this neighbour only.
+        #[arg(long, value_name = "NAME")]
+        peer: Option<String>,
+        /// How many at most.
+        #[arg(long, value_name = "NUMBER", default_value_t = 1000)]
+        limit: usize,
+    },
+    /// Why a prefix is, or is not, at a neighbour or in the route table: every step, both ways. Ends
+    /// with 3 if it gets through nowhere.
+    Why {
+        /// A prefix, or an address for the prefix that contains it.
+        prefix: PrefixOrAddress,
+        /// To and from this neighbour only.
+        #[arg(long, value_name = "NAME")]
+        peer: Option<String>,
+    },
+}
+
+/// A prefix; an address is one of full length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrefixOrAddress(pub IpNet);
+
+impl FromStr for PrefixOrAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let address = text.parse::<IpAddr>().map(IpNet::from);
+        let prefix = text.parse::<IpNet>().or(address);
+        prefix.map(Self).map_err(|_| "expected a prefix such as 10.65.0.0/26, or an address".into())
+    }
 }
 
 /// Where objects are read.

@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use cli::{Cli, Command, ResourceKind};
+use cli::{BgpQuestion, Cli, Command, ResourceKind};
 use client::Client;
 
 /// What a command has to say.
@@ -111,9 +111,9 @@ pub fn run(cli: &Cli) -> Result<Answer> {
             let exit = if changed.is_empty() { Exit::Yes } else { Exit::No };
             Ok(Answer { text: what_if::render(&changed, format)?, exit })
         }
-        Command::Bgp { peer } => {
-            let value = client.get("/debug/bgp")?;
-            Ok(Answer::yes(bgp::render(value, peer.as_deref(), format)?))
+        Command::Bgp { peer, question } => {
+            let peers = BgpQuestion::Peers { peer: peer.clone() };
+            bgp::answer(&client, question.as_ref().unwrap_or(&peers), format)
         }
         Command::Drops { logged, follow: false } => {
             let found = packets::fetch(&client, *logged, 0)?;

@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use brindle_model::cluster::Update;
 use brindle_model::labels::Labels;
-use brindle_sources::directory::{Changes, read_once};
+use brindle_sources::directory::read_once;
+use brindle_sources::event::Changes;
 use brindle_sources::object::Kind;
 use brindle_sources::report::ObjectReport;
 use serde::Serialize;
@@ -43,14 +44,15 @@ fn reported(changes: &Changes, kind: Kind, format: Format) -> Result<String> {
     let objects: Vec<_> = objects
         .filter_map(|(key, report)| {
             let report: &ObjectReport = report.as_deref()?;
+            let place = report.place.as_ref()?;
             Some(Reported {
                 namespace: key.namespace.as_deref(),
                 name: &key.name,
                 accepted: report.is_accepted(),
                 has_effect: report.has_effect,
-                file: report.place.file.display().to_string(),
-                document: report.place.document,
-                line: report.place.line,
+                file: place.file.display().to_string(),
+                document: place.document,
+                line: place.line,
                 revision: report.revision.to_string(),
                 problems: report.problems.iter().map(ToString::to_string).collect(),
             })

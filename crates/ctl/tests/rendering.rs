@@ -2,7 +2,7 @@
 
 use brindle_ctl::dumps::{self, Dump};
 use brindle_ctl::output::Format;
-use brindle_ctl::{bgp, ipam, packets, status};
+use brindle_ctl::{Exit, bgp, ipam, packets, status};
 use serde_json::{Value, json};
 
 fn bgp_answer() -> Value {
@@ -16,6 +16,9 @@ fn bgp_answer() -> Value {
         "last_received_notification": null,
         "last_sent_notification": { "message": "bad peer AS", "at": 90.0 },
         "session": null,
+        "filters": ["edge"],
+        "filter_problem": null,
+        "prefix_warning": null,
         "families": [],
         "stale_until": null
     });
@@ -32,6 +35,9 @@ fn bgp_answer() -> Value {
             "hold_time": 90, "keepalive_time": 30,
             "capabilities": ["ipv4 unicast", "graceful restart 120 s"]
         },
+        "filters": [],
+        "filter_problem": null,
+        "prefix_warning": null,
         "families": [
             {
                 "family": "ipv4 unicast", "received": 2, "accepted": 2, "stale": 0,
@@ -49,7 +55,7 @@ fn bgp_answer() -> Value {
     json!({
             "speaker": {
                 "identity": [64512, "192.0.2.1"],
-                "restarting": false,
+                "restarting": false, "drain": null,
                 "in_sync": true,
                 "converged": true,
                 "originated": ["10.244.0.0/26", "fd00:244::/122"],
@@ -99,6 +105,66 @@ fn one_neighbour() {
         let error = bgp::render(bgp_answer(), Some("leaf"), format).unwrap_err();
         assert!(error.to_string().contains("no neighbour leaf"), "{error}");
     }
+}
+
+#[test]
+fn the_steps_of_a_prefix() {
+    let step = |step: &str, passed: bool, detail: &str| json!({ "step": step, "passed": passed, "detail": detail });
+    let answer = json!({
+        "asked": "10.65.0.7/32", "prefix": "10.65.0.0/26",
+        "inward": [],
+        "outward": [
+            { "peer": "spine", "arrives": false, "steps": [
+                step("origin", true, "this node originates it"),
+                step("session", false, "Idle: the peer is in AS 64699, not 64601"),
+            ] },
+            { "peer": "tor", "arrives": true, "steps": [step("wire", true, "sent")] },
+        ],
+    });
+    let said = bgp::why::render(&answer, Format::Table).unwrap();
+    assert_eq!(
+        said.text,
+        "\
+10.65.0.0/26, which contains 10.65.0.7/32
+
+to spine: is stopped
+  ok    origin   this node originates it
+  stop  session  Idle: the peer is in AS 64699, not 64601
+
+to tor: gets through
+  ok    wire  sent
+"
+    );
+    assert_eq!(said.exit, Exit::Yes);
+    let nowhere = json!({ "asked": "::/0", "prefix": "::/0", "inward": [], "outward": [] });
+    let said = bgp::why::render(&nowhere, Format::Table).unwrap();
+    assert_eq!(said.exit, Exit::No);
+    assert!(said.text.contains("there is no neighbour"), "{}", said.text);
+    let json = bgp::why::render(&answer, Format::Json).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&json.text).unwrap(), answer);
+}
+
+#[test]
+fn a_table_of_routes() {
+    let answer = json!({
+        "routes": [
+            { "prefix": "10.65.0.0/26", "peer": null, "next_hop": null, "as_path": "",
+              "local_pref": null, "med": null, "communities": [], "used": true, "note": null },
+            { "prefix": "10.9.0.0/16", "peer": "tor", "next_hop": "192.0.2.2",
+              "as_path": "64512 1", "local_pref": 100, "med": 5, "communities": ["1:2", "1:2:3"],
+              "used": false, "note": "our own AS is in the AS path" },
+        ],
+        "left_off": 3,
+    });
+    assert_eq!(
+        bgp::routes::render(&answer, Format::Table).unwrap(),
+        "\
+USED  PREFIX        PEER       NEXT HOP   AS PATH  PREF  MED  COMMUNITIES  NOTE
+*     10.65.0.0/26  this node
+-     10.9.0.0/16   tor        192.0.2.2  64512 1  100   5    1:2 1:2:3    our own AS is in the AS path
+3 more; --limit shows them
+"
+    );
 }
 
 #[test]

@@ -18,6 +18,8 @@
 //! | `GET /debug/routing` | speaker, neighbours, originated prefixes |
 //! | `GET /debug/routes` | our part of the kernel's route table |
 //! | `GET /debug/bgp` | the speaker: sessions, counts, last errors |
+//! | `GET /debug/bgp/routes?table=TABLE` | routes of `received`, `advertised` or `best`; `&peer=NAME`, `&limit=NUMBER` (1000) |
+//! | `GET /debug/bgp/why?prefix=PREFIX` | each step of a prefix from origin to wire, both directions; `&peer=NAME` |
 //! | `GET /debug/ipam` | blocks and who holds which address |
 //! | `GET /debug/deltas` | what every kernel table has done and still has to do |
 //!

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::labels::Labels;
 use crate::net::{PortRange, Protocol};
 use crate::policy::{Policy, Tier};
+use crate::routing::filter::BgpFilter;
 use crate::routing::{BgpConfiguration, BgpPeer};
 use crate::verdict::PolicyId;
 use crate::{Name, NamespacedName};
@@ -41,6 +42,8 @@ pub enum Update {
     BgpConfiguration(Name, Option<Arc<BgpConfiguration>>),
     /// A BGP neighbour.
     BgpPeer(Name, Option<Arc<BgpPeer>>),
+    /// Rules for the routes of BGP neighbours.
+    BgpFilter(Name, Option<Arc<BgpFilter>>),
     /// A pod's attachment to this node, as the CNI plugin made it.
     Endpoint(EndpointId, Option<Arc<Attachment>>),
     /// A block of pod addresses with affinity to this node.
@@ -62,6 +65,7 @@ impl Update {
             Self::IpPool(key, _) => Self::IpPool(key, None),
             Self::BgpConfiguration(key, _) => Self::BgpConfiguration(key, None),
             Self::BgpPeer(key, _) => Self::BgpPeer(key, None),
+            Self::BgpFilter(key, _) => Self::BgpFilter(key, None),
             Self::Endpoint(key, _) => Self::Endpoint(key, None),
             Self::Block(key, _) => Self::Block(key, None),
         }
@@ -79,6 +83,8 @@ pub struct Namespace {
 /// reports them as absent, and finished pods with no addresses (K38).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
+    /// Which of all pods that ever had this name, where that is known.
+    pub uid: Option<Uid>,
     /// The node it is scheduled to, once it is.
     pub node: Option<Name>,
     /// Its own labels, system prefixes stripped (C12).
@@ -89,6 +95,20 @@ pub struct Pod {
     pub addresses: Vec<IpAddr>,
     /// Named ports of all its containers, init and sidecar containers included (K22).
     pub ports: Vec<NamedPort>,
+}
+
+/// Kubernetes' identity of a pod: 128 bits, written as a UUID, or as 32 hexadecimal digits where it is
+/// the hash of a static pod's manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uid(u128);
+
+impl Uid {
+    /// Reads either form; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits: String = text.chars().filter(|c| *c != '-').collect();
+        let is_hexadecimal = digits.len() == 32 && digits.bytes().all(|c| c.is_ascii_hexdigit());
+        is_hexadecimal.then(|| u128::from_str_radix(&digits, 16).ok().map(Self)).flatten()
+    }
 }
 
 /// A service account.

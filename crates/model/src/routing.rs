@@ -1,5 +1,7 @@
 //! Routing: validated BGP inputs, and what the compiler makes of them for one node.
 
+pub mod filter;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -9,6 +11,7 @@ use ipnet::IpNet;
 
 use crate::Name;
 use crate::labels::Labels;
+use crate::routing::filter::PeerFilter;
 use crate::selector::Selector;
 
 /// `BGPConfiguration`: the object `default`, overlaid field by field by `node.<name>`.
@@ -26,6 +29,22 @@ pub struct BgpConfiguration {
     pub restart_time: Option<u16>,
     /// Hold time in seconds (RFC 4271 §4.2); 90 unless said.
     pub hold_time: Option<u16>,
+    /// Whether to offer that a NOTIFICATION ends no forwarding (RFC 8538); no unless said.
+    pub notification_restart: Option<bool>,
+    /// How the node is taken out of service; in service unless said.
+    pub drain: Option<Drain>,
+}
+
+/// How a node is taken out of service while its sessions stay up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub enum Drain {
+    /// It is in service.
+    #[default]
+    No,
+    /// Its routes are the last to be used (RFC 8326).
+    GracefulShutdown,
+    /// It advertises nothing.
+    Withdraw,
 }
 
 /// `BGPPeer`: a neighbour of the nodes it selects.
@@ -43,6 +62,8 @@ pub struct BgpPeer {
     pub passive: bool,
     /// What else was said of it.
     pub settings: PeerSettings,
+    /// Names of the filters that its routes go through, in order.
+    pub filters: Vec<Name>,
 }
 
 /// What a neighbour's sessions need besides its address; the same on every node.
@@ -52,6 +73,23 @@ pub struct PeerSettings {
     pub hops: Hops,
     /// The file with the password of TCP MD5 signatures (RFC 2385).
     pub password_file: Option<Arc<Path>>,
+    /// No session is wanted, and these are the words for it (RFC 9003).
+    pub shutdown: Option<Arc<str>>,
+    /// How many prefixes it may advertise.
+    pub max_prefixes: Option<MaxPrefixes>,
+}
+
+/// How many prefixes a neighbour may advertise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct MaxPrefixes {
+    /// For IPv4; no limit unless given.
+    pub ipv4: Option<u32>,
+    /// For IPv6; no limit unless given.
+    pub ipv6: Option<u32>,
+    /// From how many percent on to warn.
+    pub warn_percent: u8,
+    /// Seconds after which it may come back; without, once it is configured otherwise.
+    pub restart_after: Option<u32>,
 }
 
 /// How far away a neighbour may be.
@@ -113,6 +151,10 @@ pub struct Speaker {
     pub restart_time: u16,
     /// Hold time proposed in OPEN, seconds.
     pub hold_time: u16,
+    /// Offer that a NOTIFICATION ends no forwarding (RFC 8538).
+    pub notification_restart: bool,
+    /// How the node is taken out of service.
+    pub drain: Drain,
     /// The node's own addresses: next hops of what it originates, one a family.
     pub next_hops: Vec<IpAddr>,
 }
@@ -130,6 +172,8 @@ pub struct Peer {
     pub passive: bool,
     /// What else was said of it; the default for a node of the mesh.
     pub settings: PeerSettings,
+    /// What its routes go through, in order.
+    pub filters: Vec<PeerFilter>,
 }
 
 /// One change of [`Routing`]; a batch carries them in this order of variants.

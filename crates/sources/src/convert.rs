@@ -16,6 +16,7 @@
 //! What depends on several objects (pools that overlap) is decided in [`crate::relations`].
 
 mod bgp;
+mod bgp_filter;
 mod bgp_peer;
 mod cidr;
 mod cluster_network_policy;
@@ -37,6 +38,7 @@ use brindle_model::cluster::{
     EndpointSlice, IpPool, Namespace, NetworkSet, NetworkSetId, Node, Pod, ServiceAccount, Update,
 };
 use brindle_model::policy::{Policy, Tier};
+use brindle_model::routing::filter::BgpFilter;
 use brindle_model::routing::{BgpConfiguration, BgpPeer};
 use brindle_model::selector::{Scope, Selector};
 use brindle_model::verdict::PolicyId;
@@ -72,6 +74,8 @@ pub enum Input {
     BgpConfiguration(Arc<BgpConfiguration>),
     /// A BGP neighbour.
     BgpPeer(Arc<BgpPeer>),
+    /// Rules for the routes of BGP neighbours.
+    BgpFilter(Arc<BgpFilter>),
 }
 
 /// What an object means.
@@ -127,6 +131,9 @@ fn object(
             bgp::configuration(key, &config.spec, problems).map(wrap(Input::BgpConfiguration))
         }
         Object::BgpPeer(peer) => bgp::peer(&peer.spec, names, problems).map(wrap(Input::BgpPeer)),
+        Object::BgpFilter(filter) => {
+            bgp_filter::filter(&filter.spec, problems).map(wrap(Input::BgpFilter))
+        }
         policy => self::policy(key, policy, names, problems).map(wrap(Input::Policy)),
     }
 }
@@ -235,6 +242,7 @@ pub fn update(key: &ObjectKey, input: Option<Input>) -> Option<Update> {
         Kind::IpPool => Update::IpPool(name, value!(IpPool)),
         Kind::BgpConfiguration => Update::BgpConfiguration(name, value!(BgpConfiguration)),
         Kind::BgpPeer => Update::BgpPeer(name, value!(BgpPeer)),
+        Kind::BgpFilter => Update::BgpFilter(name, value!(BgpFilter)),
         _ => return None,
     })
 }

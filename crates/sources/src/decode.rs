@@ -50,6 +50,7 @@ pub(crate) fn decode(key: &ObjectKey, value: Value) -> Decoded {
         Kind::IpPool => whole(value, Object::IpPool),
         Kind::BgpConfiguration => whole(value, Object::BgpConfiguration),
         Kind::BgpPeer => whole(value, Object::BgpPeer),
+        Kind::BgpFilter => whole(value, Object::BgpFilter),
         Kind::HostEndpoint => {
             let mut problems = Problems::default();
             problems.error("", "not supported yet: interfaces of nodes are not policed");

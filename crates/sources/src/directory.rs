@@ -25,61 +25,24 @@
 //! The split: `store` knows objects and no I/O, `scan` reads folders and files, `watch` knows
 //! inotify.
 
-mod references;
 mod scan;
 mod store;
 mod watch;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
 use std::{fs, io};
-
-use brindle_model::cluster::Update;
 
 pub use store::Store;
 pub use watch::{Control, ControlError, DirectorySource, OpenError, RunError};
 
 use crate::convert::convert;
 use crate::document::{self, Content};
+use crate::event::Changes;
 use crate::intern::Interner;
 use crate::object::{Object, ObjectKey};
 use crate::problem::accepted;
-use crate::report::{FileReport, ObjectReport};
-
-/// What the folder has to say.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// Some inputs or reports are different now.
-    Changes(Changes),
-    /// Everything that stood in the folder when the source was opened has been told. Sent once.
-    InSync,
-    /// Every change that was made before a [`Control::barrier`] has been told; one for each call.
-    Barrier,
-}
-
-/// Inputs and reports that are different now; each object and file at most once, sorted.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Changes {
-    /// Inputs for the compiler.
-    pub updates: Vec<Update>,
-    /// Status of objects that have one; `None` for an object that is gone.
-    pub objects: Vec<(ObjectKey, Option<Arc<ObjectReport>>)>,
-    /// Files with something to look at; `None` once there is nothing any more.
-    pub files: Vec<(Arc<Path>, Option<Arc<FileReport>>)>,
-}
-
-impl Changes {
-    /// Whether nothing is different.
-    pub fn is_empty(&self) -> bool {
-        self.updates.is_empty() && self.objects.is_empty() && self.files.is_empty()
-    }
-}
-
-/// What a consumer of events answers: `Break` ends the source.
-pub type Flow = ControlFlow<()>;
 
 /// Reads a folder once, without watching it: what [`DirectorySource`] would tell of it. Files that
 /// vanish meanwhile are left out.

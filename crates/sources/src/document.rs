@@ -45,22 +45,30 @@ pub enum Content {
     Unreadable(String),
 }
 
-/// Identity of a document's text: the first 64 bits of its SHA-256, as 16 hexadecimal digits. It
-/// stands in an object's status where Kubernetes has `metadata.generation`.
+/// Which version of an object was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Revision(u64);
+pub enum Revision {
+    /// The first 64 bits of the SHA-256 of a document's text, written as 16 hexadecimal digits.
+    Text(u64),
+    /// An API server's `metadata.generation`; 0 of a kind that has none.
+    Generation(i64),
+}
 
 impl Revision {
     /// The identity of this text.
     pub fn of(text: &[u8]) -> Self {
         let digest = Sha256::digest(text);
-        Self(u64::from_be_bytes(digest[..8].try_into().expect("a SHA-256 digest has 32 bytes")))
+        let first = digest[..8].try_into().expect("a SHA-256 digest has 32 bytes");
+        Self::Text(u64::from_be_bytes(first))
     }
 }
 
 impl std::fmt::Display for Revision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:016x}", self.0)
+        match self {
+            Self::Text(hash) => write!(f, "{hash:016x}"),
+            Self::Generation(generation) => generation.fmt(f),
+        }
     }
 }
 
@@ -90,16 +98,22 @@ fn identify(value: Value) -> Result<Content, String> {
         None => Err(format!("not a Kubernetes object: {name} is missing")),
     };
     let (api_version, kind_name) = (field("apiVersion")?, field("kind")?);
-    let meta = |name: &str| match value.get("metadata").and_then(|m| m.get(name)) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(format!("{kind_name}: metadata.{name} is not a string")),
-    };
-    let name = meta("name");
     let Some(kind) = Kind::of(&api_version, &kind_name) else {
-        return Ok(Content::OtherKind { api_version, kind: kind_name, name: name.unwrap_or(None) });
+        let name = metadata(&value, "name").ok().flatten();
+        return Ok(Content::OtherKind { api_version, kind: kind_name, name });
     };
-    let name = name?.ok_or_else(|| format!("{kind}: metadata.name is missing"))?;
+    let key = key(kind, &value)?;
+    let decoded = decode(&key, value);
+    Ok(Content::Object { key, decoded })
+}
+
+/// Which object of a kind this is.
+///
+/// # Errors
+/// It does not say, or not in the form of a name.
+pub(crate) fn key(kind: Kind, object: &Value) -> Result<ObjectKey, String> {
+    let meta = |name| metadata(object, name).map_err(|error| format!("{kind}: {error}"));
+    let name = meta("name")?.ok_or_else(|| format!("{kind}: metadata.name is missing"))?;
     let well_formed = if kind == Kind::Namespace { is_dns_label } else { is_dns_subdomain };
     if !well_formed(&name) {
         return Err(format!("{kind}: metadata.name `{name}` is not a valid name"));
@@ -115,7 +129,17 @@ fn identify(value: Value) -> Result<Content, String> {
     } else {
         None
     };
-    let key = ObjectKey { kind, namespace, name: name.into() };
-    let decoded = decode(&key, value);
-    Ok(Content::Object { key, decoded })
+    Ok(ObjectKey { kind, namespace, name: name.into() })
+}
+
+/// A text of an object's metadata, if it is there.
+///
+/// # Errors
+/// It is there, and no text.
+fn metadata(object: &Value, name: &str) -> Result<Option<String>, String> {
+    match object.get("metadata").and_then(|m| m.get(name)) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(format!("metadata.{name} is not a string")),
+    }
 }

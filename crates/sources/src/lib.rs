@@ -13,9 +13,14 @@ pub mod convert;
 pub mod decode;
 pub mod directory;
 pub mod document;
+pub mod event;
 pub mod intern;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod object;
+mod objects;
 pub mod problem;
+mod references;
 pub mod relations;
 pub mod report;
 pub mod status;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use brindle_api::{
-    API_VERSION, BgpConfiguration, BgpPeer, ClusterNetworkPolicy, GlobalNetworkPolicy,
+    API_VERSION, BgpConfiguration, BgpFilter, BgpPeer, ClusterNetworkPolicy, GlobalNetworkPolicy,
     GlobalNetworkSet, IpPool, NetworkPolicy, NetworkSet, POLICY_API_VERSION,
     StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy, Tier,
 };
@@ -56,6 +56,8 @@ pub enum Object {
     BgpConfiguration(Box<BgpConfiguration>),
     /// `brindle.io/v1alpha1` BGPPeer.
     BgpPeer(Box<BgpPeer>),
+    /// `brindle.io/v1alpha1` BGPFilter.
+    BgpFilter(Box<BgpFilter>),
 }
 
 /// A kind of object that Brindle reads. Those of policies are named as in [`PolicyKind`].
@@ -97,13 +99,15 @@ pub enum Kind {
     BgpConfiguration,
     /// `brindle.io/v1alpha1` BGPPeer.
     BgpPeer,
+    /// `brindle.io/v1alpha1` BGPFilter.
+    BgpFilter,
     /// `brindle.io/v1alpha1` HostEndpoint: known, and refused with a reason.
     HostEndpoint,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
@@ -122,6 +126,7 @@ impl Kind {
         Self::IpPool,
         Self::BgpConfiguration,
         Self::BgpPeer,
+        Self::BgpFilter,
         Self::HostEndpoint,
     ];
 
@@ -148,6 +153,7 @@ impl Kind {
             | Self::IpPool
             | Self::BgpConfiguration
             | Self::BgpPeer
+            | Self::BgpFilter
             | Self::HostEndpoint => API_VERSION,
         }
     }
@@ -172,6 +178,7 @@ impl Kind {
             Self::IpPool => "IPPool",
             Self::BgpConfiguration => "BGPConfiguration",
             Self::BgpPeer => "BGPPeer",
+            Self::BgpFilter => "BGPFilter",
             Self::HostEndpoint => "HostEndpoint",
         }
     }

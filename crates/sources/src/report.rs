@@ -28,9 +28,9 @@ impl fmt::Display for Place {
 /// How it stands with an object that has a status ([`crate::object::Kind::has_status`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectReport {
-    /// The document that counts.
-    pub place: Place,
-    /// Identity of that document's text.
+    /// The document that counts; `None` for an object of an API server.
+    pub place: Option<Place>,
+    /// Identity of what counts.
     pub revision: Revision,
     /// Whether an input came of it. A broken NetworkPolicy has effect too: it closes.
     pub has_effect: bool,

@@ -27,7 +27,7 @@ use brindle_model::ruleset::Generation;
 
 pub use file::{DocumentStatus, FileStatus, NodeStatus, ObjectStatus};
 
-use crate::directory::Changes;
+use crate::event::Changes;
 use crate::object::ObjectKey;
 use writer::{Notes, Writer};
 

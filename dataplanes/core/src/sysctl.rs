@@ -3,10 +3,19 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+
+/// Says where the settings can be written, once and before anything else: containers see
+/// `/proc/sys` read-only, and a mount of the node's elsewhere.
+pub fn use_directory(directory: &Path) {
+    DIRECTORY.get_or_init(|| directory.to_owned());
+}
 
 /// A setting could not be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("could not {operation} {}; is /proc/sys writable?", path.display())]
+#[error("could not {operation} {}; is it writable?", path.display())]
 pub struct SysctlError {
     operation: &'static str,
     path: PathBuf,
@@ -63,11 +72,15 @@ pub fn enable_forwarding() -> Result<bool, SysctlError> {
 }
 
 fn interfaces() -> Vec<String> {
-    let entries = fs::read_dir("/proc/sys/net/ipv6/conf");
+    let entries = fs::read_dir(path("ipv6/conf"));
     let names = entries.into_iter().flatten().flatten();
     names.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
+fn directory() -> &'static Path {
+    DIRECTORY.get().map_or(Path::new("/proc/sys/net"), PathBuf::as_path)
+}
+
 fn path(key: &str) -> PathBuf {
-    Path::new("/proc/sys/net").join(key)
+    directory().join(key)
 }

@@ -26,6 +26,17 @@ pub(crate) struct ExportQueue {
     announcements: BTreeMap<Arc<Exported>, BTreeSet<IpNet>>,
 }
 
+/// How far a prefix is on its way to the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// The peer has no route and none waits.
+    Absent,
+    /// A change waits for room in the connection.
+    Waiting,
+    /// Sent as it is.
+    Sent,
+}
+
 #[derive(Debug)]
 struct Queued {
     /// `None` waits among the withdrawals.
@@ -87,9 +98,18 @@ impl ExportQueue {
         }
     }
 
-    /// Prefixes that the peer has from us.
-    pub(crate) fn advertised(&self) -> impl Iterator<Item = &IpNet> {
-        self.sent.keys()
+    /// Prefixes that the peer has from us, and as what.
+    pub(crate) fn advertised(&self) -> impl Iterator<Item = (&IpNet, &Arc<Exported>)> {
+        self.sent.iter()
+    }
+
+    /// How far a prefix is.
+    pub(crate) fn progress(&self, prefix: &IpNet) -> Progress {
+        match (self.queued.get(prefix), self.sent.contains_key(prefix)) {
+            (Some(_), _) => Progress::Waiting,
+            (None, true) => Progress::Sent,
+            (None, false) => Progress::Absent,
+        }
     }
 
     fn withdraw(&mut self, family: Family, room: usize) -> Update {

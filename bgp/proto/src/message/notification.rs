@@ -62,6 +62,13 @@ pub enum NotificationCode {
 
 use NotificationCode as N;
 
+/// Most octets of an operator's words (RFC 9003 §2).
+pub const MAX_COMMUNICATION: usize = 255;
+
+fn carries_words(code: NotificationCode) -> bool {
+    matches!(code, N::AdministrativeShutdown | N::AdministrativeReset)
+}
+
 /// Code, subcode, words. Sources: RFC 4271 §6, 5492, 6286, 4486, 8538, 9384, 6608, 7313, 9234, 9687.
 const TABLE: [(NotificationCode, u8, u8, &str); 41] = [
     (N::ConnectionNotSynchronized, 1, 1, "connection not synchronized"),
@@ -131,6 +138,18 @@ impl NotificationCode {
         self.with_data(Vec::new())
     }
 
+    /// A notification with this code and the operator's words, cut to what fits, where the code can
+    /// carry any (RFC 9003 §2).
+    pub fn saying(self, words: &str) -> Notification {
+        if !carries_words(self) {
+            return self.empty();
+        }
+        let words = &words[..words.floor_char_boundary(MAX_COMMUNICATION)];
+        let mut data = vec![u8::try_from(words.len()).expect("cut to what an octet counts")];
+        data.extend(words.as_bytes());
+        self.with_data(data)
+    }
+
     /// A notification with this code and these diagnostic octets.
     pub fn with_data(self, data: impl Into<Vec<u8>>) -> Notification {
         Notification { code: self, data: data.into() }
@@ -155,10 +174,12 @@ impl fmt::Display for NotificationCode {
 impl fmt::Display for Notification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.code)?;
-        match self.communication() {
-            Some(text) => write!(f, ": {text}"),
-            None if self.data.is_empty() => Ok(()),
-            None => {
+        match (self.inner(), self.communication()) {
+            // One level: what is nested deeper is shown as octets.
+            (Some(inner), _) if inner.code != N::HardReset => write!(f, ": {inner}"),
+            (_, Some(text)) => write!(f, ": {text}"),
+            (_, None) if self.data.is_empty() => Ok(()),
+            (_, None) => {
                 write!(f, ", data ")?;
                 self.data.iter().take(32).try_for_each(|octet| write!(f, "{octet:02x}"))
             }
@@ -167,10 +188,27 @@ impl fmt::Display for Notification {
 }
 
 impl Notification {
+    /// This notification as one that ends forwarding too (RFC 8538 §3.1): Hard Reset around it.
+    pub fn hard(self) -> Self {
+        let mut data = vec![self.code.code(), self.code.subcode()];
+        data.extend(self.data);
+        N::HardReset.with_data(data)
+    }
+
+    /// What a Hard Reset is around, if it says.
+    fn inner(&self) -> Option<Self> {
+        match (self.code, &*self.data) {
+            (N::HardReset, [code, subcode, data @ ..]) => {
+                Some(NotificationCode::from_octets(*code, *subcode).with_data(data))
+            }
+            _ => None,
+        }
+    }
+
     /// The operator's words of a shutdown or reset (RFC 9003 §2), control characters replaced;
     /// `None` for other codes, no text, or text that is not UTF-8.
     pub fn communication(&self) -> Option<String> {
-        if !matches!(self.code, N::AdministrativeShutdown | N::AdministrativeReset) {
+        if !carries_words(self.code) {
             return None;
         }
         let (len, rest) = self.data.split_first()?;

@@ -8,7 +8,7 @@ use crate::family::FamilySet;
 use crate::fsm::{Action, Event, Notify, State};
 use crate::message::{Message, Notification, NotificationCode};
 use crate::negotiated::Negotiated;
-use crate::rib::{PeerPolicy, PeerSession};
+use crate::rib::PeerSession;
 use crate::session::open::{self, RestartFlags};
 use crate::session::{OPEN_HOLD, Place};
 use crate::timer::Timer;
@@ -55,11 +55,14 @@ impl Peer {
                 let ours = open::ours(env.identity, flags);
                 session.negotiated = Negotiated::before_open(ours.as_number);
                 session.ours = Some(ours.clone());
+                session.opened = now;
                 session.send(&Message::Open(ours), now);
             }
             Action::SendKeepalive => session.send(&Message::Keepalive, now),
             Action::Send(notify) => {
                 let notification = notification(notify, before, input);
+                let for_good = session.negotiated.notification_restart && ends_for_good(input);
+                let notification = if for_good { notification.hard() } else { notification };
                 session.send(&Message::Notification(notification.clone()), now);
                 self.history.sent(&notification, &input.words, now);
             }
@@ -102,7 +105,7 @@ impl Peer {
             router_id: theirs.router_id,
             peer_address: self.config.address,
             local_address: local,
-            policy: PeerPolicy::default(),
+            policy: self.config.policy.clone(),
         };
         let keep_stale = self.helper.peer_is_back(&theirs, env.now);
         self.end_of_rib_received = FamilySet::NONE;
@@ -114,9 +117,8 @@ impl Peer {
     fn session_down(&mut self, place: Place, input: &Input, env: &mut Env<'_>) {
         let Some(session) = self.session(place) else { return };
         let (theirs, families) = (session.theirs.clone(), session.negotiated.families);
-        let keep = match (input.event, theirs) {
-            // RFC 4724 §4.2: only a connection that broke without a NOTIFICATION is a restart.
-            (Event::TcpConnectionFails, Some(theirs)) if self.enabled => {
+        let keep = match theirs {
+            Some(theirs) if self.enabled && is_restart(input, &session.negotiated) => {
                 self.helper.peer_restarts(&theirs, families, env.now)
             }
             _ => self.helper.peer_is_gone(),
@@ -167,6 +169,27 @@ impl Peer {
         {
             self.main = session;
         }
+    }
+}
+
+/// Whether the neighbour shall forget our routes: the session was stopped and will not come back at
+/// once.
+fn ends_for_good(input: &Input) -> bool {
+    let code = input.notification.as_ref().map(|notification| notification.code);
+    input.event == Event::ManualStop && code != Some(NotificationCode::OtherConfigurationChange)
+}
+
+/// Whether the end of a session leaves the neighbour's forwarding as it was: a connection that broke
+/// without a NOTIFICATION (RFC 4724 §4.2), or with any but a Hard Reset if both sides say so
+/// (RFC 8538 §4).
+fn is_restart(input: &Input, session: &Negotiated) -> bool {
+    match (input.event, &input.message) {
+        (Event::TcpConnectionFails, _) => true,
+        (Event::ManualStop | Event::AutomaticStop, _) => false,
+        (_, Some(Message::Notification(notification))) => {
+            session.notification_restart && notification.code != NotificationCode::HardReset
+        }
+        _ => session.notification_restart,
     }
 }
 

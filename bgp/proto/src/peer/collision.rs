@@ -28,6 +28,30 @@ impl Peer {
                     self.dump(loser, env);
                 }
             }
+            state => {
+                let recent = env.now.saturating_since(other.opened) < SIMULTANEOUS;
+                if place == Place::Incoming && self.loser(place, env.identity) == Some(place) {
+                    self.prefer_own(state, recent, env);
+                }
+            }
+        }
+    }
+
+    /// The neighbour's OPEN came on its connection, our own attempt is not as far, and ours would
+    /// win: we decide now, before a KEEPALIVE of ours lets the neighbour believe that its connection
+    /// is the one. Waiting for the OPEN on ours, as the RFC's words have it, gives the neighbour time
+    /// to become Established and dump ours while we dump its.
+    ///
+    /// With our OPEN underway, its connection goes; it cannot know whether ours is still an attempt,
+    /// so else our attempt goes. An OPEN that nobody answered for long went to a neighbour that was
+    /// dead then, and decides nothing.
+    fn prefer_own(&mut self, own: State, recent: bool, env: &mut Env<'_>) {
+        match own {
+            State::OpenSent if recent => self.dump(Place::Incoming, env),
+            State::Connect | State::Active => {
+                let words = "the neighbour's connection came first";
+                self.step(Place::Main, Input::new(Event::AutomaticStop, words), env);
+            }
             _ => {}
         }
     }

@@ -74,6 +74,11 @@ impl History {
 
     /// `words` say more than the code does: what exactly was wrong.
     pub(crate) fn sent(&mut self, notification: &Notification, words: &str, at: Time) {
-        self.last_sent = Some(ErrorStatus { message: format!("{notification}: {words}"), at });
+        let message = notification.to_string();
+        let message = match message.contains(words) {
+            true => message,
+            false => format!("{message}: {words}"),
+        };
+        self.last_sent = Some(ErrorStatus { message, at });
     }
 }

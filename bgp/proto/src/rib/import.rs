@@ -4,12 +4,16 @@
 //! prefix is missing.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::intern::Interner;
 use super::{Local, PeerSession, Route};
+use crate::attribute::{Attributes, Community};
 use crate::message::NextHop;
 use crate::negotiated::PeerKind;
+use crate::policy::{self, Change, Direction, RuleRef, Subject, Verdict};
 
 /// Why a route is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
@@ -35,10 +39,108 @@ pub enum Rejection {
     /// RFC 4271 §6.3: no unicast destination of a network (RFC 6890).
     #[error("the prefix is loopback, link-local or multicast")]
     NotRoutable,
+    /// A filter of the peer is broken: nothing is taken.
+    #[error("a filter of the peer is broken")]
+    BrokenFilter,
+    /// A rule of the peer's filters says so.
+    #[error("a rule of the peer's filters rejects it")]
+    Filtered(RuleRef),
+}
+
+/// What becomes of one route of a peer, prefix by prefix.
+pub(super) struct Judge<'a> {
+    route: Arc<Route>,
+    session: &'a PeerSession,
+    local: &'a Local,
+    rejection: Option<Rejection>,
+}
+
+/// What became of it.
+pub(super) struct Judged {
+    /// Why it is not used.
+    pub(super) rejection: Option<Rejection>,
+    /// The route as it takes part in the decision, with the changes of a filter.
+    pub(super) used: Option<Arc<Route>>,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(
+        route: &Arc<Route>,
+        session: &'a PeerSession,
+        local: &'a Local,
+        routes: &mut Interner<Route>,
+    ) -> Self {
+        let rejection = check(route, session, local);
+        let taken = taken(route, session).map(|taken| routes.intern(taken));
+        Self { route: taken.unwrap_or_else(|| route.clone()), session, local, rejection }
+    }
+
+    pub(super) fn judge(&self, prefix: &IpNet, routes: &mut Interner<Route>) -> Judged {
+        match self.used(prefix, routes) {
+            Ok(route) => Judged { rejection: None, used: Some(route) },
+            Err(rejection) => Judged { rejection: Some(rejection), used: None },
+        }
+    }
+
+    fn used(&self, prefix: &IpNet, routes: &mut Interner<Route>) -> Result<Arc<Route>, Rejection> {
+        if let Some(rejection) = self.rejection.or_else(|| check_prefix(prefix)) {
+            return Err(rejection);
+        }
+        match filter(prefix, &self.route, self.session)? {
+            None | Some((_, [])) => Ok(self.route.clone()),
+            Some((_, changes)) => {
+                let route = changed(&self.route, changes);
+                if is_own(&route.next_hop, self.session, self.local) {
+                    return Err(Rejection::OwnNextHop);
+                }
+                Ok(routes.intern(route))
+            }
+        }
+    }
+}
+
+/// The route as it enters the filters, if that is not as it came: what an external peer wants to be
+/// rid of gets the least preference (RFC 8326 §4.2).
+pub(super) fn taken(route: &Route, session: &PeerSession) -> Option<Route> {
+    let leaving = route.attributes.communities.contains(&Community::GRACEFUL_SHUTDOWN);
+    (leaving && session.negotiated.peer_kind() == PeerKind::External).then(|| {
+        let attributes = Attributes { local_pref: Some(0), ..(*route.attributes).clone() };
+        Route { attributes: Arc::new(attributes), next_hop: route.next_hop }
+    })
+}
+
+/// What the filters make of a route that passed the checks: the changes to it, and the rule that
+/// says so, if one does.
+pub(super) fn filter<'a>(
+    prefix: &IpNet,
+    route: &Route,
+    session: &'a PeerSession,
+) -> Result<Option<(RuleRef, &'a [Change])>, Rejection> {
+    let subject = Subject {
+        prefix,
+        attributes: &route.attributes,
+        next_hop: Some(route.next_hop),
+        peer_kind: session.negotiated.peer_kind(),
+        learned: true,
+    };
+    match session.policy.judge(Direction::Import, &subject) {
+        Verdict::Accept(rule, changes) => Ok(Some((rule, changes))),
+        Verdict::Reject(rule) => Err(Rejection::Filtered(rule)),
+        Verdict::Broken => Err(Rejection::BrokenFilter),
+        Verdict::NoMatch => Ok(None),
+    }
+}
+
+/// The route with the changes of a rule.
+fn changed(route: &Route, changes: &[Change]) -> Route {
+    let mut attributes = (*route.attributes).clone();
+    let next_hop = policy::apply(changes, &mut attributes);
+    let next_hop = next_hop.map_or(route.next_hop, NextHop::from);
+    Route { attributes: Arc::new(attributes), next_hop }
 }
 
 /// What holds for every prefix of the route.
-pub(super) fn check(route: &Route, session: &PeerSession, local: &Local) -> Option<Rejection> {
+fn check(route: &Route, session: &PeerSession, local: &Local) -> Option<Rejection> {
     let (attributes, policy) = (&route.attributes, &session.policy);
     let own_as = session.negotiated.local_as;
     let external = session.negotiated.peer_kind() == PeerKind::External;
@@ -76,7 +178,7 @@ fn is_own(next_hop: &NextHop, session: &PeerSession, local: &Local) -> bool {
 }
 
 /// What holds for a prefix alone. The default route is routable.
-pub(super) fn check_prefix(prefix: &IpNet) -> Option<Rejection> {
+fn check_prefix(prefix: &IpNet) -> Option<Rejection> {
     let unroutable = match prefix {
         IpNet::V4(prefix) => UNROUTABLE_V4.iter().any(|block| block.contains(prefix)),
         IpNet::V6(prefix) => UNROUTABLE_V6.iter().any(|block| block.contains(prefix)),

@@ -38,6 +38,16 @@ impl Entry {
         self.paths.first()
     }
 
+    /// Paths in the order of the last decision.
+    pub(super) fn paths(&self) -> &[Path] {
+        &self.paths
+    }
+
+    /// What the owner of the forwarding table was told last.
+    pub(super) fn reported(&self) -> &[BestPath] {
+        &self.reported
+    }
+
     /// For an operator.
     pub(super) fn view(&self, prefix: IpNet) -> LocRoute {
         let path = |(i, path): (usize, &Path)| LocPath {
@@ -142,6 +152,10 @@ impl LocRib {
 
     pub(super) fn get_mut(&mut self, prefix: &IpNet) -> Option<&mut Entry> {
         self.entries.get_mut(prefix)
+    }
+
+    pub(super) fn get(&self, prefix: &IpNet) -> Option<&Entry> {
+        self.entries.get(prefix)
     }
 
     pub(super) fn remove(&mut self, prefix: &IpNet) {

@@ -1,26 +1,16 @@
 //! What the tables hold for one peer: Adj-RIB-In, Adj-RIB-Out and where both stand.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::adj_in::{AdjRibIn, Received};
 use super::{PeerSession, Rejection, Route};
 use crate::attribute::Attributes;
 use crate::decision::Candidate;
 use crate::export::ExportQueue;
 use crate::family::{Family, FamilySet};
 use crate::message::{NextHop, Update};
-
-/// One route of the Adj-RIB-In.
-#[derive(Clone, Debug)]
-pub(super) struct Received {
-    pub(super) route: Arc<Route>,
-    /// From before the peer's restart (RFC 4724 §4.2).
-    pub(super) stale: bool,
-    /// Why it is not used.
-    pub(super) rejection: Option<Rejection>,
-}
 
 /// One peer's side of the tables.
 #[derive(Debug, Default)]
@@ -30,7 +20,7 @@ pub(super) struct Peer {
     up: bool,
     /// The session is new: its queue must be filled from the whole Loc-RIB.
     pub(super) fresh: bool,
-    pub(super) received: HashMap<IpNet, Received>,
+    pub(super) received: AdjRibIn,
     /// Families given up for the rest of the session (RFC 4760 §7).
     pub(super) disabled: FamilySet,
     pub(super) end_of_rib_received: FamilySet,
@@ -70,6 +60,17 @@ pub struct ReceivedRoute {
     pub stale: bool,
     /// Why it is not used.
     pub rejection: Option<Rejection>,
+}
+
+/// A route as a peer has it from us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdvertisedRoute {
+    /// The destination.
+    pub prefix: IpNet,
+    /// Where to.
+    pub next_hop: NextHop,
+    /// What we said of the path.
+    pub attributes: Arc<Attributes>,
 }
 
 impl Peer {
@@ -126,14 +127,29 @@ impl Peer {
             self.received.iter().filter(wanted).map(|(_, received)| received)
         };
         FamilyCounts {
-            received: of_family().count(),
+            received: self.received.count(family),
             accepted: of_family().filter(|received| received.rejection.is_none()).count(),
             stale: of_family().filter(|received| received.stale).count(),
-            advertised: self.queue.advertised().filter(|p| Family::of(p) == family).count(),
+            advertised: self.queue.advertised().filter(|(p, _)| Family::of(p) == family).count(),
             end_of_rib_received: self.end_of_rib_received.contains(family),
             end_of_rib_sent: self.end_of_rib_sent.contains(family),
             disabled: self.disabled.contains(family),
         }
+    }
+
+    /// The Adj-RIB-Out in order of prefix.
+    pub(super) fn advertised_routes(&self) -> Vec<AdvertisedRoute> {
+        let mut routes: Vec<AdvertisedRoute> = self
+            .queue
+            .advertised()
+            .map(|(prefix, exported)| AdvertisedRoute {
+                prefix: *prefix,
+                next_hop: exported.next_hop,
+                attributes: exported.attributes.clone(),
+            })
+            .collect();
+        routes.sort_unstable_by_key(|route| route.prefix);
+        routes
     }
 
     /// The Adj-RIB-In in order of prefix.

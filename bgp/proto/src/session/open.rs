@@ -31,7 +31,7 @@ pub(crate) fn ours(identity: &Identity, flags: RestartFlags) -> Open {
     capabilities.push(Capability::FourOctetAs(identity.as_number));
     capabilities.push(Capability::GracefulRestart(GracefulRestart {
         restarted: flags.restarted,
-        notification: false,
+        notification: identity.notification_restart,
         restart_time: identity.restart_time.min(MAX_RESTART_TIME),
         families: Family::ALL
             .into_iter()

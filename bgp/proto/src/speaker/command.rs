@@ -6,6 +6,9 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::family::{Family, FamilySet};
+use crate::message::MAX_COMMUNICATION;
+use crate::policy::PeerPolicy;
+use crate::rib::Drain;
 use crate::session::open::MAX_RESTART_TIME;
 use crate::speaker::transport::{Hops, Password};
 
@@ -45,6 +48,11 @@ pub struct Identity {
     /// Next hops of what we originate. A family without one uses the session's own address, if
     /// that is of the family; else its routes are not advertised.
     pub next_hops: NextHops,
+    /// Offer that a NOTIFICATION other than Hard Reset ends no forwarding (the N bit, RFC 8538),
+    /// nor does an expired hold timer: a neighbour that died is forwarded to that much longer.
+    pub notification_restart: bool,
+    /// Whether traffic shall go elsewhere, and how peers are told.
+    pub drain: Option<Drain>,
 }
 
 /// One next hop a family.
@@ -96,18 +104,23 @@ pub struct PeerConfig {
     pub hops: Hops,
     /// Its password, if it must have one.
     pub password: Option<Password>,
+    /// No session is wanted: the peer is told so with these words (RFC 9003), which may be empty.
+    pub shutdown: Option<Arc<str>>,
+    /// What is taken from it and what it is told.
+    pub policy: PeerPolicy,
 }
 
 /// An order to the speaker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Who we are. Another AS or router id resets every session (Cease 6/6); hold and restart time
-    /// count from the next OPEN on; next hops are advertised anew at once. `None` ends every
+    /// Who we are. Another AS or router id resets every session (Cease 6/6); hold time, restart time
+    /// and N bit count from the next OPEN on; next hops and draining are advertised anew at once. `None` ends every
     /// session (Cease 6/2) until an identity comes.
     SetIdentity(Option<Identity>),
     /// Adds a neighbour or replaces its configuration. Any change resets its session
-    /// (Cease 6/6) and its counters, but another key of the password: the connection goes on and
-    /// is signed with it at once. The neighbour has to change its own within the hold time.
+    /// (Cease 6/6) and its counters, but two. Another key of the password: the connection goes on
+    /// and is signed with it at once; the neighbour has to change its own within the hold time.
+    /// Another policy: all routes are judged anew, and only what differs is told.
     SetPeer(PeerName, PeerConfig),
     /// Forgets a neighbour (Cease 6/3) and its routes.
     RemovePeer(PeerName),
@@ -152,6 +165,9 @@ pub enum InvalidCommand {
     /// RFC 5082 §3, or a TTL of 0.
     #[error("peer {0} can be no such number of hops away")]
     Hops(PeerName),
+    /// RFC 9003 §2.
+    #[error("the words of the shutdown of peer {0} are longer than {MAX_COMMUNICATION} octets")]
+    Shutdown(PeerName),
     /// A connection cannot be opened from it.
     #[error("source address of peer {0} is of the other family")]
     Source(PeerName),
@@ -200,11 +216,22 @@ impl PeerConfig {
             source: None,
             hops: Hops::default(),
             password: None,
+            shutdown: None,
+            policy: PeerPolicy::default(),
+        }
+    }
+
+    /// Why no session is wanted, if none is.
+    pub(crate) fn unwanted(&self) -> Option<&str> {
+        match &self.shutdown {
+            Some(words) if words.is_empty() => Some("the peer is shut down"),
+            Some(words) => Some(words),
+            None => self.lacks_password(),
         }
     }
 
     /// Why it must have a password and has none, if so.
-    pub(crate) fn lacks_password(&self) -> Option<&str> {
+    fn lacks_password(&self) -> Option<&str> {
         let password = self.password.as_ref().filter(|password| password.key.is_none())?;
         Some(password.problem.as_deref().unwrap_or("the password is not known"))
     }
@@ -218,6 +245,9 @@ impl PeerConfig {
         }
         if self.source.is_some_and(|source| source.is_ipv4() != self.address.is_ipv4()) {
             return Err(InvalidCommand::Source(name.clone()));
+        }
+        if self.shutdown.as_ref().is_some_and(|words| words.len() > MAX_COMMUNICATION) {
+            return Err(InvalidCommand::Shutdown(name.clone()));
         }
         if !self.hops.is_valid() {
             return Err(InvalidCommand::Hops(name.clone()));

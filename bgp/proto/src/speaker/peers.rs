@@ -29,6 +29,7 @@ impl Speaker {
                 router_id: identity.router_id,
                 next_hop_ipv4: identity.next_hops.ipv4,
                 next_hop_ipv6: identity.next_hops.ipv6,
+                drain: identity.drain,
             });
         }
         if key(&old) != key(&self.identity) {
@@ -50,17 +51,23 @@ impl Speaker {
 
     pub(super) fn set_peer(&mut self, name: &PeerName, config: PeerConfig, now: Time) {
         if let Some(peer) = self.peers.get_mut(name) {
-            let but_password =
-                PeerConfig { password: config.password.clone(), ..peer.config.clone() };
             if peer.config == config {
                 return;
             }
+            let PeerConfig { password, policy, shutdown, .. } = config.clone();
             // To be signed or not is another session; to be signed differently is not.
-            if but_password == config && peer.config.password.is_some() == config.password.is_some()
+            let signed = peer.config.password.is_some() == password.is_some();
+            if signed
+                && config == (PeerConfig { password, policy, shutdown, ..peer.config.clone() })
             {
-                peer.config = config;
+                let policy = config.policy.clone();
+                if std::mem::replace(&mut peer.config, config).policy != policy {
+                    peer.forgive();
+                    self.rib.set_policy(peer.id, policy);
+                }
                 let address = peer.config.address;
-                return self.assign(address, now);
+                self.assign(address, now);
+                return self.enforce_limit(name, now);
             }
         }
         self.take_out(name, NotificationCode::OtherConfigurationChange, now);
@@ -87,7 +94,7 @@ impl Speaker {
 
     /// Lets the peer run that an address belongs to, if we have an identity to speak with; the
     /// others that claim it may not.
-    fn assign(&mut self, address: IpAddr, now: Time) {
+    pub(super) fn assign(&mut self, address: IpAddr, now: Time) {
         let Some(names) = self.addresses.get(&address).cloned() else { return };
         if names.is_empty() {
             self.addresses.remove(&address);
@@ -96,12 +103,17 @@ impl Speaker {
         // The owner comes first by name and is started last.
         for (rank, name) in names.iter().enumerate().rev() {
             let Some(peer) = self.peers.get(name) else { continue };
-            let (enabled, lacks) = (peer.is_enabled(), peer.config.lacks_password());
-            match rank == 0 && self.identity.is_some() && lacks.is_none() {
+            let (enabled, unwanted) = (peer.is_enabled(), peer.config.unwanted());
+            let held_back = peer.over_limit().is_some();
+            match rank == 0 && self.identity.is_some() && unwanted.is_none() && !held_back {
                 true if !enabled => drop(self.with_peer(name, now, Peer::start)),
                 false if enabled => {
-                    let why = lacks.unwrap_or("another peer has this address").to_owned();
-                    self.disable(name, NotificationCode::PeerDeconfigured, &why, now);
+                    let code = match peer.config.shutdown {
+                        Some(_) => NotificationCode::AdministrativeShutdown,
+                        None => NotificationCode::PeerDeconfigured,
+                    };
+                    let why = unwanted.unwrap_or("another peer has this address").to_owned();
+                    self.disable(name, code, &why, now);
                 }
                 _ => {}
             }
@@ -135,6 +147,15 @@ impl Speaker {
         if let Some(peer) = self.peers.get(name) {
             self.rib.remove_peer(peer.id);
         }
+    }
+
+    /// Ends the session of a peer that advertises more than it may (Cease 6/1).
+    fn enforce_limit(&mut self, name: &PeerName, now: Time) {
+        let Some(exceeded) = self.peers.get(name).and_then(|peer| self.rib.exceeded(peer.id))
+        else {
+            return;
+        };
+        self.step(name, now, |peer, env| peer.hold_back(exceeded, env));
     }
 
     pub(super) fn request_refresh(&mut self, name: &PeerName, now: Time) {
@@ -192,6 +213,9 @@ impl Speaker {
         }
         if before != after {
             self.report_state(name, after, reason);
+        }
+        if after == State::Established {
+            self.enforce_limit(name, now);
         }
         Some(result)
     }

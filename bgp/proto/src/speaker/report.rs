@@ -5,6 +5,7 @@ use super::command::PeerName;
 use super::status::{FamilyStatus, PeerStatus, SessionStatus, SpeakerStatus};
 use crate::family::Family;
 use crate::peer::Peer;
+use crate::rib::Drain;
 use crate::session::Session;
 use crate::session::open::capabilities_in_words;
 
@@ -15,6 +16,10 @@ impl Speaker {
             identity: self.identity.as_ref().map(|i| (i.as_number, i.router_id)),
             restarting: self.deferral.is_restarting(),
             in_sync: self.deferral.is_in_sync(),
+            drain: self.identity.as_ref().and_then(|i| i.drain).map(|drain| match drain {
+                Drain::GracefulShutdown => "graceful shutdown",
+                Drain::Withdraw => "withdrawn",
+            }),
             converged: self.deferral.has_converged(),
             originated: self.rib.originated().collect(),
             learned: self.rib.learned_prefixes(),
@@ -46,9 +51,21 @@ impl Speaker {
             last_received_notification: history.last_received.clone(),
             last_sent_notification: history.last_sent.clone(),
             session: peer.established().and_then(session_status),
+            filters: peer.config.policy.filters.iter().map(|f| f.name().clone()).collect(),
+            filter_problem: peer.config.policy.broken_filter().map(|(name, problem)| {
+                format!("nothing is taken or told: BGPFilter {name} {problem}")
+            }),
+            prefix_warning: self.prefix_warning(peer),
             families: self.family_status(peer),
             stale_until: peer.helper.deadline(),
         }
+    }
+
+    fn prefix_warning(&self, peer: &Peer) -> Option<String> {
+        let limits = peer.config.policy.max_prefixes?;
+        let warning = |family| limits.warning(family, self.rib.counts(peer.id, family).received);
+        let warnings: Vec<String> = Family::ALL.into_iter().filter_map(warning).collect();
+        (!warnings.is_empty()).then(|| warnings.join(", "))
     }
 
     fn family_status(&self, peer: &Peer) -> Vec<FamilyStatus> {
@@ -69,7 +86,7 @@ impl Speaker {
     }
 
     /// Why a peer does not even try.
-    fn idle_because(&self, name: &PeerName, peer: &Peer) -> Option<String> {
+    pub(super) fn idle_because(&self, name: &PeerName, peer: &Peer) -> Option<String> {
         if self.identity.is_none() {
             return Some("this node has no AS and router id yet".into());
         }
@@ -77,7 +94,8 @@ impl Speaker {
         if owner != name {
             return Some(format!("peer {owner} has the same address"));
         }
-        peer.config.lacks_password().map(str::to_owned)
+        let over = peer.over_limit().map(|exceeded| exceeded.words());
+        over.or_else(|| peer.config.unwanted().map(str::to_owned))
     }
 }
 

@@ -20,6 +20,8 @@ pub struct SpeakerStatus {
     pub restarting: bool,
     /// Whether all sources were synced.
     pub in_sync: bool,
+    /// How the node is taken out of service, if it is.
+    pub drain: Option<&'static str>,
     /// Whether the owner was told to sweep.
     pub converged: bool,
     /// Prefixes that we originate, in order.
@@ -78,6 +80,12 @@ pub struct PeerStatus {
     pub last_sent_notification: Option<ErrorStatus>,
     /// What was negotiated, while a session is up.
     pub session: Option<SessionStatus>,
+    /// The filters that it is under, in order.
+    pub filters: Vec<PeerName>,
+    /// Why nothing passes them, if one is broken.
+    pub filter_problem: Option<String>,
+    /// How near the peer is to its limit of prefixes, if it is.
+    pub prefix_warning: Option<String>,
     /// Routes by family.
     pub families: Vec<FamilyStatus>,
     /// The peer restarts and its routes are kept until then (RFC 4724 §4.2).

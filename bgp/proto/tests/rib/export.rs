@@ -1,6 +1,6 @@
 //! What a peer is told: rules, and that it ends up with exactly that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use brindle_bgp_proto::attribute::{AsPath, Attributes, Community};
@@ -298,7 +298,8 @@ proptest! {
             let id = PeerId(u32::try_from(at).expect("small") + 1);
             let receiver = &mut receivers[at];
             receiver.receive(&mut rib, id, &session.negotiated, usize::MAX);
-            prop_assert_eq!(rib.advertised(id), receiver.routes.keys().copied().collect());
+            let advertised = rib.advertised(id).into_iter().map(|route| (route.prefix, (route.next_hop, route.attributes)));
+            prop_assert_eq!(advertised.collect::<BTreeMap<_, _>>(), receiver.routes.clone());
             prop_assert_eq!(&receiver.end_of_rib, &Family::ALL);
         }
         // A new peer of either kind beside the old ones, which are 3 and 4: they send nothing.

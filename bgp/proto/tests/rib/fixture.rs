@@ -10,7 +10,8 @@ use brindle_bgp_proto::encode::encode;
 use brindle_bgp_proto::family::{Family, FamilySet};
 use brindle_bgp_proto::message::{Message, NextHop, Reach, Update};
 use brindle_bgp_proto::negotiated::Negotiated;
-use brindle_bgp_proto::rib::{Local, PeerId, PeerPolicy, PeerSession, Rib};
+use brindle_bgp_proto::policy::PeerPolicy;
+use brindle_bgp_proto::rib::{Local, PeerId, PeerSession, Rib};
 use ipnet::IpNet;
 
 /// Our AS.
@@ -22,6 +23,7 @@ pub fn local() -> Local {
         router_id: Ipv4Addr::new(10, 0, 0, 10),
         next_hop_ipv4: Some(address("192.0.2.10")),
         next_hop_ipv6: Some(address("2001:db8::10")),
+        drain: None,
     }
 }
 

@@ -3,5 +3,6 @@
 mod decision;
 mod export;
 mod fixture;
+mod policy;
 mod restart;
 mod table;

@@ -7,7 +7,8 @@ use brindle_bgp_proto::attribute::{
 };
 use brindle_bgp_proto::family::{Family, FamilySet};
 use brindle_bgp_proto::message::{NextHop, NotificationCode, Update};
-use brindle_bgp_proto::rib::{PeerId, PeerPolicy, PeerSession, Rejection, Rib, RibEvent};
+use brindle_bgp_proto::policy::PeerPolicy;
+use brindle_bgp_proto::rib::{PeerId, PeerSession, Rejection, Rib, RibEvent};
 use ipnet::IpNet;
 use proptest::prelude::*;
 
@@ -222,7 +223,7 @@ fn own_next_hops_are_rejected_and_policy_loosens() {
     rib.update(PeerId(1), &update);
     assert_eq!(rib.received(PeerId(1))[0].rejection, Some(Rejection::OwnNextHop));
 
-    let policy = PeerPolicy { allow_own_as: 1, allow_as_set: true, transit: false };
+    let policy = PeerPolicy { allow_own_as: 1, allow_as_set: true, ..PeerPolicy::default() };
     rib.peer_up(PeerId(2), PeerSession { policy, ..session(2, external_as(2)) });
     let looped = |times: usize| {
         let numbers = std::iter::once(external_as(2)).chain(vec![LOCAL_AS; times]);

@@ -79,6 +79,8 @@ fn identity(last: u8) -> Identity {
         listen_port: 179,
         hold_time: 90,
         restart_time: 20,
+        notification_restart: last.is_multiple_of(2),
+        drain: None,
         next_hops: Default::default(),
     }
 }

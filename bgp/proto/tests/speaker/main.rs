@@ -1,5 +1,7 @@
 //! Whole speakers without sockets and clocks: a network in memory, time that jumps.
 
 mod any_input;
+mod explain;
 mod net;
 mod scenarios;
+mod service;

@@ -56,6 +56,8 @@ pub struct Net {
     /// Everything that was delivered, for comparing runs.
     pub trace: Vec<String>,
     latency: Duration,
+    /// How much longer an octet may take on one connection than on another.
+    pub spread: Duration,
     flying: BTreeMap<(Time, u64), Delivery>,
     sent: u64,
     far: BTreeMap<(usize, ConnId), Far>,
@@ -73,6 +75,7 @@ impl Net {
             nodes: Vec::new(),
             trace: Vec::new(),
             latency,
+            spread: Duration::ZERO,
             flying: BTreeMap::new(),
             sent: 0,
             far: BTreeMap::new(),
@@ -164,7 +167,18 @@ impl Net {
 
     fn send(&mut self, delays: u32, delivery: Delivery) {
         self.sent += 1;
-        self.flying.insert((self.now + self.latency * delays, self.sent), delivery);
+        // What travels one way on one connection stays in order.
+        let (to, conn) = match delivery {
+            Delivery::Syn { to, conn, .. }
+            | Delivery::Connected { to, conn }
+            | Delivery::Octets { to, conn, .. }
+            | Delivery::End { to, conn, .. } => (to, conn),
+        };
+        let way = format!("{conn}{to}").bytes().fold(self.nodes[to].setup.seed, |hash, octet| {
+            hash.wrapping_mul(31).wrapping_add(octet.into())
+        });
+        let extra = self.spread * u32::try_from(way % 8).expect("small") / 8;
+        self.flying.insert((self.now + self.latency * delays + extra, self.sent), delivery);
     }
 
     fn deliver(&mut self, delivery: Delivery) {
@@ -261,14 +275,21 @@ fn node(setup: Setup, restarting: bool, now: Time) -> Node {
         forwarding_preserved: FamilySet::ALL,
         jitter_seed: setup.seed,
     });
-    let identity = Identity {
+    let identity = identity(setup);
+    speaker.handle_command(Command::SetIdentity(Some(identity)), now).expect("valid identity");
+    Node { speaker, setup, events: Vec::new(), open: Vec::new(), opened: Vec::new() }
+}
+
+/// Who a node is.
+pub fn identity(setup: Setup) -> Identity {
+    Identity {
         as_number: setup.as_number,
         router_id: setup.router_id,
         listen_port: 179,
         hold_time: 90,
         restart_time: setup.restart_time,
         next_hops: Default::default(),
-    };
-    speaker.handle_command(Command::SetIdentity(Some(identity)), now).expect("valid identity");
-    Node { speaker, setup, events: Vec::new(), open: Vec::new(), opened: Vec::new() }
+        notification_restart: false,
+        drain: None,
+    }
 }

@@ -82,6 +82,24 @@ fn no_timing_makes_two_sessions_or_none() {
 }
 
 #[test]
+fn attempts_that_cross_end_no_session() {
+    for seed in 0..2000 {
+        let latency = MS * (1 + u32::try_from(seed * 7 % 40).expect("small"));
+        let mut net = Net::new(latency, &[low(seed), high(seed)]);
+        net.spread = latency * u32::try_from(seed % 5).expect("small");
+        net.peer(0, 1, false);
+        net.peer(1, 0, false);
+        assert!(net.until(30 * SECOND, both_up), "seed {seed}");
+        net.run(30 * SECOND);
+        for at in 0..2 {
+            let status = net.status(at, 1 - at);
+            let sessions = (status.established_count, status.flaps);
+            assert_eq!(sessions, (1, 0), "seed {seed}, node {at}: {status:#?}");
+        }
+    }
+}
+
+#[test]
 fn the_same_input_gives_the_same_octets() {
     let run = || {
         let mut net = pair(7 * MS, [low(3), high(4)]);

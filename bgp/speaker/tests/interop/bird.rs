@@ -97,6 +97,15 @@ impl Bird {
             next_hop: value("BGP.next_hop:"),
             as_path: value("BGP.as_path:"),
             local_pref: value("BGP.local_pref:"),
+            med: value("BGP.med:"),
+            communities: [value("BGP.community:"), value("BGP.large_community:")]
+                .concat()
+                .replace(", ", ":")
+                .replace(',', ":")
+                .replace(['(', ')'], " ")
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" "),
         }))
     }
 

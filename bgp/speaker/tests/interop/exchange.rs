@@ -51,6 +51,40 @@ fn frr_ibgp_over_ipv6_carries_both_families() -> Result<()> {
     exchange(Kind::Frr, IPV6, OUR_AS)
 }
 
+#[test]
+fn gobgp_ebgp_over_ipv4_carries_both_families() -> Result<()> {
+    exchange(Kind::GoBgp, IPV4, ROUTER_AS)
+}
+
+#[test]
+fn gobgp_ibgp_over_ipv6_carries_both_families() -> Result<()> {
+    exchange(Kind::GoBgp, IPV6, OUR_AS)
+}
+
+#[test]
+fn openbgpd_carries_the_family_of_the_session_and_asks_for_it_again() -> Result<()> {
+    let cases = [(IPV4, "10.65.0.0/26", "10.200.0.0/24"), (IPV6, "fd65::/122", "fd20::/64")];
+    for (transport, block, learned) in cases {
+        for router_as in [ROUTER_AS, OUR_AS] {
+            let world = World::new()?;
+            let router = Router::start(Kind::OpenBgpd, &world, transport, router_as)?;
+            let mut us = world.speaker()?;
+            us.set_peer("tor", peer(ROUTER[transport], router_as))?;
+            us.originate(&["10.65.0.0/26", "fd65::/122"])?;
+            us.until("its route", |us| Ok(us.routes.len() == 1))?;
+            assert_eq!(us.route(learned).as_deref(), Some(ROUTER[transport]));
+            assert_eq!(router.until_path(block)?.next_hop, US[transport]);
+
+            let before = router.updates_received()?;
+            router.refresh()?;
+            wait_until(PATIENCE, "our route again", || Ok(router.updates_received()? > before))?;
+            us.stop(false)?;
+            router.until_no_path(block)?;
+        }
+    }
+    Ok(())
+}
+
 fn exchange(kind: Kind, transport: usize, router_as: u32) -> Result<()> {
     let world = World::new()?;
     let router = Router::start(kind, &world, transport, router_as)?;

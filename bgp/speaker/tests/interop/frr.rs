@@ -83,6 +83,12 @@ impl Frr {
             next_hop: path["nexthops"][0]["ip"].as_str().unwrap_or_default().to_owned(),
             as_path: if as_path == "Local" { "" } else { as_path }.to_owned(),
             local_pref: path["locPrf"].as_u64().unwrap_or(100).to_string(),
+            med: path["metric"].as_u64().map_or(String::new(), |med| med.to_string()),
+            communities: ["community", "largeCommunity"]
+                .map(|kind| path[kind]["string"].as_str().unwrap_or_default())
+                .join(" ")
+                .trim()
+                .to_owned(),
         }))
     }
 

@@ -34,7 +34,7 @@ fn panic_with(victim: Kind, over: usize, over_other: usize) -> Result<()> {
             let node = Bird::neighbour(ROUTER[over], US[over], (ROUTER_AS, OUR_AS), "");
             (Router::Bird(Bird::start(&world, &(node + &bystander))?), None)
         }
-        Kind::Frr => {
+        _ => {
             let bird = Bird::start(&world, &bystander)?;
             (Router::start(victim, &world, over, ROUTER_AS)?, Some(bird))
         }

@@ -1,13 +1,18 @@
-//! The speaker against real routers, in network namespaces (root, BIRD 2, FRR 8).
+//! The speaker against real routers, in network namespaces (root, BIRD 2, FRR 8, GoBGP 3,
+//! OpenBGPD 7).
 
 mod bird;
 mod exchange;
 mod faults;
+mod filters;
 mod frr;
+mod gobgp;
 mod isolation;
+mod openbgpd;
 mod password;
 mod restart;
 mod router;
 mod scale;
+mod service;
 mod ttl;
 mod world;

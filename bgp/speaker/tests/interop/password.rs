@@ -1,6 +1,6 @@
 //! TCP MD5 signatures (RFC 2385): with, without, wrong, and changed while the session is up.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use brindle_bgp_proto::fsm::State;
 use brindle_bgp_speaker::{Command, Identity, Md5Key, Password, PeerConfig};
 
@@ -23,13 +23,14 @@ fn set(router: &Router, over: usize, password: &str) -> Result<()> {
     match router {
         Router::Bird(bird) => bird.reconfigure(&bird_with(over, password)),
         Router::Frr(frr) => frr.configure(&[&format!("neighbor {} password {password}", US[over])]),
+        Router::GoBgp(_) | Router::OpenBgpd(_) => bail!("its password is not set here"),
     }
 }
 
 fn start(kind: Kind, world: &World, over: usize, password: &str) -> Result<Router> {
     Ok(match kind {
         Kind::Bird => Router::Bird(Bird::start(world, &bird_with(over, password))?),
-        Kind::Frr => {
+        _ => {
             let router = Router::start(kind, world, over, ROUTER_AS)?;
             set(&router, over, password)?;
             router
@@ -121,8 +122,7 @@ fn a_key_is_changed_under_a_session_that_goes_on() -> Result<()> {
         let world = World::new()?;
         let (mut us, mut them) = (world.speaker()?, other_side(&world)?);
         us.set_peer("them", signed(ROUTER[over], ROUTER_AS, "first"))?;
-        // Passive: two of us that connect at once may dump each other's connection first.
-        let from_us = |key| PeerConfig { passive: true, ..signed(US[over], OUR_AS, key) };
+        let from_us = |key| signed(US[over], OUR_AS, key);
         them.set_peer("us", from_us("first"))?;
         us.until_state("them", State::Established)?;
         them.until_state("us", State::Established)?;

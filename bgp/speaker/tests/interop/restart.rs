@@ -42,11 +42,11 @@ fn frr_drops_routes_whose_forwarding_was_not_preserved() -> Result<()> {
 
 fn router(kind: Kind, world: &World) -> Result<Router> {
     Ok(match kind {
-        Kind::Frr => Router::start(kind, world, 0, ROUTER_AS)?,
         Kind::Bird => {
             let neighbour = Bird::neighbour(ROUTER[0], US[0], (ROUTER_AS, OUR_AS), "");
             Router::Bird(Bird::start(world, &format!("{BIRD_TO_KERNEL}{neighbour}"))?)
         }
+        _ => Router::start(kind, world, 0, ROUTER_AS)?,
     })
 }
 

@@ -5,12 +5,14 @@ use std::process::Stdio;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use brindle_lab::netns::Netns;
 use brindle_lab::process::wait_until;
 
 use crate::bird::Bird;
 use crate::frr::Frr;
+use crate::gobgp::GoBgp;
+use crate::openbgpd::OpenBgpd;
 use crate::world::{OUR_AS, PATIENCE, ROUTER, US, World};
 
 /// Which implementation.
@@ -18,12 +20,16 @@ use crate::world::{OUR_AS, PATIENCE, ROUTER, US, World};
 pub enum Kind {
     Bird,
     Frr,
+    GoBgp,
+    OpenBgpd,
 }
 
 /// A running router with one neighbour: us.
 pub enum Router {
     Bird(Bird),
     Frr(Frr),
+    GoBgp(GoBgp),
+    OpenBgpd(OpenBgpd),
 }
 
 /// One path as the router shows it.
@@ -32,6 +38,9 @@ pub struct Path {
     pub next_hop: String,
     pub as_path: String,
     pub local_pref: String,
+    pub med: String,
+    /// Standard, then large ones, as in `65001:7 65001:1:2`.
+    pub communities: String,
 }
 
 impl Router {
@@ -45,6 +54,11 @@ impl Router {
                 Self::Bird(Bird::start(world, &neighbour)?)
             }
             Kind::Frr => Self::Frr(Frr::start(world, us, (as_number, OUR_AS))?),
+            Kind::GoBgp => Self::GoBgp(GoBgp::start(world, us, (as_number, OUR_AS))?),
+            Kind::OpenBgpd => {
+                let ases = (as_number, OUR_AS);
+                Self::OpenBgpd(OpenBgpd::start(world, (local, us), ases)?)
+            }
         })
     }
 
@@ -53,6 +67,8 @@ impl Router {
         match self {
             Self::Bird(bird) => bird.path(prefix),
             Self::Frr(frr) => frr.path(prefix),
+            Self::GoBgp(gobgp) => gobgp.path(prefix),
+            Self::OpenBgpd(bgpd) => bgpd.path(prefix),
         }
     }
 
@@ -78,6 +94,8 @@ impl Router {
         match self {
             Self::Bird(bird) => bird.ask("reload in node").map(drop),
             Self::Frr(frr) => frr.ask("clear bgp * soft in").map(drop),
+            Self::GoBgp(_) => bail!("it keeps what it was told, and does not ask again"),
+            Self::OpenBgpd(bgpd) => bgpd.refresh(),
         }
     }
 
@@ -86,6 +104,8 @@ impl Router {
         match self {
             Self::Bird(bird) => bird.import_updates(),
             Self::Frr(frr) => frr.updates_received(),
+            Self::GoBgp(gobgp) => gobgp.updates_received(),
+            Self::OpenBgpd(bgpd) => bgpd.updates_received(),
         }
     }
 
@@ -94,6 +114,8 @@ impl Router {
         match self {
             Self::Bird(bird) => bird.last_error(),
             Self::Frr(frr) => frr.last_error(),
+            Self::GoBgp(gobgp) => gobgp.last_error(),
+            Self::OpenBgpd(bgpd) => bgpd.last_error(),
         }
     }
 
@@ -102,6 +124,8 @@ impl Router {
         match self {
             Self::Bird(bird) => bird.ask("show protocols all node"),
             Self::Frr(frr) => frr.ask("show bgp neighbors json"),
+            Self::GoBgp(gobgp) => gobgp.ask("neighbor -j"),
+            Self::OpenBgpd(bgpd) => bgpd.ask("show neighbor"),
         }
         .unwrap_or_else(|error| format!("{error:#}"))
     }

@@ -33,7 +33,7 @@ fn bird_and_frr_with_ttl_security_take_ours_over_both_families() -> Result<()> {
                 let neighbour = Bird::neighbour(ROUTER[over], US[over], ases, "ttl security on;");
                 Router::Bird(Bird::start(&world, &neighbour)?)
             }
-            Kind::Frr => {
+            _ => {
                 let router = Router::start(kind, &world, over, ROUTER_AS)?;
                 if let Router::Frr(frr) = &router {
                     frr.configure(&[&format!("neighbor {} ttl-security hops 1", US[over])])?;

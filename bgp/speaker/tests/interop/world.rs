@@ -88,6 +88,8 @@ pub fn identity(as_number: u32) -> Identity {
         hold_time: 9,
         restart_time: 30,
         next_hops: US.iter().map(|a| a.parse::<IpAddr>().expect("address")).collect(),
+        notification_restart: false,
+        drain: None,
     }
 }
 
@@ -130,6 +132,15 @@ impl Speaker {
     pub fn peer(&self, name: &str) -> Result<PeerStatus> {
         let peers = self.status()?.speaker.peers;
         peers.into_iter().find(|p| &*p.name == name).context("no such peer")
+    }
+
+    /// The step where a prefix ends, outward or inward, as `step: detail`.
+    pub fn why(&self, peer: &str, prefix: &str, outward: bool) -> Result<String> {
+        let answer = self.handle.commands.explain(prefix.parse()?, Some(peer.into()));
+        let report = self.runtime.block_on(answer)?;
+        let traces = if outward { report.outward } else { report.inward };
+        let step = traces.first().and_then(|trace| trace.steps.last()).context("no step")?;
+        Ok(format!("{}: {}", step.step, step.detail))
     }
 
     /// The route to a prefix, as text.

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::header;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use brindle_bgp_speaker::{PeerName, RouteQuery, RouteTable};
 use brindle_compiler::Compiler;
-use brindle_dataplane_core::RouteTable;
-use serde::Serialize;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Refused, Shared, Sources, blocking, stopping};
@@ -24,6 +25,8 @@ pub fn routes() -> Router<Arc<Sources>> {
         .route("/debug/routing", get(routing))
         .route("/debug/routes", get(route_table))
         .route("/debug/bgp", get(bgp))
+        .route("/debug/bgp/routes", get(bgp_routes))
+        .route("/debug/bgp/why", get(bgp_why))
         .route("/debug/ipam", get(ipam))
         .route("/debug/deltas", get(deltas))
 }
@@ -53,7 +56,8 @@ async fn routing(State(sources): Shared) -> Result<Response, Refused> {
 }
 
 async fn route_table(State(sources): Shared) -> Result<Response, Refused> {
-    let status = blocking(move || sources.route_table.inspect(RouteTable::status));
+    let status =
+        blocking(move || sources.route_table.inspect(brindle_dataplane_core::RouteTable::status));
     Ok(document(text(&status.await?.map_err(stopping)?)))
 }
 
@@ -67,6 +71,66 @@ async fn bgp(State(sources): Shared) -> Result<Response, Refused> {
     }))))
 }
 
+/// Routes in one answer, unless more are asked for.
+const ROUTES: usize = 1000;
+
+/// Parameters of `/debug/bgp/routes`.
+#[derive(Deserialize)]
+struct RoutesQuery {
+    table: Table,
+    peer: Option<String>,
+    limit: Option<usize>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Table {
+    Received,
+    Advertised,
+    Best,
+}
+
+async fn bgp_routes(
+    State(sources): Shared,
+    Query(query): Query<RoutesQuery>,
+) -> Result<Response, Refused> {
+    let query = RouteQuery {
+        table: match query.table {
+            Table::Received => RouteTable::Received,
+            Table::Advertised => RouteTable::Advertised,
+            Table::Best => RouteTable::Best,
+        },
+        peer: known(&sources, query.peer).await?,
+        limit: query.limit.unwrap_or(ROUTES),
+    };
+    Ok(document(text(&sources.bgp.routes(query).await.map_err(stopping)?)))
+}
+
+/// Parameters of `/debug/bgp/why`.
+#[derive(Deserialize)]
+struct WhyQuery {
+    prefix: IpNet,
+    peer: Option<String>,
+}
+
+async fn bgp_why(
+    State(sources): Shared,
+    Query(query): Query<WhyQuery>,
+) -> Result<Response, Refused> {
+    let peer = known(&sources, query.peer).await?;
+    Ok(document(text(&sources.bgp.explain(query.prefix, peer).await.map_err(stopping)?)))
+}
+
+/// A neighbour that was asked about must be there: an empty answer would look like the truth.
+async fn known(sources: &Sources, peer: Option<String>) -> Result<Option<PeerName>, Refused> {
+    let Some(peer) = peer else { return Ok(None) };
+    let status = sources.bgp.status().await.map_err(stopping)?;
+    match status.speaker.peers.into_iter().find(|known| *known.name == *peer) {
+        Some(known) => Ok(Some(known.name)),
+        None => Err(Refused(StatusCode::NOT_FOUND, format!("no neighbour `{peer}`"))),
+    }
+}
+
 async fn ipam(State(sources): Shared) -> Result<Response, Refused> {
     let leases = sources.ipam.leases();
     let leases: BTreeMap<String, Value> =
@@ -76,7 +140,8 @@ async fn ipam(State(sources): Shared) -> Result<Response, Refused> {
 
 async fn deltas(State(sources): Shared) -> Result<Response, Refused> {
     let [dataplane, routes] = [sources.dataplane.status(), sources.routes.status()];
-    let pending = blocking(move || sources.route_table.inspect(RouteTable::pending));
+    let pending =
+        blocking(move || sources.route_table.inspect(brindle_dataplane_core::RouteTable::pending));
     let pending = pending.await?.map_err(stopping)?;
     let routes = json!({ "driver": routes, "pending": pending });
     Ok(document(text(&json!({ "dataplane": { "driver": dataplane }, "routes": routes }))))

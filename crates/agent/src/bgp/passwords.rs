@@ -98,7 +98,14 @@ mod tests {
         let settings =
             PeerSettings { password_file: Some(file.clone().into()), ..Default::default() };
         let address = [192, 0, 2, 1].into();
-        let peer = Peer { address, port: 179, as_number: 1, passive: false, settings };
+        let peer = Peer {
+            address,
+            port: 179,
+            as_number: 1,
+            passive: false,
+            settings,
+            filters: Vec::new(),
+        };
         let (mut passwords, name) = (Passwords::default(), PeerName::from("tor"));
         let config = PeerConfig::new(address, 1);
         let first = passwords.complete(&name, config.clone(), &peer).password.unwrap();

@@ -8,7 +8,7 @@ use brindle_cni::error::{CniError, ErrorCode};
 use brindle_cni::protocol::{AddRequest, Added, AddedRoute, CheckRequest};
 use brindle_ipam::{AssignError, Handle, Store};
 use brindle_model::NamespacedName;
-use brindle_model::cluster::{Attachment, EndpointId, link_group};
+use brindle_model::cluster::{Attachment, EndpointId, Uid, link_group};
 use nix::sys::stat::fstat;
 
 use super::ports::{AttachRequest, Attached, Pipeline, PodNetwork};
@@ -32,7 +32,8 @@ impl<S: Store, N: PodNetwork, P: Pipeline> CniServer<S, N, P> {
         self.expect_in_sync()?;
         let pod = NamespacedName::new(&*request.pod.namespace, &*request.pod.name);
         let pod_deadline = deadline.checked_sub(AFTER_POD).unwrap_or(deadline);
-        if !self.pods.wait(&pod, pod_deadline) {
+        let uid = request.pod.uid.as_deref().and_then(Uid::parse);
+        if !self.pods.wait(&pod, uid, pod_deadline) {
             return Err(try_again(format!(
                 "pod {pod} is not known on node {}; check that the object exists, names this \
                  node and was accepted",

@@ -372,7 +372,7 @@ fn add_request(n: usize) -> Request {
     Request::Add(AddRequest {
         network: "pods".into(),
         target: target(n),
-        pod: PodName { namespace: "shop".into(), name: format!("p{n}") },
+        pod: PodName { namespace: "shop".into(), name: format!("p{n}"), uid: None },
         mtu: Some(1400),
     })
 }

@@ -77,3 +77,62 @@ fn a_restart_is_graceful() {
         node.end(Signal::SIGTERM);
     }
 }
+
+const FILTER: &str = "\
+apiVersion: brindle.io/v1alpha1
+kind: BGPFilter
+metadata: {name: edge}
+spec:
+  exportV4: [{cidr: 10.66.0.0/16, matchOperator: In, action: Reject}]
+  importV6: [{cidr: 'fd51::/16', matchOperator: In, action: ACTION}]
+";
+
+#[test]
+fn a_filter_counts_from_when_it_is_written_and_a_broken_one_closes() {
+    let (mut node, router, _pod) = peered();
+    let stopped_at = |node: &Node, prefix: &str, outward: bool| {
+        let path = format!("/debug/bgp/why?prefix={prefix}&peer=router");
+        let report: serde_json::Value = node.get(&path);
+        let traces = &report[if outward { "outward" } else { "inward" }];
+        let last = traces[0]["steps"].as_array().and_then(|steps| steps.last()).unwrap().clone();
+        format!("{}: {}", last["step"].as_str().unwrap(), last["detail"].as_str().unwrap())
+    };
+    assert_eq!(stopped_at(&node, "10.66.0.1/32", true), "wire: sent");
+
+    node.write("filter.yaml", &FILTER.replace("ACTION", "Reject"));
+    node.write("bgp.yaml", &PEER.replace("asNumber: 64512", "asNumber: 64512, filters: [edge]"));
+    node.wait("the filter to count", |node| {
+        let heard = router.routes();
+        !heard.contains("10.66.0.0/26")
+            && heard.contains("fd66::/122")
+            && !node.run("ip -6 route show proto 98").contains("fd51::/64")
+    });
+    assert!(node.run("ip route show proto 98").contains("198.51.100.0/24"));
+    assert_eq!(
+        stopped_at(&node, "10.66.0.0/26", true),
+        "filters: BGPFilter edge, exportV4[0] rejects it"
+    );
+    assert_eq!(
+        stopped_at(&node, "fd51::/64", false),
+        "filters: BGPFilter edge, importV6[0] rejects it"
+    );
+
+    // One broken rule: the filter is absent, and nothing passes.
+    node.write("filter.yaml", &FILTER.replace("ACTION", "Perhaps"));
+    node.wait("everything to be closed", |node| {
+        let learned = node.run("ip route show proto 98") + &node.run("ip -6 route show proto 98");
+        router.routes().is_empty() && !learned.contains("via")
+    });
+    let report: serde_json::Value = node.get("/debug/bgp");
+    let problem = report["speaker"]["peers"][0]["filter_problem"].as_str().unwrap();
+    assert!(problem.contains("BGPFilter edge does not exist or was refused"), "{problem}");
+
+    node.write("bgp.yaml", PEER);
+    node.wait("everything to be back", |_| {
+        let heard = router.routes();
+        heard.contains("10.66.0.0/26") && heard.contains("fd66::/122")
+    });
+    let report: serde_json::Value = node.get("/debug/bgp");
+    assert_eq!(report["speaker"]["peers"][0]["flaps"], 0, "no session was reset");
+    node.end(Signal::SIGTERM);
+}

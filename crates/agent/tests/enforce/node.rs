@@ -198,7 +198,7 @@ impl Node {
             container_id: format!("container-{name}"),
             interface: "eth0".to_owned(),
         };
-        let pod = PodName { namespace: "shop".to_owned(), name: name.to_owned() };
+        let pod = PodName { namespace: "shop".to_owned(), name: name.to_owned(), uid: None };
         let request = AddRequest { network: "brindle".to_owned(), target, pod, mtu: None };
         let envelope = Envelope {
             version: PROTOCOL_VERSION,

@@ -19,6 +19,7 @@ fn peer(nodes: NodeScope, address: &str) -> Option<Arc<BgpPeer>> {
         as_number: 65001,
         passive: true,
         settings: PeerSettings::default(),
+        filters: Vec::new(),
     }))
 }
 

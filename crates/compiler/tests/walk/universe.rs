@@ -134,6 +134,8 @@ fn any_object() -> impl Strategy<Value = Update> {
             .prop_map(|(k, v)| Update::BgpConfiguration(k, v)),
         1 => (name(&["a", "b", "mesh.n2"]), some(objects::peer()))
             .prop_map(|(k, v)| Update::BgpPeer(k, v)),
+        1 => (name(&["f", "g"]), some(objects::filter()))
+            .prop_map(|(k, v)| Update::BgpFilter(k, v)),
         1 => select(&BLOCKS[..]).prop_map(|net| Update::Block(net.parse().unwrap(), Some(()))),
     ]
 }

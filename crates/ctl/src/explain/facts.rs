@@ -222,7 +222,10 @@ fn world(objects: impl Iterator<Item = Object>) -> World {
             }
             Object::NetworkSet(it) => world.network_sets.push(*it),
             Object::GlobalNetworkSet(it) => world.global_network_sets.push(*it),
-            Object::IpPool(_) | Object::BgpConfiguration(_) | Object::BgpPeer(_) => {}
+            Object::IpPool(_)
+            | Object::BgpConfiguration(_)
+            | Object::BgpPeer(_)
+            | Object::BgpFilter(_) => {}
         }
     }
     world

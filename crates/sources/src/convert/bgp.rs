@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use brindle_api::{BgpConfigurationSpec, BgpPeerSpec, DEFAULT_BGP_PORT, Duration};
-use brindle_model::routing::{BgpConfiguration, BgpPeer, NodeScope};
+use brindle_model::Name;
+use brindle_model::routing::{BgpConfiguration, BgpPeer, Drain, NodeScope};
 use brindle_model::selector::Selector;
 
 use super::bgp_peer;
@@ -35,12 +36,14 @@ pub(super) fn configuration(
         problems.error("spec.routerID", message);
     }
     let configuration = BgpConfiguration {
-        as_number: spec.as_number.and_then(|n| as_number(n, problems)),
+        as_number: spec.as_number.and_then(|n| as_number(n, "spec.asNumber", problems)),
         router_id: spec.router_id.as_deref().and_then(|id| router_id(id, problems)),
         listen_port: spec.listen_port.and_then(|p| port::number(p, "spec.listenPort", problems)),
         node_to_node_mesh: spec.node_to_node_mesh_enabled,
         restart_time: spec.restart_time.and_then(|t| restart_time(t, problems)),
         hold_time: spec.hold_time.and_then(|t| hold_time(t, problems)),
+        notification_restart: spec.graceful_notification,
+        drain: spec.drain.as_deref().and_then(|text| drain(text, problems)),
     };
     (problems.errors() == before).then_some(configuration)
 }
@@ -57,7 +60,8 @@ pub(super) fn peer(
         Some(number) => port::number(number, "spec.peerPort", problems),
         None => Some(DEFAULT_BGP_PORT),
     };
-    let as_number = as_number(spec.as_number, problems);
+    let as_number = as_number(spec.as_number, "spec.asNumber", problems);
+    let filters = filters(&spec.filters, names, problems);
     let settings = bgp_peer::settings(spec, problems);
     Some(BgpPeer {
         nodes: nodes?,
@@ -66,7 +70,22 @@ pub(super) fn peer(
         as_number: as_number?,
         passive: spec.passive,
         settings: settings?,
+        filters: filters?,
     })
+}
+
+/// Most filters of a neighbour.
+const MAX_FILTERS: usize = 16;
+
+fn filters(names: &[String], pool: &mut Interner, problems: &mut Problems) -> Option<Vec<Name>> {
+    let before = problems.errors();
+    if names.len() > MAX_FILTERS {
+        problems.error("spec.filters", format!("are {}, more than {MAX_FILTERS}", names.len()));
+    }
+    for (i, name) in names.iter().enumerate().filter(|(_, name)| !is_dns_subdomain(name)) {
+        problems.error(format!("spec.filters[{i}]"), format!("`{name}` is not a valid name"));
+    }
+    (problems.errors() == before).then(|| names.iter().map(|name| pool.intern(name)).collect())
 }
 
 fn node_scope(
@@ -106,11 +125,11 @@ fn peer_address(text: &str, problems: &mut Problems) -> Option<IpAddr> {
 
 /// Reads an AS number that may appear in an OPEN as somebody's own: not 0 (RFC 7607), not 23456
 /// (RFC 6793 §9), not 65535 or 4294967295 (RFC 7300).
-fn as_number(number: i64, problems: &mut Problems) -> Option<u32> {
+pub(super) fn as_number(number: i64, at: &str, problems: &mut Problems) -> Option<u32> {
     match u32::try_from(number) {
         Ok(n) if !matches!(n, 0 | 23456 | 65535 | u32::MAX) => Some(n),
         _ => {
-            problems.error("spec.asNumber", format!("{number} cannot be the number of an AS"));
+            problems.error(at, format!("{number} cannot be the number of an AS"));
             None
         }
     }
@@ -132,6 +151,19 @@ fn restart_time(time: Duration, problems: &mut Problems) -> Option<u16> {
         return None;
     }
     u16::try_from(time.seconds()).ok()
+}
+
+fn drain(text: &str, problems: &mut Problems) -> Option<Drain> {
+    match text {
+        "None" => Some(Drain::No),
+        "GracefulShutdown" => Some(Drain::GracefulShutdown),
+        "Withdraw" => Some(Drain::Withdraw),
+        other => {
+            let message = format!("`{other}` is not one of None, GracefulShutdown, Withdraw");
+            problems.error("spec.drain", message);
+            None
+        }
+    }
 }
 
 fn hold_time(time: Duration, problems: &mut Problems) -> Option<u16> {

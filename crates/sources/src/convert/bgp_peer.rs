@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use brindle_api::{BgpPassword, BgpPeerSpec};
-use brindle_model::routing::{Hops, PeerSettings};
+use brindle_api::{BgpMaxPrefixes, BgpPassword, BgpPeerSpec, Duration};
+use brindle_model::routing::{Hops, MaxPrefixes, PeerSettings};
 
 use crate::problem::Problems;
 
@@ -16,7 +16,54 @@ pub(super) fn settings(spec: &BgpPeerSpec, problems: &mut Problems) -> Option<Pe
         Some(password) => password_file(password, problems).map(Some),
         None => Some(None),
     };
-    Some(PeerSettings { hops: hops?, password_file: password_file? })
+    let before = problems.errors();
+    let shutdown = spec.shutdown.as_deref().map(|words| shutdown(words, problems));
+    let max_prefixes = spec.max_prefixes.as_ref().map(|limits| max_prefixes(limits, problems));
+    let whole = problems.errors() == before;
+    let (hops, password_file) = (hops?, password_file?);
+    whole.then_some(PeerSettings { hops, password_file, shutdown, max_prefixes })
+}
+
+/// Most octets of the words for a shutdown (RFC 9003 §2).
+const MAX_WORDS: usize = 255;
+
+fn shutdown(words: &str, problems: &mut Problems) -> Arc<str> {
+    if words.len() > MAX_WORDS {
+        let message = format!("has {} octets, more than {MAX_WORDS}", words.len());
+        problems.error("spec.shutdown", message);
+    }
+    words.into()
+}
+
+/// From how many percent on to warn, unless said.
+const WARN_PERCENT: u8 = 75;
+
+fn max_prefixes(limits: &BgpMaxPrefixes, problems: &mut Problems) -> MaxPrefixes {
+    if limits.v4.is_none() && limits.v6.is_none() {
+        problems.error("spec.maxPrefixes", "limits neither v4 nor v6");
+    }
+    let mut limit = |limit: Option<i64>, field: &str| {
+        let limit = limit?;
+        let number = u32::try_from(limit).ok().filter(|number| *number > 0);
+        if number.is_none() {
+            let message = format!("{limit} is not a limit: 1 to {} are", u32::MAX);
+            problems.error(format!("spec.maxPrefixes.{field}"), message);
+        }
+        number
+    };
+    let (ipv4, ipv6) = (limit(limits.v4, "v4"), limit(limits.v6, "v6"));
+    let percent = limits.warn_percent.unwrap_or(WARN_PERCENT.into());
+    let warn_percent = u8::try_from(percent).ok().filter(|percent| (1..=100).contains(percent));
+    if warn_percent.is_none() {
+        let message = format!("{percent} is not between 1 and 100");
+        problems.error("spec.maxPrefixes.warnPercent", message);
+    }
+    MaxPrefixes {
+        ipv4,
+        ipv6,
+        warn_percent: warn_percent.unwrap_or(WARN_PERCENT),
+        restart_after: limits.restart_after.map(Duration::seconds),
+    }
 }
 
 fn hops(spec: &BgpPeerSpec, problems: &mut Problems) -> Option<Hops> {

@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
-use brindle_model::cluster::{NamedPort, Namespace, Node, Pod, ServiceAccount};
+use brindle_model::cluster::{NamedPort, Namespace, Node, Pod, ServiceAccount, Uid};
 use brindle_model::labels::Labels;
 use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::labels::{as_written, labels, unreserved};
 use super::port;
@@ -76,12 +77,21 @@ pub(super) fn pod(
     let service_account = spec.and_then(|s| s.service_account_name.as_deref());
     let service_account = service_account.filter(|name| !name.is_empty());
     Some(Pod {
+        uid: uid(&object.metadata),
         node: node.map(|name| names.intern(name)),
         labels,
         service_account: Some(names.intern(service_account.unwrap_or(DEFAULT_SERVICE_ACCOUNT))),
         addresses: addresses(object.status.as_ref(), problems),
         ports: spec.map_or_else(Vec::new, |spec| named_ports(spec, names, problems)),
     })
+}
+
+/// The identity by which the runtime knows a pod. The API server's copy of a static pod has another
+/// one than the pod, and names the pod's in an annotation.
+fn uid(metadata: &ObjectMeta) -> Option<Uid> {
+    const STATIC_POD: &str = "kubernetes.io/config.mirror";
+    let of_static = metadata.annotations.as_ref().and_then(|all| all.get(STATIC_POD));
+    of_static.or(metadata.uid.as_ref()).and_then(|uid| Uid::parse(uid))
 }
 
 /// The addresses that a pod owns: none once it is finished (K38), else those of both families

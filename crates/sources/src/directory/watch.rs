@@ -14,7 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::scan::{self, is_object_file};
 use super::store::Store;
-use super::{Event, Flow};
+use crate::event::{Event, Flow};
 
 /// How long a vanished file's objects are held on to: longer than a program needs between removing
 /// the old file and creating the new one, on a machine with other things to do.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::object::ObjectKey;
 use crate::problem::Problem;
-use crate::report::{DocumentReport, FileReport, ObjectReport, Outcome};
+use crate::report::{DocumentReport, FileReport, ObjectReport, Outcome, Place};
 
 /// Status of one object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,15 +90,15 @@ pub struct DocumentStatus {
 
 impl ObjectStatus {
     /// The status of an object that no node enforces yet.
-    pub(super) fn new(key: &ObjectKey, report: &ObjectReport) -> Self {
+    pub(super) fn new(key: &ObjectKey, report: &ObjectReport, place: &Place) -> Self {
         Self {
             api_version: key.kind.api_version().into(),
             kind: key.kind.name().into(),
             namespace: key.namespace.as_deref().map(Into::into),
             name: key.name.to_string(),
-            file: report.place.file.display().to_string(),
-            document: report.place.document,
-            line: report.place.line,
+            file: place.file.display().to_string(),
+            document: place.document,
+            line: place.line,
             revision: report.revision.to_string(),
             accepted: report.is_accepted(),
             problems: report.problems.clone(),

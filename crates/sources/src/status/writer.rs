@@ -12,8 +12,8 @@ use brindle_model::ruleset::Generation;
 use serde::Serialize;
 
 use super::file::{FileStatus, NodeStatus, ObjectStatus};
-use crate::directory::Changes;
 use crate::document::Revision;
+use crate::event::Changes;
 use crate::object::{Kind, ObjectKey};
 use crate::report::{FileReport, ObjectReport};
 
@@ -195,7 +195,9 @@ impl Writer {
         let Some(Object { report, generation }) = self.objects.get(key) else {
             return self.remove(path);
         };
-        let mut status = ObjectStatus::new(key, report);
+        // An object of an API server has its status there.
+        let Some(place) = &report.place else { return Ok(()) };
+        let mut status = ObjectStatus::new(key, report, place);
         if report.has_effect {
             // What cannot be read was not written by an agent, and is replaced.
             let before = fs::read_to_string(path).ok();

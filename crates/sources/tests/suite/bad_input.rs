@@ -101,6 +101,98 @@ fn bgp_peers() {
     }
 }
 
+/// One broken rule, and the filter is absent: who names it is closed.
+#[test]
+fn bgp_filters() {
+    for (rule, problem) in [
+        ("{action: Drop}", "spec.exportV4[0].action: `Drop` is not one of Accept, Reject"),
+        (
+            "{cidr: 10.0.0.0/8, action: Accept}",
+            "spec.exportV4[0].cidr: cidr and matchOperator go together",
+        ),
+        (
+            "{cidr: 'fd00::/8', matchOperator: In, action: Accept}",
+            "spec.exportV4[0].cidr: fd00::/8 is not of the list's family",
+        ),
+        (
+            "{cidr: 10.0.0.0/8, matchOperator: Within, action: Accept}",
+            "spec.exportV4[0].matchOperator: `Within` is not one of Equal, NotEqual, In, NotIn",
+        ),
+        (
+            "{cidr: 10.0.0.0/8, matchOperator: In, prefixLength: {min: 7}, action: Accept}",
+            "spec.exportV4[0].prefixLength: 7 to 32 is not a range within 8 to 32",
+        ),
+        (
+            "{cidr: 10.0.0.0/8, matchOperator: Equal, prefixLength: {min: 9}, action: Accept}",
+            "spec.exportV4[0].prefixLength: has a meaning only with In and NotIn",
+        ),
+        (
+            "{prefixLength: {min: 9}, action: Accept}",
+            "spec.exportV4[0].prefixLength: needs cidr and matchOperator",
+        ),
+        (
+            "{source: Static, action: Accept}",
+            "spec.exportV4[0].source: `Static` is not RemotePeers",
+        ),
+        (
+            "{peerType: ebgp, action: Accept}",
+            "spec.exportV4[0].peerType: `ebgp` is not one of eBGP, iBGP",
+        ),
+        (
+            "{communities: {values: []}, action: Accept}",
+            "spec.exportV4[0].communities.values: names none",
+        ),
+        (
+            "{communities: {values: ['65536:1']}, action: Accept}",
+            "spec.exportV4[0].communities.values: `65536:1` is not a community such as 65001:100 or 65001:1:2",
+        ),
+        (
+            "{asPathPrefix: [0], action: Accept}",
+            "spec.exportV4[0].asPathPrefix: 0 cannot be the number of an AS",
+        ),
+        (
+            "{asPathLength: {min: 3, max: 2}, action: Accept}",
+            "spec.exportV4[0].asPathLength: 3 to 2 is not a range within 0 to 65535",
+        ),
+        (
+            "{action: Reject, operations: [{setMED: {value: 1}}]}",
+            "spec.exportV4[0].operations: nothing is changed of what is rejected",
+        ),
+        (
+            "{action: Accept, operations: [{}]}",
+            "spec.exportV4[0].operations[0]: asks for 0 changes; each entry is one",
+        ),
+        (
+            "{action: Accept, operations: [{setMED: {value: 1}, setLocalPreference: {value: 1}}]}",
+            "spec.exportV4[0].operations[0]: asks for 2 changes; each entry is one",
+        ),
+        (
+            "{action: Accept, operations: [{setMED: {value: -1}}]}",
+            "spec.exportV4[0].operations[0].setMED.value: -1 is not between 0 and 4294967295",
+        ),
+        (
+            "{action: Accept, operations: [{setNextHop: {value: 'fd00::1'}}]}",
+            "spec.exportV4[0].operations[0].setNextHop.value: `fd00::1` is not a next hop of the list's family",
+        ),
+        (
+            "{action: Accept, interface: eth0}",
+            "spec.exportV4[0].interface: unknown field `interface`",
+        ),
+    ] {
+        let found = refused("BGPFilter", "edge", &format!("{{exportV4: [{rule}]}}"));
+        assert_eq!(found.len(), 1, "{rule}: {found:?}");
+        assert!(found[0].starts_with(problem), "{rule}: {found:?}");
+    }
+    assert_eq!(
+        refused("BGPFilter", "edge", "{importV6: [{source: RemotePeers, action: Accept}]}"),
+        ["spec.importV6[0].source: everything that is imported comes from neighbours"]
+    );
+    assert_eq!(
+        refused("BGPPeer", "tor", "{peerIP: 10.0.0.1, asNumber: 1, filters: ['a b']}"),
+        ["spec.filters[0]: `a b` is not a valid name"]
+    );
+}
+
 #[test]
 fn bgp_configurations() {
     for (name, spec, problem) in [

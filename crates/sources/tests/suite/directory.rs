@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use brindle_model::cluster::Update;
-use brindle_sources::directory::{Changes, Store};
+use brindle_sources::directory::Store;
+use brindle_sources::event::Changes;
 use brindle_sources::report::Outcome;
 
 use super::line;
@@ -110,7 +111,7 @@ fn a_duplicate_policy_names_both_files() {
     let (key, report) = &changes.objects[0];
     let report = report.as_ref().unwrap();
     assert_eq!((key.to_string().as_str(), report.is_accepted()), ("NetworkPolicy shop/p", false));
-    assert_eq!(report.place.file.to_str(), Some("a.yaml"));
+    assert_eq!(report.place.as_ref().unwrap().file.to_str(), Some("a.yaml"));
     assert_eq!(
         line(&report.problems[0]),
         "also defined in sub/b.yaml (document 1, line 1), which does not count"

@@ -11,7 +11,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use brindle_model::cluster::Update;
-use brindle_sources::directory::{Control, DirectorySource, Event, OpenError, RunError};
+use brindle_sources::directory::{Control, DirectorySource, OpenError, RunError};
+use brindle_sources::event::Event;
 use tempfile::TempDir;
 
 /// Longer than any wait on a busy machine.

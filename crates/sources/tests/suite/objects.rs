@@ -3,6 +3,9 @@
 use brindle_model::cluster::{EndpointSlice, NamedPort, Node, Pod};
 use brindle_model::net::Protocol;
 use brindle_model::policy::{Order, Tier, TierEnd};
+use brindle_model::routing::filter::{
+    Community, FilterAction, FilterRule, MatchOperator, Operation, PeerType, PrefixMatch,
+};
 use brindle_model::routing::{BgpConfiguration, BgpPeer, Hops, NodeScope, PeerSettings};
 use brindle_model::selector::Selector;
 use brindle_sources::convert::Input;
@@ -58,6 +61,7 @@ spec:
 status: {phase: Running, podIP: 10.1.0.1, podIPs: [{ip: 10.1.0.1}, {ip: 'fd01::1'}]}");
     let port = |name: &str, protocol, port| NamedPort { name: name.into(), protocol, port };
     let expected = Pod {
+        uid: None,
         node: Some("n1".into()),
         labels: [("role", "web")].into_iter().collect(),
         service_account: Some("default".into()),
@@ -129,6 +133,8 @@ fn bgp_configuration() {
         node_to_node_mesh: Some(false),
         restart_time: Some(120),
         hold_time: Some(9),
+        notification_restart: None,
+        drain: None,
     };
     assert_eq!(*found, expected);
 }
@@ -149,6 +155,7 @@ fn bgp_peers() {
         let Input::BgpPeer(found) = accepted(&yaml) else { panic!() };
         let address = "fd00::fe".parse().unwrap();
         let expected = BgpPeer {
+            filters: Vec::new(),
             nodes: expected,
             address,
             port: 179,
@@ -408,6 +415,74 @@ fn protection_of_bgp_peers() {
         );
         let Input::BgpPeer(found) = accepted(&yaml) else { panic!() };
         let password_file = password_file.map(|file| std::path::PathBuf::from(file).into());
-        assert_eq!(found.settings, PeerSettings { hops, password_file }, "{spec}");
+        assert_eq!(
+            found.settings,
+            PeerSettings { hops, password_file, ..Default::default() },
+            "{spec}"
+        );
     }
+}
+
+#[test]
+fn bgp_filters() {
+    let yaml = "apiVersion: brindle.io/v1alpha1
+kind: BGPFilter
+metadata: {name: edge}
+spec:
+  importV4:
+  - {cidr: 10.0.0.0/8, matchOperator: In, prefixLength: {min: 16, max: 24}, action: Accept, operations: [{setLocalPreference: {value: 200}}, {addCommunity: {value: '65001:7'}}]}
+  - {peerType: eBGP, communities: {values: ['65001:1:2']}, asPathPrefix: [64512], asPathContains: [1], asPathLength: {max: 3}, originAS: 2, nextHop: 192.0.2.1, action: Reject}
+  exportV6:
+  - {source: RemotePeers, action: Accept, operations: [{prependASPath: {prefix: [65001, 65001]}}, {setMED: {value: 5}}, {setNextHop: {value: 'fd00::1'}}, {removeCommunity: {value: '1:1'}}, {setCommunities: {values: []}}]}
+";
+    let Input::BgpFilter(found) = accepted(yaml) else { panic!() };
+    let open = FilterRule {
+        prefix: None,
+        learned: false,
+        peer_type: None,
+        communities: Vec::new(),
+        as_path_prefix: Vec::new(),
+        as_path_contains: Vec::new(),
+        as_path_length: None,
+        origin_as: None,
+        next_hop: None,
+        action: FilterAction::Reject,
+    };
+    let net = "10.0.0.0/8".parse().unwrap();
+    let first = FilterRule {
+        prefix: Some(PrefixMatch { net, operator: MatchOperator::In, lengths: (16, 24) }),
+        action: FilterAction::Accept(vec![
+            Operation::SetLocalPreference(200),
+            Operation::AddCommunity(Community::Standard(65001, 7)),
+        ]),
+        ..open.clone()
+    };
+    let second = FilterRule {
+        peer_type: Some(PeerType::External),
+        communities: vec![Community::Large(65001, 1, 2)],
+        as_path_prefix: vec![64512],
+        as_path_contains: vec![1],
+        as_path_length: Some((0, 3)),
+        origin_as: Some(2),
+        next_hop: Some("192.0.2.1/32".parse().unwrap()),
+        ..open.clone()
+    };
+    let third = FilterRule {
+        learned: true,
+        action: FilterAction::Accept(vec![
+            Operation::PrependAsPath(vec![65001, 65001]),
+            Operation::SetMed(5),
+            Operation::SetNextHop("fd00::1".parse().unwrap()),
+            Operation::RemoveCommunity(Community::Standard(1, 1)),
+            Operation::SetCommunities(Vec::new()),
+        ]),
+        ..open
+    };
+    assert_eq!(found.import_v4, [first, second]);
+    assert_eq!(found.export_v6, [third]);
+    assert!(found.import_v6.is_empty() && found.export_v4.is_empty());
+
+    let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: tor}\nspec: {peerIP: 10.0.0.1, asNumber: 1, filters: [edge, other]}";
+    let Input::BgpPeer(peer) = accepted(yaml) else { panic!() };
+    assert_eq!(peer.filters, ["edge".into(), "other".into()]);
 }

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use brindle_sources::directory::{Changes, Store};
+use brindle_sources::directory::Store;
+use brindle_sources::event::Changes;
 
 use super::line;
 

@@ -8,6 +8,7 @@ use brindle_model::cluster::{
 };
 use brindle_model::labels::{Labels, ORCHESTRATOR, ORCHESTRATOR_LABEL};
 use brindle_model::net::Protocol;
+use brindle_model::routing::filter::{BgpFilter, FilterAction, FilterRule};
 use brindle_model::routing::{BgpConfiguration, BgpPeer, NodeScope, PeerSettings};
 use brindle_model::selector::Selector;
 use brindle_model::{Name, NamespacedName};
@@ -43,7 +44,7 @@ pub fn pod() -> impl Strategy<Value = Pod> {
             addresses,
             ports,
             service_account,
-            node: None,
+            ..Pod::default()
         },
     )
 }
@@ -148,12 +149,32 @@ pub fn peer() -> impl Strategy<Value = BgpPeer> {
         Just(NodeScope::Selected(Selector::All)),
     ];
     let address = select(&["192.0.2.1", "192.0.2.2", "192.0.2.254"][..]);
-    (scope, address).prop_map(|(nodes, address)| BgpPeer {
+    let filters = prop::collection::vec(select(&["f", "g"][..]), 0..3);
+    (scope, address, filters).prop_map(|(nodes, address, filters)| BgpPeer {
+        filters: filters.into_iter().map(Name::from).collect(),
         nodes,
         address: address.parse().unwrap(),
         port: 179,
         as_number: 65000,
         passive: false,
         settings: PeerSettings::default(),
+    })
+}
+
+pub fn filter() -> impl Strategy<Value = BgpFilter> {
+    prop::collection::vec(1u32..3, 0..2).prop_map(|as_path_prefix| {
+        let rule = FilterRule {
+            prefix: None,
+            learned: false,
+            peer_type: None,
+            communities: Vec::new(),
+            as_path_prefix,
+            as_path_contains: Vec::new(),
+            as_path_length: None,
+            origin_as: None,
+            next_hop: None,
+            action: FilterAction::Reject,
+        };
+        BgpFilter { import_v4: vec![rule], ..BgpFilter::default() }
     })
 }

@@ -19,7 +19,7 @@ use crate::object::{Kind, ObjectKey};
 
 /// Something that a policy names, which may not be there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Named {
+pub(crate) enum Named {
     /// A Service: it is there if an endpoint slice is.
     Service(NamespacedName),
     /// A service account, in this namespace or in any: it is there if an object is, or a pod that
@@ -29,7 +29,7 @@ pub(super) enum Named {
 
 /// A criterion that is in doubt, because something that it names is incomplete.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Doubt {
+pub(crate) struct Doubt {
     /// The criterion's end of the rule, as in `spec.ingress[0].source`.
     pub field: String,
     /// What is incomplete.
@@ -40,7 +40,7 @@ pub(super) struct Doubt {
 
 /// What is there, counted, and which policies name it.
 #[derive(Debug, Default)]
-pub(super) struct References {
+pub(crate) struct References {
     there: BTreeMap<Named, usize>,
     named: BTreeMap<Named, BTreeSet<ObjectKey>>,
     /// Objects that are incomplete.

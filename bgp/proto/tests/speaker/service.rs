@@ -1,0 +1,185 @@
+//! Taking peers and nodes out of service: limits of prefixes, shutdowns with words, draining, and
+//! what a NOTIFICATION leaves.
+
+use std::time::Duration;
+
+use brindle_bgp_proto::fsm::State;
+use brindle_bgp_proto::policy::{MaxPrefixes, PeerPolicy};
+use brindle_bgp_proto::rib::Drain;
+use brindle_bgp_proto::speaker::{Command, Event, Hops, Identity, PeerConfig, RouteTable};
+use ipnet::IpNet;
+
+use crate::net::{Net, Setup, address, identity};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn prefix(text: &str) -> IpNet {
+    text.parse().expect("prefix")
+}
+
+/// Two peers; node 0 connects.
+fn pair(as_numbers: [u32; 2], change: impl Fn(Identity) -> Identity) -> Net {
+    let setups =
+        [Setup::new(as_numbers[0], [1, 1, 1, 1], 1), Setup::new(as_numbers[1], [2, 2, 2, 2], 2)];
+    let mut net = Net::new(Duration::from_millis(1), &setups);
+    for (at, setup) in setups.into_iter().enumerate() {
+        let identity = change(identity(setup));
+        net.command(at, Command::SetIdentity(Some(identity)));
+        net.command(at, Command::InSync);
+        net.peer(at, 1 - at, at == 1);
+    }
+    net.command(0, Command::Originate(prefix("10.1.0.0/24")));
+    assert!(net.until(10 * SECOND, |net| net.is_up(0, 1) && net.is_up(1, 0)));
+    net.run(SECOND);
+    net
+}
+
+fn set(net: &mut Net, at: usize, change: impl FnOnce(PeerConfig) -> PeerConfig) {
+    let to = 1 - at;
+    let config = PeerConfig::new(address(to), net.nodes[to].setup.as_number);
+    let config = change(PeerConfig { passive: at == 1, ..config });
+    net.command(at, Command::SetPeer(format!("n{to}").into(), config));
+}
+
+fn limit(ipv4: u32, restart: Option<Duration>) -> PeerPolicy {
+    let limits = MaxPrefixes { ipv4: Some(ipv4), ipv6: None, warn_percent: 75, restart };
+    PeerPolicy { max_prefixes: Some(limits), ..PeerPolicy::default() }
+}
+
+#[test]
+fn a_peer_over_its_limit_waits_for_its_time_or_another_limit() {
+    for restart in [None, Some(100 * SECOND)] {
+        let mut net = pair([65001, 65002], |identity| identity);
+        set(&mut net, 1, |config| PeerConfig { policy: limit(3, restart), ..config });
+        for third in 2..=3 {
+            net.command(0, Command::Originate(prefix(&format!("10.{third}.0.0/24"))));
+        }
+        net.run(SECOND);
+        assert!(net.is_up(1, 0), "3 of 3");
+        let warning = net.status(1, 0).prefix_warning;
+        assert_eq!(warning.as_deref(), Some("3 of at most 3 ipv4 unicast prefixes"));
+
+        net.command(0, Command::Originate(prefix("10.4.0.0/24")));
+        net.run(SECOND);
+        let received = net.status(0, 1).last_received_notification.expect("a Cease").message;
+        let data = "maximum number of prefixes reached (6/1), data 00010100000003";
+        assert_eq!(received, data);
+        assert!(net.nodes[1].speaker.routes(RouteTable::Best, None, 9).routes.is_empty());
+
+        net.run(98 * SECOND);
+        let status = net.status(1, 0);
+        assert_eq!(status.state, State::Idle, "it is not let in");
+        let why = status.idle_because.expect("a reason");
+        assert!(why.starts_with("the peer advertised more than 3 ipv4 unicast prefixes"), "{why}");
+
+        if restart.is_some() {
+            net.command(0, Command::Withdraw(prefix("10.4.0.0/24")));
+            assert!(net.until(70 * SECOND, |net| net.is_up(1, 0)), "after its time");
+            assert_eq!(net.status(1, 0).idle_because, None);
+        } else {
+            net.run(1000 * SECOND);
+            assert!(!net.is_up(1, 0), "it waits for another configuration");
+            set(&mut net, 1, |config| PeerConfig { policy: limit(9, restart), ..config });
+            assert!(net.until(70 * SECOND, |net| net.is_up(1, 0)), "another limit");
+        }
+    }
+}
+
+#[test]
+fn a_limit_that_is_lowered_below_what_is_there_counts_at_once() {
+    let mut net = pair([65001, 65002], |identity| identity);
+    net.command(0, Command::Originate(prefix("10.2.0.0/24")));
+    net.run(SECOND);
+    set(&mut net, 1, |config| PeerConfig { policy: limit(1, None), ..config });
+    net.run(SECOND);
+    assert_eq!(net.status(1, 0).state, State::Idle);
+    assert_eq!((net.status(1, 0).flaps, net.status(0, 1).flaps), (1, 1));
+}
+
+#[test]
+fn a_shutdown_carries_its_words() {
+    let mut net = pair([65001, 65002], |identity| identity);
+    set(&mut net, 0, |config| PeerConfig { shutdown: Some("rack 7 moves".into()), ..config });
+    net.run(SECOND);
+    let received = net.status(1, 0).last_received_notification.expect("a Cease").message;
+    assert_eq!(received, "administrative shutdown (6/2): rack 7 moves");
+    let status = net.status(0, 1);
+    let sent = status.last_sent_notification.expect("a Cease").message;
+    assert_eq!(sent, received);
+    assert_eq!(status.idle_because.as_deref(), Some("rack 7 moves"));
+    net.run(200 * SECOND);
+    assert_eq!(net.status(0, 1).state, State::Idle);
+    set(&mut net, 0, |config| config);
+    assert!(net.until(70 * SECOND, |net| net.is_up(0, 1)));
+
+    let long = "x".repeat(256);
+    let config = PeerConfig { shutdown: Some(long.into()), ..PeerConfig::new(address(1), 65002) };
+    let command = Command::SetPeer("n1".into(), config);
+    assert!(command.validate().is_err(), "255 octets fit");
+}
+
+fn drain(net: &mut Net, drain: Option<Drain>) {
+    let identity = Identity { drain, ..identity(net.nodes[0].setup) };
+    net.command(0, Command::SetIdentity(Some(identity)));
+    net.run(SECOND);
+}
+
+#[test]
+fn a_node_that_is_drained_is_the_last_choice_or_none_and_keeps_its_sessions() {
+    for (as_numbers, external) in [([65001, 65002], true), ([65001, 65001], false)] {
+        let mut net = pair(as_numbers, |identity| identity);
+        drain(&mut net, Some(Drain::GracefulShutdown));
+        let route = |net: &Net| {
+            let list = net.nodes[1].speaker.routes(RouteTable::Best, None, 9);
+            list.routes.into_iter().next()
+        };
+        let found = route(&net).expect("the route stays");
+        assert_eq!(found.communities, ["65535:0"]);
+        assert_eq!(found.local_pref, Some(0), "external {external}: the receiver sees to it");
+
+        drain(&mut net, Some(Drain::Withdraw));
+        assert_eq!(route(&net), None);
+        let report = net.nodes[0].speaker.explain(prefix("10.1.0.0/24"), None);
+        let last = report.outward[0].steps.last().expect("a step").clone();
+        assert_eq!((last.step, last.passed), ("rules", false));
+        assert_eq!(net.nodes[0].speaker.status().drain, Some("withdrawn"));
+
+        drain(&mut net, None);
+        let found = route(&net).expect("it is back");
+        assert!(found.communities.is_empty());
+        assert_eq!(found.local_pref, (!external).then_some(100));
+        assert_eq!((net.status(0, 1).flaps, net.status(1, 0).flaps), (0, 0));
+    }
+}
+
+fn gone(net: &Net) -> bool {
+    net.nodes[1].events.iter().any(|event| matches!(event, Event::Gone { .. }))
+}
+
+/// RFC 8538: with the N bit on both sides only a Hard Reset ends forwarding.
+#[test]
+fn a_notification_keeps_routes_where_both_say_so() {
+    for offered in [true, false] {
+        let mut net =
+            pair([65001, 65002], |identity| Identity { notification_restart: offered, ..identity });
+        // Another TTL is another session (Cease 6/6), which comes back by itself.
+        set(&mut net, 0, |config| PeerConfig { hops: Hops::Multihop(9), ..config });
+        net.run(Duration::from_millis(3));
+        assert!(!net.is_up(1, 0));
+        let received = net.status(1, 0).last_received_notification.expect("a Cease").message;
+        assert_eq!(received, "other configuration change (6/6)", "never a hard one");
+        assert_eq!(gone(&net), !offered);
+        assert_eq!(net.status(1, 0).stale_until.is_some(), offered);
+    }
+}
+
+#[test]
+fn a_shutdown_is_a_hard_reset_where_others_would_not_end_forwarding() {
+    let mut net =
+        pair([65001, 65002], |identity| Identity { notification_restart: true, ..identity });
+    set(&mut net, 0, |config| PeerConfig { shutdown: Some("bye".into()), ..config });
+    net.run(SECOND);
+    let received = net.status(1, 0).last_received_notification.expect("a Cease").message;
+    assert_eq!(received, "hard reset (6/9): administrative shutdown (6/2): bye");
+    assert!(gone(&net));
+}

@@ -1,0 +1,138 @@
+//! What is said of each kind beyond its type: short names, columns, CEL rules.
+
+use serde_json::Value;
+
+use super::{Extras, definition};
+use crate::{
+    BgpConfiguration, BgpPeer, GlobalNetworkPolicy, GlobalNetworkSet, IpPool, IpamBlock,
+    NetworkPolicy, NetworkSet, StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy,
+    StagedNetworkPolicy, Tier,
+};
+
+type Columns = &'static [(&'static str, &'static str, &'static str)];
+type Rules = &'static [(&'static str, &'static str)];
+
+const POLICY_COLUMNS: Columns =
+    &[("Tier", "string", ".spec.tier"), ("Order", "number", ".spec.order")];
+
+/// Rules that need two fields of a policy. Those within a rule stand at the rule's own type.
+const POLICY_RULES: Rules = &[(
+    "!has(self.types) || self.types.all(t, t == 'Ingress' || t == 'Egress')",
+    "types are Ingress and Egress",
+)];
+
+const GLOBAL_POLICY_RULES: Rules = &[
+    POLICY_RULES[0],
+    (
+        "!(has(self.doNotTrack) && self.doNotTrack) && !(has(self.preDNAT) && self.preDNAT) && \
+         !(has(self.applyOnForward) && self.applyOnForward)",
+        "doNotTrack, preDNAT and applyOnForward are for host endpoints, which are not policed yet",
+    ),
+];
+
+const STAGED_RULES: Rules = &[POLICY_RULES[0], STAGED_KUBERNETES_RULES[0]];
+
+const STAGED_KUBERNETES_RULES: Rules = &[(
+    "!has(self.stagedAction) || self.stagedAction in ['Set', 'Ignore']",
+    "stagedAction is Set or Ignore: only what would be added is judged",
+)];
+
+const POOL_RULES: Rules = &[
+    ("isCIDR(self.cidr)", "cidr is no CIDR such as 10.244.0.0/16"),
+    ("!isCIDR(self.cidr) || cidr(self.cidr).masked() == cidr(self.cidr)", "cidr has host bits"),
+    (
+        "!isCIDR(self.cidr) || !has(self.blockSize) || (cidr(self.cidr).ip().family() == 4 ? \
+         self.blockSize >= 20 && self.blockSize <= 32 : self.blockSize >= 116)",
+        "blockSize is 20 to 32 in IPv4, 116 to 128 in IPv6",
+    ),
+    (
+        "!isCIDR(self.cidr) || cidr(self.cidr).prefixLength() <= (has(self.blockSize) ? \
+         self.blockSize : cidr(self.cidr).ip().family() == 4 ? 26 : 122)",
+        "a block does not fit into cidr",
+    ),
+];
+
+const BGP_CONFIGURATION_OBJECT: Rules = &[
+    (
+        "self.metadata.name == 'default' || self.metadata.name.startsWith('node.')",
+        "the name is `default`, or `node.` and a node's name",
+    ),
+    (
+        "!has(self.spec.routerID) || self.metadata.name.startsWith('node.')",
+        "routerID must differ between nodes: it belongs into `node.<name>`",
+    ),
+];
+
+const BGP_CONFIGURATION_RULES: Rules = &[(
+    "!has(self.routerID) || (isIP(self.routerID) && ip(self.routerID).family() == 4 && \
+     self.routerID != '0.0.0.0')",
+    "routerID is an IPv4 address other than 0.0.0.0",
+)];
+
+const BGP_PEER_RULES: Rules = &[
+    ("isIP(self.peerIP)", "peerIP is no address"),
+    ("!(has(self.node) && has(self.nodeSelector))", "node and nodeSelector exclude each other"),
+    (
+        "!(has(self.ttlSecurity) && has(self.ebgpMultihop))",
+        "ttlSecurity and ebgpMultihop exclude each other",
+    ),
+    ("self.asNumber != 23456", "23456 stands for numbers of four bytes (RFC 6793)"),
+];
+
+const BLOCK_RULES: Rules = &[
+    ("isCIDR(self.cidr)", "cidr is no CIDR"),
+    ("self == oldSelf", "a block does not change; delete it and make another"),
+];
+
+/// The CustomResourceDefinition of every own kind, by name.
+pub fn definitions() -> Vec<Value> {
+    let with = |short_names, columns: Columns, spec_rules: Rules| Extras {
+        short_names,
+        columns,
+        object_rules: &[],
+        spec_rules,
+        has_status: true,
+    };
+    let nets: Columns = &[("Nets", "string", ".spec.nets")];
+    let pool: Columns = &[
+        ("CIDR", "string", ".spec.cidr"),
+        ("Block size", "integer", ".spec.blockSize"),
+        ("Disabled", "boolean", ".spec.disabled"),
+    ];
+    let tier: Columns =
+        &[("Order", "number", ".spec.order"), ("End", "string", ".spec.defaultAction")];
+    let peer: Columns = &[
+        ("Peer", "string", ".spec.peerIP"),
+        ("AS", "integer", ".spec.asNumber"),
+        ("Node", "string", ".spec.node"),
+    ];
+    let configuration: Columns =
+        &[("AS", "integer", ".spec.asNumber"), ("Mesh", "boolean", ".spec.nodeToNodeMeshEnabled")];
+    let block: Columns = &[("CIDR", "string", ".spec.cidr"), ("Node", "string", ".spec.node")];
+    let mut all = vec![
+        definition::<Tier>(&Extras {
+            object_rules: &[("!self.metadata.name.contains('.')", "names of tiers have no dots")],
+            ..with(&[], tier, &[])
+        }),
+        definition::<NetworkPolicy>(&with(&["bnp"], POLICY_COLUMNS, POLICY_RULES)),
+        definition::<GlobalNetworkPolicy>(&with(&["gnp"], POLICY_COLUMNS, GLOBAL_POLICY_RULES)),
+        definition::<StagedNetworkPolicy>(&with(&["snp"], POLICY_COLUMNS, STAGED_RULES)),
+        definition::<StagedGlobalNetworkPolicy>(&with(&["sgnp"], POLICY_COLUMNS, STAGED_RULES)),
+        definition::<StagedKubernetesNetworkPolicy>(&with(&["sknp"], &[], STAGED_KUBERNETES_RULES)),
+        definition::<NetworkSet>(&with(&["netset"], nets, &[])),
+        definition::<GlobalNetworkSet>(&with(&["gnetset"], nets, &[])),
+        definition::<IpPool>(&with(&["pool"], pool, POOL_RULES)),
+        definition::<IpamBlock>(&Extras {
+            has_status: false,
+            ..with(&["block"], block, BLOCK_RULES)
+        }),
+        definition::<BgpConfiguration>(&Extras {
+            object_rules: BGP_CONFIGURATION_OBJECT,
+            ..with(&["bgpconfig"], configuration, BGP_CONFIGURATION_RULES)
+        }),
+        definition::<BgpPeer>(&with(&["peer"], peer, BGP_PEER_RULES)),
+    ];
+    let name = |definition: &Value| definition["metadata"]["name"].to_string();
+    all.sort_by_key(name);
+    all
+}

@@ -1,0 +1,301 @@
+//! One kind, listed and watched for as long as anybody listens.
+
+use std::hash::{BuildHasher, RandomState};
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use kube::api::{ListParams, WatchParams};
+use kube::core::response::Status;
+use kube::core::{Request, WatchEvent};
+use kube::{Client, Error};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::resource;
+use crate::object::Kind;
+
+/// Longest a watch lasts before the server ends it, seconds; servers may be set to less.
+const WATCH: u32 = 290;
+/// Longest silence of a live watch: servers send a bookmark about once a minute. After that the
+/// connection counts as dead.
+const SILENCE: Duration = Duration::from_secs(150);
+/// Longest wait for an answer.
+const ANSWER: Duration = Duration::from_secs(60);
+/// Longest pause between two tries, doubled by chance at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// The same for one of Brindle's own kinds that the server does not have: it is being installed.
+const OWN_KIND_PAUSE: Duration = Duration::from_secs(1);
+/// Objects in one page of a list.
+const PAGE: u32 = 500;
+/// Marks the bookmark after the last object of a streamed list.
+const LIST_ENDS: &str = "k8s.io/initial-events-end";
+
+/// For the source's thread.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// News of a kind.
+    Told(Kind, Told),
+    /// End.
+    Stop,
+}
+
+/// What a watch tells of its kind.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// A list begins: what it does not name before `Listed` is gone.
+    Listing,
+    /// This object is so now.
+    Object(Value),
+    /// This object is gone.
+    Deleted(Value),
+    /// The list is complete.
+    Listed,
+}
+
+/// Follows one kind.
+pub(super) struct Watch {
+    client: Client,
+    kind: Kind,
+    request: Request,
+    sender: mpsc::Sender<Message>,
+    /// The version of the kind's objects that has been told whole.
+    position: Option<String>,
+    /// Whether the server streams lists, as far as is known.
+    streams_lists: bool,
+    /// Whether the last answer was that there is no such kind.
+    absent: bool,
+    /// Whether the last request brought anything.
+    heard: bool,
+}
+
+/// Why a request ended.
+enum End {
+    /// The server has ended the watch, as it does after a time.
+    Ended,
+    /// The server has forgotten the position.
+    Expired,
+    /// The server does not stream lists.
+    NoStream,
+    /// The server has no such kind.
+    Absent,
+    /// The server was silent for too long.
+    Silent,
+    /// Anything else.
+    Failed(Error),
+    /// Nobody listens any more.
+    Unheard,
+}
+
+/// A page of a list.
+#[derive(Deserialize)]
+struct Page {
+    metadata: PageMetadata,
+    #[serde(default)]
+    items: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PageMetadata {
+    resource_version: String,
+    #[serde(default, rename = "continue")]
+    next: Option<String>,
+}
+
+impl Watch {
+    pub fn new(client: Client, kind: Kind, sender: mpsc::Sender<Message>) -> Self {
+        Self {
+            client,
+            kind,
+            request: Request::new(resource::path(kind)),
+            sender,
+            position: None,
+            streams_lists: true,
+            absent: false,
+            heard: false,
+        }
+    }
+
+    /// Runs until nobody listens.
+    pub async fn run(mut self) {
+        let mut failures = 0;
+        loop {
+            self.heard = false;
+            let result = if self.position.is_some() || self.streams_lists {
+                self.stream().await
+            } else {
+                self.list().await
+            };
+            let absent = std::mem::take(&mut self.absent);
+            failures = if self.heard { 0 } else { failures };
+            let Err(end) = result else { continue };
+            let mut longest = LONGEST_PAUSE;
+            match end {
+                End::Unheard => return,
+                End::Ended => {}
+                End::Expired => self.position = None,
+                End::NoStream => self.streams_lists = false,
+                End::Absent => {
+                    self.absent = true;
+                    if self.kind.api_version() == brindle_api::API_VERSION {
+                        longest = OWN_KIND_PAUSE;
+                    }
+                    // Told twice in a row, so that a server on its way up is not believed at once.
+                    if absent && self.tell_absent().await.is_err() {
+                        return;
+                    }
+                }
+                End::Silent => self.complain(failures, &"no answer in time"),
+                End::Failed(error) => self.complain(failures, &error),
+            }
+            sleep(pause(failures, longest)).await;
+            failures += 1;
+        }
+    }
+
+    fn complain(&self, failures: u32, error: &dyn std::fmt::Display) {
+        // Once a streak: the server may be away for hours, and there are many kinds.
+        if failures == 0 {
+            tracing::warn!(kind = %self.kind, %error, "cannot follow; trying again");
+        } else {
+            tracing::debug!(kind = %self.kind, %error, failures, "cannot follow");
+        }
+    }
+
+    /// Watches from the position, or from nothing with a list before.
+    async fn stream(&mut self) -> Result<(), End> {
+        let mut params = WatchParams::default().timeout(WATCH);
+        if self.position.is_none() {
+            params = params.initial_events();
+        }
+        let version = self.position.as_deref().unwrap_or_default();
+        let request = if resource::metadata_suffices(self.kind) {
+            self.request.watch_metadata(&params, version)
+        } else {
+            self.request.watch(&params, version)
+        };
+        let request = request.map_err(|error| End::Failed(Error::BuildRequest(error)))?;
+        let events = answer(self.client.request_events::<Value>(request)).await?;
+        let mut events = pin!(events);
+        if self.position.is_none() {
+            self.tell(Told::Listing).await?;
+        }
+        loop {
+            let event = timeout(SILENCE, events.try_next()).await.map_err(|_| End::Silent)?;
+            let Some(event) = event.map_err(End::from)? else { return Err(End::Ended) };
+            self.heard = true;
+            match event {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                    self.advance(&object);
+                    self.tell(Told::Object(object)).await?;
+                }
+                WatchEvent::Deleted(object) => {
+                    self.advance(&object);
+                    self.tell(Told::Deleted(object)).await?;
+                }
+                WatchEvent::Bookmark(bookmark) => {
+                    let ends = bookmark.metadata.annotations.contains_key(LIST_ENDS);
+                    if self.position.is_none() && ends {
+                        self.tell(Told::Listed).await?;
+                        self.position = Some(bookmark.metadata.resource_version);
+                    } else if let Some(position) = &mut self.position {
+                        *position = bookmark.metadata.resource_version;
+                    }
+                }
+                WatchEvent::Error(status) => return Err(End::from(Error::Api(status))),
+            }
+        }
+    }
+
+    /// Lists in pages.
+    async fn list(&mut self) -> Result<(), End> {
+        self.tell(Told::Listing).await?;
+        let mut params = ListParams::default().limit(PAGE);
+        loop {
+            let request = if resource::metadata_suffices(self.kind) {
+                self.request.list_metadata(&params)
+            } else {
+                self.request.list(&params)
+            };
+            let request = request.map_err(|error| End::Failed(Error::BuildRequest(error)))?;
+            let page = answer(self.client.request::<Page>(request)).await?;
+            self.heard = true;
+            for object in page.items {
+                self.tell(Told::Object(object)).await?;
+            }
+            match page.metadata.next.filter(|next| !next.is_empty()) {
+                Some(next) => params = params.continue_token(&next),
+                None => {
+                    self.tell(Told::Listed).await?;
+                    self.position = Some(page.metadata.resource_version);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// The position is that of the last event. Before a streamed list is complete there is none.
+    fn advance(&mut self, object: &Value) {
+        let version = object["metadata"]["resourceVersion"].as_str();
+        if let Some((position, version)) = self.position.as_mut().zip(version) {
+            version.clone_into(position);
+        }
+    }
+
+    async fn tell_absent(&mut self) -> Result<(), End> {
+        self.position = None;
+        self.tell(Told::Listing).await?;
+        self.tell(Told::Listed).await
+    }
+
+    async fn tell(&self, told: Told) -> Result<(), End> {
+        let message = Message::Told(self.kind, told);
+        self.sender.send(message).await.map_err(|_| End::Unheard)
+    }
+}
+
+async fn answer<T>(request: impl Future<Output = Result<T, Error>>) -> Result<T, End> {
+    Ok(timeout(ANSWER, request).await.map_err(|_| End::Silent)??)
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> Self {
+        match &error {
+            Error::Api(status) if status.code == 410 => Self::Expired,
+            Error::Api(status) if status.code == 404 => Self::Absent,
+            Error::Api(status) if refuses_stream(status) => Self::NoStream,
+            _ => Self::Failed(error),
+        }
+    }
+}
+
+/// Whether the server has the streaming of lists switched off.
+fn refuses_stream(status: &Status) -> bool {
+    status.code == 422 && status.message.contains("sendInitialEvents")
+}
+
+/// How long to wait after so many failures in a row: about 100 ms at first, twice as long each
+/// time up to `longest`, and each time up to twice that by chance.
+fn pause(failures: u32, longest: Duration) -> Duration {
+    const FIRST: Duration = Duration::from_millis(50);
+    let base = FIRST.saturating_mul(1 << failures.min(16)).min(longest);
+    let chance = RandomState::new().hash_one(failures) % 1000;
+    base + base.mul_f64(chance as f64 / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_half_a_minute_at_most() {
+        for failures in [0, 1, 5, 9, 20, u32::MAX] {
+            let pause = pause(failures, LONGEST_PAUSE);
+            assert!(pause >= Duration::from_millis(50) && pause <= Duration::from_secs(30));
+        }
+        assert!(pause(20, LONGEST_PAUSE) >= Duration::from_secs(15));
+    }
+}

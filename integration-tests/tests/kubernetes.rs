@@ -1,0 +1,283 @@
+//! Agents that read from a real API server.
+//!
+//! Run by `make conformance`, which has the Kubernetes programs; see `brindle_integration_tests::apiserver`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use brindle_integration_tests::apiserver::ApiServer;
+use brindle_lab::agent::Agent;
+use brindle_lab::fabric::{Fabric, Node};
+use brindle_lab::netns::Netns;
+use brindle_lab::objects;
+use brindle_lab::pod::Pod;
+use brindle_lab::probe::{Kind, Probe, Rig};
+use brindle_lab::process::wait_until;
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+const ONLY_5432: &str = "\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: only-5432, namespace: shop}
+spec:
+  podSelector: {matchLabels: {role: db}}
+  ingress:
+  - ports: [{protocol: TCP, port: 5432}]
+";
+
+/// Nodes, their router, and an API server in the router.
+struct Cluster {
+    server: ApiServer,
+    fabric: Fabric,
+    /// What each node's agent reads from, with the rights that agents have.
+    sources: Vec<String>,
+}
+
+impl Cluster {
+    fn build(name: &str, flags: &[&str]) -> Result<Self> {
+        let dir = PathBuf::from(format!("/run/{name}"));
+        let fabric = Fabric::without_agents(name, &dir, 2)?;
+        let server = ApiServer::start(&fabric.tor, &dir.join("api"), flags)?;
+        server.install_definitions()?;
+        server.apply(&objects::cluster(&fabric))?;
+        server.apply(&objects::namespace("shop", "retail"))?;
+        let source = |node: &Node| -> Result<String> {
+            let token = server.agent_token(&node.name)?;
+            Ok(format!("kubernetes:{}", server.kubeconfig(Some(&token))?.display()))
+        };
+        let sources = fabric.nodes.iter().map(source).collect::<Result<_>>()?;
+        let mut cluster = Self { server, fabric, sources };
+        for node in 0..2 {
+            cluster.start_agent(node)?;
+        }
+        cluster.fabric.wait_for_sessions()?;
+        Ok(cluster)
+    }
+
+    fn spawn_agent(&self, node: usize) -> Result<Agent> {
+        let options = ["--source", &self.sources[node]];
+        Agent::spawn(&self.fabric.nodes[node], &self.fabric.dir, &options)
+    }
+
+    fn start_agent(&mut self, node: usize) -> Result<()> {
+        let agent = self.spawn_agent(node)?.ready(&self.fabric.nodes[node])?;
+        self.fabric.nodes[node].agent = Some(agent);
+        Ok(())
+    }
+
+    /// A pod as scheduler, kubelet and runtime make it.
+    fn pod(&self, node: usize, name: &str) -> Result<Pod> {
+        let node_name = &self.fabric.nodes[node].name;
+        self.server.apply(&objects::pod("shop", name, name, node_name, &[]))?;
+        let mut pod = Pod {
+            namespace: "shop".to_owned(),
+            name: name.to_owned(),
+            node,
+            netns: Netns::create(&format!("{}-{name}", self.fabric.name))?,
+            addresses: Vec::new(),
+            added_in: Duration::ZERO,
+        };
+        let answer = pod.cni(&self.fabric, "ADD")?;
+        for ip in answer["ips"].as_array().context("the CNI result has no ips")? {
+            let net: ipnet::IpNet = ip["address"].as_str().context("no address")?.parse()?;
+            pod.addresses.push(net.addr());
+        }
+        let ips: Vec<_> = pod.addresses.iter().map(|ip| json!({ "ip": ip })).collect();
+        let status = json!({ "status": {
+            "phase": "Running", "podIP": pod.addresses[0], "podIPs": ips,
+        }});
+        let patch = status.to_string();
+        let arguments = ["patch", "pod", "-n", "shop", name, "--subresource=status"];
+        self.server.kubectl(&[&arguments[..], &["--type=merge", "-p", &patch]].concat())?;
+        Ok(pod)
+    }
+}
+
+/// Tries ports 80 and 5432 from one pod to another, over both families.
+struct Path<'a> {
+    rig: Rig,
+    from: &'a Pod,
+    to: &'a Pod,
+}
+
+impl<'a> Path<'a> {
+    fn new(from: &'a Pod, to: &'a Pod) -> Result<Self> {
+        let rig = Rig::new(&[from.netns.name(), to.netns.name()], &[80, 5432])?;
+        Ok(Self { rig, from, to })
+    }
+
+    /// What passes now: port 80 in IPv4 and IPv6, port 5432 in both.
+    fn open(&mut self) -> Result<[bool; 4]> {
+        let mut probes = Vec::new();
+        for port in [80, 5432] {
+            for v6 in [false, true] {
+                let (source, destination) = (self.from.address(v6)?, self.to.address(v6)?);
+                probes.push(Probe { from: 0, source, destination, kind: Kind::Tcp(port) });
+            }
+        }
+        let passed = self.rig.run(&probes)?;
+        passed.try_into().map_err(|_| anyhow::anyhow!("a probe has no answer"))
+    }
+
+    fn becomes(&mut self, wanted: [bool; 4], why: &str) -> Result<()> {
+        wait_until(DEADLINE, why, || Ok(self.open()? == wanted))
+    }
+}
+
+const OPEN: [bool; 4] = [true; 4];
+const CLOSED: [bool; 4] = [false; 4];
+const ONLY_DB: [bool; 4] = [false, false, true, true];
+
+fn block(address: IpAddr) -> Result<ipnet::IpNet> {
+    let length = if address.is_ipv4() { 26 } else { 122 };
+    Ok(ipnet::IpNet::new(address, length)?.trunc())
+}
+
+fn follows(name: &str, flags: &[&str]) -> Result<()> {
+    let cluster = Cluster::build(name, flags)?;
+    let server = &cluster.server;
+    let (web, db) = (cluster.pod(0, "web")?, cluster.pod(1, "db")?);
+    for (ours, theirs) in web.addresses.iter().zip(&db.addresses) {
+        ensure!(block(*ours)? != block(*theirs)?, "two nodes share a block: {ours}, {theirs}");
+    }
+    let blocks = server.kubectl(&["get", "ipamblocks", "-o", "jsonpath={.items[*].spec.node}"])?;
+    ensure!(blocks.split(' ').count() == 4, "blocks of {blocks}");
+
+    let mut path = Path::new(&web, &db)?;
+    path.becomes(OPEN, "the pods to reach each other without a policy")?;
+    server.apply(ONLY_5432)?;
+    path.becomes(ONLY_DB, "a NetworkPolicy to be enforced")?;
+    server.kubectl(&["label", "pod", "-n", "shop", "db", "role=other", "--overwrite"])?;
+    path.becomes(OPEN, "a pod's label to take it out of a policy")?;
+    server.kubectl(&["label", "pod", "-n", "shop", "db", "role=db", "--overwrite"])?;
+    path.becomes(ONLY_DB, "a pod's label to bring it back")?;
+    server.apply(
+        "apiVersion: brindle.io/v1alpha1\nkind: Tier\nmetadata: {name: first}\n\
+         spec: {order: 1, defaultAction: Pass}\n---\n\
+         apiVersion: brindle.io/v1alpha1\nkind: GlobalNetworkPolicy\n\
+         metadata: {name: closed}\n\
+         spec: {tier: first, selector: \"role == 'db'\", ingress: [{action: Deny}]}\n",
+    )?;
+    path.becomes(CLOSED, "a GlobalNetworkPolicy of an earlier tier to be enforced")?;
+    server.kubectl(&["delete", "globalnetworkpolicy", "closed"])?;
+    path.becomes(ONLY_DB, "a deleted policy to go")?;
+    server.kubectl(&["delete", "networkpolicy", "-n", "shop", "only-5432"])?;
+    path.becomes(OPEN, "the last policy to go")?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs kube-apiserver and etcd: make conformance"]
+fn policies_of_an_api_server_are_enforced() -> Result<()> {
+    follows("brd-k8s-a", &[])
+}
+
+#[test]
+#[ignore = "needs kube-apiserver and etcd: make conformance"]
+fn an_api_server_without_streamed_lists_is_listed_in_pages() -> Result<()> {
+    follows("brd-k8s-b", &["--feature-gates=WatchList=false"])
+}
+
+#[test]
+#[ignore = "needs kube-apiserver and etcd: make conformance"]
+fn objects_say_what_became_of_them() -> Result<()> {
+    let cluster = Cluster::build("brd-k8s-d", &[])?;
+    let server = &cluster.server;
+    server.apply(
+        "apiVersion: brindle.io/v1alpha1\nkind: GlobalNetworkPolicy\nmetadata: {name: good}\n\
+         spec: {selector: all(), ingress: [{action: Allow}]}\n---\n\
+         apiVersion: brindle.io/v1alpha1\nkind: GlobalNetworkPolicy\nmetadata: {name: bad}\n\
+         spec: {selector: all(), ingress: [{action: Allow, sauce: {}}]}\n",
+    )?;
+    let accepted = |name: &str, status: &str| {
+        let condition = format!("--for=condition=Accepted={status}");
+        server.kubectl(&["wait", &condition, "--timeout=20s", "globalnetworkpolicy", name])
+    };
+    accepted("good", "True")?;
+    accepted("bad", "False")?;
+    let message = "jsonpath={.status.conditions[0].message}";
+    let message = server.kubectl(&["get", "globalnetworkpolicy", "bad", "-o", message])?;
+    ensure!(message.contains("spec.ingress[0].sauce: unknown field"), "not said: {message}");
+    server.kubectl(&[
+        "patch",
+        "globalnetworkpolicy",
+        "bad",
+        "--type=json",
+        "-p",
+        r#"[{"op": "remove", "path": "/spec/ingress/0/sauce"}]"#,
+    ])?;
+    accepted("bad", "True")?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs kube-apiserver and etcd: make conformance"]
+fn an_agent_writes_the_blocks_of_its_own_node_only() -> Result<()> {
+    let netns = Netns::create("brd-k8s-e")?;
+    let server = ApiServer::start(&netns, std::path::Path::new("/run/brd-k8s-e"), &[])?;
+    server.install_definitions()?;
+    server.apply("apiVersion: v1\nkind: Node\nmetadata: {name: n1}\n")?;
+    let token = server.agent_token("n1")?;
+    let block = |name: &str, node: &str| {
+        format!(
+            "apiVersion: brindle.io/v1alpha1\nkind: IPAMBlock\nmetadata: {{name: {name}}}\n\
+             spec: {{cidr: 10.65.0.0/26, node: {node}}}\n"
+        )
+    };
+    // A policy takes effect a moment after it was made.
+    wait_until(DEADLINE, "a block of another node to be refused", || {
+        Ok(match server.create_as(&token, &block("theirs", "n2")) {
+            Err(error) => error.to_string().contains("the blocks of its own node n1 only"),
+            Ok(()) => server.kubectl(&["delete", "ipamblock", "theirs"]).map(|_| false)?,
+        })
+    })?;
+    server.create_as(&token, &block("ours", "n1"))?;
+    let pool = "apiVersion: brindle.io/v1alpha1\nkind: IPPool\nmetadata: {name: p}\n\
+                spec: {cidr: 10.0.0.0/16}\n";
+    let refused = server.create_as(&token, pool).err().context("an agent made a pool")?;
+    ensure!(refused.to_string().contains("forbidden"), "{refused}");
+    Ok(())
+}
+
+/// While the API server is away everything stays; an agent that starts meanwhile waits and touches
+/// nothing; afterwards what has changed takes effect.
+#[test]
+#[ignore = "needs kube-apiserver and etcd: make conformance"]
+fn an_api_server_that_is_away_changes_nothing() -> Result<()> {
+    let mut cluster = Cluster::build("brd-k8s-c", &[])?;
+    let (web, db) = (cluster.pod(0, "web")?, cluster.pod(1, "db")?);
+    let mut path = Path::new(&web, &db)?;
+    cluster.server.apply(ONLY_5432)?;
+    path.becomes(ONLY_DB, "a NetworkPolicy to be enforced")?;
+
+    cluster.server.halt()?;
+    ensure!(path.open()? == ONLY_DB, "the API server's end changed something");
+    // Known to the agent already, or not: a pod that is not is refused and told to try again.
+    let stranger = Pod {
+        namespace: "shop".to_owned(),
+        name: "stranger".to_owned(),
+        node: 1,
+        netns: Netns::create("brd-k8s-c-stranger")?,
+        addresses: Vec::new(),
+        added_in: Duration::ZERO,
+    };
+    let refused = stranger.cni(&cluster.fabric, "ADD");
+    let refused = format!("{:#}", refused.err().context("a pod that nobody knows was added")?);
+    ensure!(refused.contains("\"code\":11"), "not told to try again: {refused}");
+
+    let agent = cluster.fabric.nodes[1].agent.take().context("no agent")?;
+    agent.end(Signal::SIGKILL)?;
+    let waiting = cluster.spawn_agent(1)?;
+    ensure!(path.open()? == ONLY_DB, "an agent without an API server changed something");
+    cluster.server.resume()?;
+    cluster.fabric.nodes[1].agent = Some(waiting.ready(&cluster.fabric.nodes[1])?);
+    ensure!(path.open()? == ONLY_DB, "the restarted agent changed something");
+    cluster.server.kubectl(&["delete", "networkpolicy", "-n", "shop", "only-5432"])?;
+    path.becomes(OPEN, "a policy deleted after the restart to go")?;
+    Ok(())
+}

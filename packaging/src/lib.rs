@@ -1,0 +1,10 @@
+//! What users install: the image and the manifest.
+//!
+//! [`layer`] and [`oci`] write OCI archives from files alone, reproducibly, without a container
+//! tool; [`product`] says what is in Brindle's own image; [`manifest`] joins the kustomize base
+//! under `manifests/` into the one file that `kubectl apply` takes.
+
+pub mod layer;
+pub mod manifest;
+pub mod oci;
+pub mod product;
