@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Extras, definition};
 use crate::{
-    BgpConfiguration, BgpPeer, GlobalNetworkPolicy, GlobalNetworkSet, IpPool, IpamBlock,
+    BgpConfiguration, BgpFilter, BgpPeer, GlobalNetworkPolicy, GlobalNetworkSet, IpPool, IpamBlock,
     NetworkPolicy, NetworkSet, StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy,
     StagedNetworkPolicy, Tier,
 };
@@ -130,6 +130,7 @@ pub fn definitions() -> Vec<Value> {
             object_rules: BGP_CONFIGURATION_OBJECT,
             ..with(&["bgpconfig"], configuration, BGP_CONFIGURATION_RULES)
         }),
+        definition::<BgpFilter>(&with(&["bgpfilter"], &[], &[])),
         definition::<BgpPeer>(&with(&["peer"], peer, BGP_PEER_RULES)),
     ];
     let name = |definition: &Value| definition["metadata"]["name"].to_string();

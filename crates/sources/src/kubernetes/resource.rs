@@ -1,9 +1,9 @@
 //! Where the API server keeps the objects of a kind.
 
 use brindle_api::{
-    BgpConfiguration, BgpPeer, ClusterNetworkPolicy, GlobalNetworkPolicy, GlobalNetworkSet, IpPool,
-    NetworkPolicy, NetworkSet, StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy,
-    StagedNetworkPolicy, Tier,
+    BgpConfiguration, BgpFilter, BgpPeer, ClusterNetworkPolicy, GlobalNetworkPolicy,
+    GlobalNetworkSet, IpPool, NetworkPolicy, NetworkSet, StagedGlobalNetworkPolicy,
+    StagedKubernetesNetworkPolicy, StagedNetworkPolicy, Tier,
 };
 use k8s_openapi::Resource;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
@@ -58,6 +58,7 @@ fn plural(kind: Kind) -> &'static str {
         Kind::GlobalNetworkSet => GlobalNetworkSet::URL_PATH_SEGMENT,
         Kind::IpPool => IpPool::URL_PATH_SEGMENT,
         Kind::BgpConfiguration => BgpConfiguration::URL_PATH_SEGMENT,
+        Kind::BgpFilter => BgpFilter::URL_PATH_SEGMENT,
         Kind::BgpPeer => BgpPeer::URL_PATH_SEGMENT,
         Kind::HostEndpoint => "hostendpoints",
     }
