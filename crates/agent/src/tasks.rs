@@ -36,6 +36,7 @@ use anyhow::{Context, Result, bail, ensure};
 use brindle_bgp_proto::family::FamilySet;
 use brindle_bgp_speaker::{Commands, Config as SpeakerConfig};
 use brindle_compiler::Compiler;
+use brindle_dataplane_core::Backend as _;
 use brindle_dataplane_core::netlink::LinkMonitor;
 use brindle_dataplane_core::{
     Applied, Driver, DriverConfig, DriverSender, DriverState, RouteTable, sysctl,
@@ -44,7 +45,7 @@ use brindle_ipam::{Ipam, OpenError};
 use brindle_sources::directory::{DirectorySource, RunError};
 use brindle_sources::kubernetes::{Connection, KubernetesSource};
 use brindle_sources::object::{Kind, ObjectKey};
-use brindle_sources::status::StatusWriter;
+use brindle_sources::status::{StatusWriter, Topic};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
@@ -53,6 +54,7 @@ use crate::admin;
 use crate::backend::AnyBackend;
 use crate::bgp;
 use crate::blocks::BlockStore;
+use crate::capacity;
 use crate::cni_server::ports::Pipeline as _;
 use crate::cni_server::{CniConfig, CniServer, Listener};
 use crate::config::{EndpointToHost, RunOptions, Source};
@@ -149,6 +151,8 @@ impl South {
         let config =
             DriverConfig { resync_interval: options.resync_interval, ..DriverConfig::default() };
         let backend = AnyBackend::open(options.dataplane, options.drops_per_second)?;
+        let compiler = Compiler::within(options.node.clone(), backend.limits())
+            .with_failsafes(options.failsafes());
         let (dataplane, backend) =
             Driver::spawn(backend, config).context("start the dataplane's driver")?;
         let route_config = DriverConfig { queue: ROUTE_QUEUE, ..config };
@@ -174,7 +178,6 @@ impl South {
             connections: changes.clone(),
         };
         let tables = [dataplane.applied().clone(), route_driver.applied().clone()];
-        let compiler = Compiler::new(options.node.clone()).with_failsafes(options.failsafes());
         let compiler = match options.default_endpoint_to_host_action {
             EndpointToHost::Accept => compiler,
             EndpointToHost::Drop => compiler.dropping_pods_to_node(),
@@ -296,6 +299,11 @@ impl North {
                 (northbound::Source::Kubernetes(source), BlockStore::api_server(connection))
             }
         };
+        if let Some(status) = status.clone() {
+            pipeline.watch_loads(move |loads| {
+                status.warn(Topic::Capacity, capacity::warnings(loads));
+            })?;
+        }
         let ipam = open_ipam(options, &store)?;
         let config = CniConfig::new(
             options.node.clone(),
@@ -308,7 +316,8 @@ impl North {
         if let Some(status) = status.clone() {
             pipeline.follow(Box::new(move |remarks| {
                 let of = |name| ObjectKey { kind: Kind::HostEndpoint, namespace: None, name };
-                status.remark(remarks.into_iter().map(|(name, text)| (of(name), text)).collect());
+                let warnings = remarks.into_iter().map(|(name, text)| (of(name), vec![text]));
+                status.warn(Topic::Interfaces, warnings.collect());
             }))?;
         }
 

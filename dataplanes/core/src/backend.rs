@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use brindle_model::ruleset::{Batch, RulesetDelta};
+use brindle_model::ruleset::{Batch, Load, RulesetDelta};
 
 /// One way to enforce a ruleset in the kernel: nftables, iptables, eBPF.
 ///
@@ -23,6 +23,12 @@ pub trait Backend: Send {
 
     /// The backend's name in logs, metrics and status.
     fn name(&self) -> &'static str;
+
+    /// The largest program that it takes; the compiler hands over no larger one. Unless a backend
+    /// says otherwise it knows of none that it would not take.
+    fn limits(&self) -> Load {
+        Load::UNBOUNDED
+    }
 
     /// Takes changes into the desired state. Cheap, and without kernel I/O.
     fn stage(&mut self, delta: &RulesetDelta);
