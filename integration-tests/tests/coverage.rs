@@ -6,18 +6,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use brindle_integration_tests::worlds::compiled::Answer;
+use brindle_integration_tests::worlds::reach::{self, BY_OUTCOME, ELSEWHERE};
 use brindle_integration_tests::worlds::{choose, generate};
+use brindle_model::packet::Flow;
 use brindle_model::verdict::{DecisionId, PolicyKind, Verdict};
-use brindle_oracle::{Action, Place, Step, judge};
+use brindle_oracle::{Action, Outcome, Place, Step, World, judge};
 
 const WORLDS: u64 = if cfg!(debug_assertions) { 800 } else { 6_000 };
 const FLOWS: usize = 50;
 
 /// Rules that are asked by name in the oracle's trace, and must be found to hold and not to hold.
-const BOTH_WAYS: [&str; 30] = [
-    "C35", "C37", "K1", "K5", "K6", "K8", "K10", "K13", "K17", "K18", "K20", "C1", "C4", "C5",
-    "C10", "C16", "C18", "C19", "C20", "C21", "C22", "C23", "C24", "C25", "C26", "A2", "A5", "A8",
-    "A9", "A10",
+const BOTH_WAYS: [&str; 31] = [
+    "C35", "C37", "K1", "K5", "K6", "K8", "K10", "K13", "K17", "K18", "K19", "K20", "C1", "C4",
+    "C5", "C10", "C16", "C18", "C19", "C20", "C21", "C22", "C23", "C24", "C25", "C26", "A2", "A5",
+    "A8", "A9", "A10",
 ];
 
 /// Rules that are only noted when they hold, or only when they do not: what a selector's labels hold
@@ -41,6 +43,9 @@ struct Reached {
 #[derive(Default)]
 struct Report {
     rules: BTreeMap<&'static str, Reached>,
+    /// Worlds that reach the rules that are recognised by their outcome, and of their flows those
+    /// that were denied and delivered.
+    outcomes: BTreeMap<&'static str, (BTreeSet<u64>, [usize; 2])>,
     /// By criterion: hops at which it alone kept its rule from matching, and at which it held.
     criteria: BTreeMap<String, [usize; 2]>,
     /// Decisions by the kind of policy and the verdict.
@@ -54,6 +59,16 @@ struct Report {
 }
 
 impl Report {
+    fn recognise(&mut self, seed: u64, world: &World, flow: &Flow, outcome: &Outcome) {
+        for (rule, reaches) in BY_OUTCOME {
+            if reaches(world, flow, outcome) {
+                let (worlds, flows) = self.outcomes.entry(*rule).or_default();
+                worlds.insert(seed);
+                flows[usize::from(outcome.delivered)] += 1;
+            }
+        }
+    }
+
     fn count(&mut self, seed: u64, hop: &Answer, trace: &[Step]) {
         let mut seen = BTreeSet::new();
         for step in trace {
@@ -105,6 +120,10 @@ impl Report {
             let [deny, allow] = reached.verdicts;
             println!("{rule:6} {no:8} / {yes:<8} {deny:8} / {allow:<8}");
         }
+        println!("rule   worlds      flows: denied / delivered");
+        for (rule, (worlds, [denied, delivered])) in &self.outcomes {
+            println!("{rule:6} {:8} {denied:8} / {delivered:<8}", worlds.len());
+        }
         println!("criterion: alone against its rule / with it");
         for (criterion, [no, yes]) in &self.criteria {
             println!("{criterion:30} {no:8} / {yes:<8}");
@@ -121,6 +140,7 @@ fn every_rule_is_reached_and_every_criterion_decides() {
         let world = generate(seed);
         for flow in choose(&world, seed, FLOWS) {
             let outcome = judge(&world, &flow);
+            report.recognise(seed, &world, &flow, &outcome);
             let pods = outcome.hops.iter().map(|hop| &hop.trace);
             let traces = pods.chain(outcome.hosts.iter().map(|hop| &hop.trace));
             for (hop, trace) in Answer::all(&outcome).iter().zip(traces) {
@@ -141,6 +161,21 @@ fn every_rule_is_reached_and_every_criterion_decides() {
         }
         if no + yes < 3 {
             missing.push(format!("{rule} is reached in {} worlds", no + yes));
+        }
+    }
+    for (rule, _) in BY_OUTCOME {
+        let worlds = report.outcomes.get(rule).map_or(0, |(worlds, _)| worlds.len());
+        if worlds < 3 {
+            missing.push(format!("{rule} is reached in {worlds} worlds"));
+        }
+    }
+    let listed = BOTH_WAYS.iter().chain(&ONE_WAY).copied();
+    let listed = listed.chain(BY_OUTCOME.iter().map(|(rule, _)| *rule));
+    let listed: Vec<_> = listed.chain(ELSEWHERE.iter().map(|(rule, _)| *rule)).collect();
+    for rule in reach::numbers() {
+        let times = listed.iter().filter(|known| **known == rule).count();
+        if times != 1 {
+            missing.push(format!("{rule} is on {times} lists"));
         }
     }
     // Every rule that the oracle knows is on a list: one that is new is not forgotten here.

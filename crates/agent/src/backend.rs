@@ -8,7 +8,7 @@ use brindle_dataplane_iptables as iptables;
 use brindle_dataplane_iptables::{Iptables, IptablesError};
 use brindle_dataplane_nftables as nftables;
 use brindle_dataplane_nftables::{Nftables, NftablesError};
-use brindle_model::ruleset::RulesetDelta;
+use brindle_model::ruleset::{Load, RulesetDelta};
 use tracing::{info, warn};
 
 use crate::config::DataplaneOptions;
@@ -126,6 +126,10 @@ impl Backend for AnyBackend {
 
     fn filters_hosts(&self) -> bool {
         on_active!(&self.active, backend => backend.filters_hosts())
+    }
+
+    fn limits(&self) -> Load {
+        on_active!(&self.active, backend => backend.limits())
     }
 
     fn stage(&mut self, delta: &RulesetDelta) {

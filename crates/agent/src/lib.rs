@@ -10,6 +10,7 @@ pub mod admin;
 pub mod backend;
 pub mod bgp;
 pub mod blocks;
+pub mod capacity;
 pub mod cni_install;
 pub mod cni_server;
 pub mod config;

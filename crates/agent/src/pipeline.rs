@@ -19,15 +19,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use brindle_compiler::Compiler;
+use brindle_compiler::{Compiler, ProgramLoad};
 use brindle_dataplane_core::{
     Applied, DataplaneInput, DriverSender, RouteInput, RouteTable, WaitError as DriverWaitError,
 };
 use brindle_model::Name;
 use brindle_model::cluster::Update;
-use brindle_model::ruleset::{Batch, Generation};
+use brindle_model::ruleset::{Batch, Generation, WARNING_SHARE};
 use tokio::sync::mpsc;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::backend::AnyBackend;
 use crate::cni_server::ports::{self, Stopped, Ticket, WaitError};
@@ -60,10 +60,14 @@ enum Message {
     Complete(Origin),
     Inspect(Box<dyn FnOnce(&Compiler) + Send>),
     Follow(Follower),
+    Watch(Watcher),
 }
 
 /// Told what host endpoints of this node do not find there, by name, whenever that changes.
 pub type Follower = Box<dyn FnMut(BTreeMap<Name, String>) + Send>;
+
+/// Hears of the programs that are near a limit of the backend, or above it, whenever they change.
+type Watcher = Box<dyn FnMut(&[ProgramLoad]) + Send>;
 
 /// Where flushed batches go.
 pub struct Outputs {
@@ -128,6 +132,8 @@ impl Pipeline {
             remarks: BTreeMap::new(),
             missing: ORIGINS.into_iter().collect(),
             thens: Vec::new(),
+            loads: Vec::new(),
+            watcher: None,
         };
         let thread = std::thread::Builder::new()
             .name("compile".to_owned())
@@ -188,6 +194,18 @@ impl Pipeline {
         });
         self.sender.send(Message::Inspect(look)).map_err(|_| Stopped)?;
         wait.recv().map_err(|_| Stopped)
+    }
+
+    /// Tells `watch` of the programs that are near a limit of the backend, or above it: now, and
+    /// whenever they change. It runs on the compile thread, in place of an earlier one.
+    ///
+    /// # Errors
+    /// The agent is shutting down.
+    pub fn watch_loads(
+        &self,
+        watch: impl FnMut(&[ProgramLoad]) + Send + 'static,
+    ) -> Result<(), Stopped> {
+        self.sender.send(Message::Watch(Box::new(watch))).map_err(|_| Stopped)
     }
 
     /// The last flush; `None` before in-sync.
@@ -262,6 +280,9 @@ struct Worker {
     remarks: BTreeMap<Name, String>,
     missing: BTreeSet<Origin>,
     thens: Vec<Then>,
+    /// The programs that were last told of.
+    loads: Vec<ProgramLoad>,
+    watcher: Option<Watcher>,
 }
 
 impl Worker {
@@ -285,6 +306,9 @@ impl Worker {
                     Message::Follow(follower) => {
                         self.follower = Some(follower);
                         self.remarks.clear();
+                    }
+                    Message::Watch(watcher) => {
+                        self.watcher.insert(watcher)(&self.loads);
                     }
                 }
             }
@@ -315,6 +339,7 @@ impl Worker {
             }
             let ruleset = self.compiler.ruleset();
             self.outputs.connections.flushed(batch.generation, ruleset, &batch.ruleset);
+            self.tell_loads();
         }
         let remarks = self.compiler.host_remarks();
         if let Some(follower) = &mut self.follower
@@ -330,6 +355,24 @@ impl Worker {
             progress.generation = Some(generation);
         });
         true
+    }
+}
+
+impl Worker {
+    fn tell_loads(&mut self) {
+        let loads = self.compiler.loads(WARNING_SHARE);
+        if loads == self.loads {
+            return;
+        }
+        for ProgramLoad { endpoints, direction, load, limits, lost, .. } in &loads {
+            let (endpoints, lost) = (endpoints.len(), lost.len());
+            let used = load.beyond(WARNING_SHARE, *limits);
+            warn!(endpoints, %direction, used, lost, "a program is near the dataplane's limits");
+        }
+        if let Some(watcher) = &mut self.watcher {
+            watcher(&loads);
+        }
+        self.loads = loads;
     }
 }
 

@@ -44,7 +44,7 @@ use brindle_ipam::{Ipam, OpenError};
 use brindle_sources::directory::{DirectorySource, RunError};
 use brindle_sources::kubernetes::{Connection, KubernetesSource};
 use brindle_sources::object::{Kind, ObjectKey};
-use brindle_sources::status::StatusWriter;
+use brindle_sources::status::{StatusWriter, Topic};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
@@ -53,6 +53,7 @@ use crate::admin;
 use crate::backend::AnyBackend;
 use crate::bgp;
 use crate::blocks::BlockStore;
+use crate::capacity;
 use crate::cni_server::ports::Pipeline as _;
 use crate::cni_server::{CniConfig, CniServer, Listener};
 use crate::config::{EndpointToHost, RunOptions, Source};
@@ -156,6 +157,8 @@ impl South {
             "--default-endpoint-to-host-action drop needs --dataplane nftables, and this is {}",
             backend.name()
         );
+        let compiler = Compiler::within(options.node.clone(), backend.limits())
+            .with_failsafes(options.failsafes());
         let (dataplane, backend) =
             Driver::spawn(backend, config).context("start the dataplane's driver")?;
         let route_config = DriverConfig { queue: ROUTE_QUEUE, ..config };
@@ -181,7 +184,6 @@ impl South {
             connections: changes.clone(),
         };
         let tables = [dataplane.applied().clone(), route_driver.applied().clone()];
-        let compiler = Compiler::new(options.node.clone()).with_failsafes(options.failsafes());
         let compiler = if drop_to_host { compiler.dropping_pods_to_node() } else { compiler };
         let compiler = if filters_hosts { compiler } else { compiler.without_host_filter() };
         let (pipeline, compile) =
@@ -301,6 +303,11 @@ impl North {
                 (northbound::Source::Kubernetes(source), BlockStore::api_server(connection))
             }
         };
+        if let Some(status) = status.clone() {
+            pipeline.watch_loads(move |loads| {
+                status.warn(Topic::Capacity, capacity::warnings(loads));
+            })?;
+        }
         let ipam = open_ipam(options, &store)?;
         let config = CniConfig::new(
             options.node.clone(),
@@ -313,7 +320,8 @@ impl North {
         if let Some(status) = status.clone() {
             pipeline.follow(Box::new(move |remarks| {
                 let of = |name| ObjectKey { kind: Kind::HostEndpoint, namespace: None, name };
-                status.remark(remarks.into_iter().map(|(name, text)| (of(name), text)).collect());
+                let warnings = remarks.into_iter().map(|(name, text)| (of(name), vec![text]));
+                status.warn(Topic::Interfaces, warnings.collect());
             }))?;
         }
 

@@ -8,11 +8,12 @@ use brindle_model::cluster::{EndpointId, NetworkSet, NetworkSetId, Update};
 use brindle_model::host::{Failsafes, HostEndpoint};
 use brindle_model::routing::Routing;
 use brindle_model::ruleset::{
-    Batch, Endpoint, Generation, Program, ProgramId, Ruleset, RulesetDelta, SetDef, SetId,
+    Batch, Endpoint, Generation, Load, Program, ProgramId, Ruleset, RulesetDelta, SetDef, SetId,
 };
 use brindle_model::verdict::{Direction, PolicyId};
 use ipnet::IpNet;
 
+use crate::capacity::{Capacity, ProgramLoad};
 use crate::hosts::{HostChanges, Hosts};
 use crate::lowering::lower;
 use crate::membership::{Membership, Moment};
@@ -36,12 +37,19 @@ pub struct Compiler {
     /// Sets by the lowered policies that name them.
     set_uses: Uses<SetId>,
     generation: Generation,
+    /// As it should be.
     ruleset: Ruleset,
+    pub(crate) capacity: Capacity,
 }
 
 impl Compiler {
-    /// A compiler for the node of this name, without inputs.
+    /// A compiler for the node of this name, without inputs, for a backend that takes everything.
     pub fn new(node: Name) -> Self {
+        Self::within(node, Load::UNBOUNDED)
+    }
+
+    /// The same, for a backend that takes no larger programs than these limits.
+    pub fn within(node: Name, limits: Load) -> Self {
         Self {
             world: World::default(),
             selection: Selection::default(),
@@ -53,6 +61,7 @@ impl Compiler {
             set_uses: Uses::default(),
             generation: Generation::default(),
             ruleset: Ruleset::default(),
+            capacity: Capacity::new(limits),
         }
     }
 
@@ -135,7 +144,11 @@ impl Compiler {
             programs.extend(self.compile_hosts(&mut delta));
         }
         self.settle_programs(programs, &mut delta);
-        let definitions = self.settle_policies(changes.policies.into_keys(), &mut delta);
+        let mut changed: BTreeSet<PolicyId> = changes.policies.into_keys().collect();
+        if world_changes.doubts {
+            changed.extend(self.ruleset.policies.keys().cloned());
+        }
+        let definitions = self.settle_policies(changed, &mut delta);
         let new_sets = self.settle_sets(definitions, &mut delta);
         // Only sets that stay are compared member by member; new ones are filled afterwards.
         let moment = Moment {
@@ -149,11 +162,11 @@ impl Compiler {
         for (id, def) in new_sets {
             delta.sets_added.insert(id, self.membership.add(&self.world, &self.hosts, id, def));
         }
-        self.ruleset.apply(&delta);
+        let ruleset = self.capacity.apply(&mut self.ruleset, delta);
         self.world.release(&world_changes);
         let nodes_changed = !world_changes.nodes.is_empty();
         let routing = self.topology.advance(&self.world.nodes, nodes_changed);
-        Batch { generation: self.generation, ruleset: delta, routing }
+        Batch { generation: self.generation, ruleset, routing }
     }
 
     /// The last completed generation.
@@ -163,7 +176,13 @@ impl Compiler {
 
     /// What the node enforces as of the last flush.
     pub fn ruleset(&self) -> &Ruleset {
-        &self.ruleset
+        self.capacity.enforced().unwrap_or(&self.ruleset)
+    }
+
+    /// The programs that take up at least this share of a limit of the backend, percent; those above
+    /// 100 are not enforced as they should be.
+    pub fn loads(&self, share: usize) -> Vec<ProgramLoad> {
+        self.capacity.loads(&self.ruleset, share)
     }
 
     /// What the node announces as of the last flush.
@@ -285,7 +304,7 @@ impl Compiler {
     /// names any more; returns the definitions of the sets they name.
     fn settle_policies(
         &mut self,
-        changed: impl Iterator<Item = PolicyId>,
+        changed: BTreeSet<PolicyId>,
         delta: &mut RulesetDelta,
     ) -> BTreeMap<SetId, SetDef> {
         let mut definitions = BTreeMap::new();
@@ -301,7 +320,8 @@ impl Compiler {
                 continue;
             }
             let policy = self.selection.policies.get(&id);
-            let lowered = lower(&id, policy.expect("programs name policies that exist"));
+            let policy = policy.expect("programs name policies that exist");
+            let lowered = lower(&id, policy, &self.world);
             if old.is_some_and(|old| **old == lowered.rules) {
                 continue;
             }
@@ -342,7 +362,7 @@ impl Compiler {
 /// A host endpoint is picked by selectors as a global network set of its addresses is (C13, C34).
 fn known_addresses(endpoint: &HostEndpoint) -> NetworkSet {
     let nets = endpoint.expected_addresses.iter().map(|addr| IpNet::from(*addr)).collect();
-    NetworkSet { labels: endpoint.labels.clone(), nets }
+    NetworkSet { labels: endpoint.labels.clone(), nets, incomplete: false }
 }
 
 fn policies_of(program: &Program) -> impl Iterator<Item = &PolicyId> {

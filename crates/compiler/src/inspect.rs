@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use brindle_model::cluster::{EndpointId, Namespace, NetworkSet, NetworkSetId, Pod};
-use brindle_model::policy::{Policy, Tier};
+use brindle_model::cluster::{EndpointId, Namespace, Pod};
+use brindle_model::policy::Policy;
 use brindle_model::routing::Routing;
 use brindle_model::ruleset::{
     Endpoint, Generation, HostStages, Member, PolicyRules, Program, ProgramId, SetId, SetKind,
@@ -99,16 +99,6 @@ impl Compiler {
     /// A policy as the sources gave it.
     pub fn policy(&self, id: &PolicyId) -> Option<&Arc<Policy>> {
         self.selection.policies.get(id)
-    }
-
-    /// A tier, built in or not, if it exists.
-    pub fn tier(&self, name: &str) -> Option<Tier> {
-        self.selection.tier(name)
-    }
-
-    /// A network set as the sources gave it.
-    pub fn network_set(&self, id: &NetworkSetId) -> Option<&Arc<NetworkSet>> {
-        self.world.network_sets.table().get(id)
     }
 
     /// The pods that own an address, by name; several if their sources disagree (K39).

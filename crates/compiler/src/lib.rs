@@ -44,6 +44,7 @@
 //! | policy rules | lowering that policy; the sets it gains are filled, those it loses go |
 //! | policy subject, tier, order, directions | programs of the local endpoints that the old or new subject selects |
 //! | tier | programs of the local endpoints with a policy in it |
+//! | whether something is incomplete | lowering every active policy: it is a mistake in an object |
 //! | network set | its prefixes that came or went, in the active sets that select it |
 //! | endpoint slice | the members that it alone gives to the active sets of its Service |
 //! | attachment | its two programs, and the addresses it claims |
@@ -53,9 +54,11 @@
 //! | host endpoint, interface of the node | the programs of this node's host endpoints; the sets that know its addresses |
 
 mod candidates;
+mod capacity;
 mod claims;
 mod compiler;
 mod cover;
+mod doubts;
 mod hosts;
 mod inspect;
 mod label_lists;
@@ -72,5 +75,6 @@ mod topology;
 mod uses;
 mod world;
 
+pub use capacity::ProgramLoad;
 pub use compiler::{Compiler, snapshot};
 pub use inspect::{Bringer, Dump, EndpointDump, HostDump, PolicyDump, SetDump};

@@ -19,6 +19,7 @@ use brindle_model::labels::{EffectiveLabels, Parent};
 use brindle_model::{Name, NamespacedName};
 
 use crate::claims::{Basis, Claims};
+use crate::doubts::Doubts;
 use crate::label_lists::Labelled;
 use crate::nodes::Nodes;
 use crate::pods::{PodIx, Pods};
@@ -35,6 +36,7 @@ pub(crate) struct World {
     pub nodes: Nodes,
     pub attachments: Table<EndpointId, Arc<Attachment>>,
     pub pods: Pods,
+    pub doubts: Doubts,
     claims: Claims,
     /// The attachments of each pod of this node.
     attached: BTreeMap<PodIx, BTreeSet<EndpointId>>,
@@ -43,13 +45,15 @@ pub(crate) struct World {
 /// What an advance changed.
 #[derive(Debug, Default)]
 pub(crate) struct WorldChanges {
-    namespaces: Before<Name, Arc<Namespace>>,
+    pub namespaces: Before<Name, Arc<Namespace>>,
     service_accounts: Before<NamespacedName, Arc<ServiceAccount>>,
-    network_sets: Before<NetworkSetId, Arc<NetworkSet>>,
+    pub network_sets: Before<NetworkSetId, Arc<NetworkSet>>,
     pub slices: Before<NamespacedName, Arc<EndpointSlice>>,
     pub nodes: Before<Name, Arc<Node>>,
     pods: Before<PodIx, Arc<Pod>>,
     attachments: Before<EndpointId, Arc<Attachment>>,
+    /// Whether something that is incomplete came, went or has other labels.
+    pub doubts: bool,
     /// Addresses that a pod began or ceased to claim, or may have.
     disputed: Vec<IpAddr>,
 }
@@ -78,6 +82,7 @@ impl World {
             attachments: self.attachments.advance(),
             ..WorldChanges::default()
         };
+        changes.doubts = self.renew_doubts(&changes);
         self.renew_claims(&mut changes);
         changes
     }

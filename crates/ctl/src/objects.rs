@@ -66,7 +66,12 @@ fn reported(changes: &Changes, kind: Kind, format: Format) -> Result<String> {
             };
             vec![
                 name,
-                if object.accepted { "yes" } else { "no" }.to_owned(),
+                match (object.has_effect, object.accepted) {
+                    (false, _) => "not applied",
+                    (true, true) => "yes",
+                    (true, false) => "no",
+                }
+                .to_owned(),
                 format!("{}:{}", object.file, object.line),
                 object.problems.join("; "),
             ]

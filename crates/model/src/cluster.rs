@@ -148,6 +148,9 @@ pub struct NetworkSet {
     pub labels: Labels,
     /// The prefixes, without host bits; they may overlap and nest.
     pub nets: Vec<IpNet>,
+    /// Whether something that may have been a prefix could not be read: a rule that denies takes
+    /// the set for everything, one that admits for no more than `nets`.
+    pub incomplete: bool,
 }
 
 /// Some endpoints of a Service (C26).
@@ -159,6 +162,8 @@ pub struct EndpointSlice {
     pub addresses: Vec<IpAddr>,
     /// The ports that all of them serve; a port without a number is not among them.
     pub ports: Vec<(Protocol, u16)>,
+    /// As [`NetworkSet::incomplete`], of addresses and ports.
+    pub incomplete: bool,
 }
 
 /// A container port with a name.
@@ -181,6 +186,8 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// All its addresses: what a peer that names nodes matches (A10).
     pub all_addresses: Vec<IpAddr>,
+    /// As [`NetworkSet::incomplete`], of `all_addresses`.
+    pub incomplete: bool,
 }
 
 /// An address pool.

@@ -14,6 +14,7 @@
 mod batch;
 mod evaluate;
 mod host;
+mod load;
 mod set;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,7 @@ pub use evaluate::{Judgement, Step, StepOutcome, evaluate, rule_matches};
 pub use host::{
     HostInterface, HostJudgement, HostStages, Passage, Stage, StageProgram, evaluate_host,
 };
+pub use load::{Load, WARNING_SHARE};
 pub use set::{Member, Set, SetDef, SetId, SetKind};
 
 use crate::Name;

@@ -213,6 +213,8 @@ pub enum DecisionId {
     NeighbourDiscovery,
     /// The interface or its pod is not known (yet): closed (K37).
     UnknownEndpoint,
+    /// The endpoint's program is above the backend's limits, and had to be cut.
+    OverCapacity,
     /// The pod used a source address that is not its own (C41).
     Spoof,
 }
@@ -235,6 +237,7 @@ impl fmt::Display for DecisionId {
             Self::OwnNode => f.write_str("own node"),
             Self::NeighbourDiscovery => f.write_str("neighbour discovery"),
             Self::UnknownEndpoint => f.write_str("unknown endpoint"),
+            Self::OverCapacity => f.write_str("over capacity"),
             Self::Spoof => f.write_str("spoofed source address"),
         }
     }

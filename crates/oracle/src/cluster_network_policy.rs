@@ -13,13 +13,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use crate::cidr::Cidr;
 use crate::label_selector::{self, Reading};
 use crate::lists::{self, List};
+use crate::member::Doubt;
 use crate::names::is_port_name;
 use crate::peer::{Answer, OtherEnd};
-use crate::policy_rule::broken;
+use crate::policy_rule::{broken, deny_doubtful_pass};
 use crate::port::named_ports;
 use crate::trace::{Action, Place, Trace};
 use crate::walk::Asked;
-use crate::world::{World, label_of, name_of, namespace_of, pod_label};
+use crate::world::{World, has_unreadable_address, label_of, name_of, namespace_of, pod_label};
 
 /// Most entries of a list of peers, protocols or networks (§3).
 const MAX_ENTRIES: usize = 25;
@@ -162,23 +163,30 @@ pub(crate) fn ask(
     }
     let list = |place| List { policy, rule: index, number: "A8", place };
     let (peers, protocols) = (list(lists::peers), list(lists::ports));
-    let question = Question { asked };
-    let matched = asked.other_ends().into_iter().any(|end| {
-        let peers = peers.any(&rule.peers, trace, |peer| question.peer(peer, end));
-        let protocols = match rule.protocols {
-            // A8: omitted = all traffic, ICMP and unknown protocols included.
-            None => protocols.missing("A8", "any protocol", trace),
-            Some(entries) => {
-                // A11, K20: the destination pod: on ingress the subject, on egress the peer.
-                let destination = asked.destination(end);
-                protocols.any(entries, trace, |wanted| question.protocol(wanted, destination))
-            }
-        };
-        peers && protocols
-    });
-    let place = Place::Rule { policy: policy.clone(), rule: index, action };
+    let matches = |doubt, trace: &mut Trace| {
+        let question = Question { asked, doubt };
+        asked.other_ends().into_iter().any(|end| {
+            let peers = peers.any(&rule.peers, trace, |peer| question.peer(peer, end));
+            let protocols = match rule.protocols {
+                // A8: omitted = all traffic, ICMP and unknown protocols included.
+                None => protocols.missing("A8", "any protocol", trace),
+                Some(entries) => {
+                    // A11, K20: the destination pod: on ingress the subject, on egress the peer.
+                    let destination = asked.destination(end);
+                    protocols.any(entries, trace, |wanted| question.protocol(wanted, destination))
+                }
+            };
+            peers && protocols
+        })
+    };
+    let matched = matches(Doubt::of(action), trace);
+    let place = || Place::Rule { policy: policy.clone(), rule: index, action };
     let words = if matched { "peers and protocols match" } else { "they do not both match" };
-    trace.note("A2", place, matched, words).then_some(action)
+    if trace.note("A2", place(), matched, words) {
+        return Some(action);
+    }
+    let may_pass = action == Action::Pass && matches(Doubt::HoldsAll, &mut Trace::default());
+    may_pass.then(|| deny_doubtful_pass(place(), trace))
 }
 
 /// Why a whole rule is broken. A13: a broken entry of an Accept matches nothing and leaves the
@@ -289,6 +297,8 @@ fn port_range(port: &ClusterNetworkPolicyPort) -> Option<(u16, u16)> {
 
 struct Question<'a> {
     asked: &'a Asked<'a>,
+    /// How to take what cannot be read whole.
+    doubt: Doubt,
 }
 
 impl Question<'_> {
@@ -301,7 +311,7 @@ impl Question<'_> {
             return network(networks, end);
         }
         if let Some(nodes) = peer.nodes {
-            return node(world, nodes, end);
+            return node(world, nodes, end, self.doubt);
         }
         // A5, C32: pods with a network of their own, and nothing else, in known namespaces (K37).
         let Some(pod) = end.pod.filter(|pod| world.knows(pod)) else {
@@ -367,10 +377,12 @@ fn network(networks: &[String], end: OtherEnd<'_>) -> Answer {
 }
 
 /// A10: nodes that match, at any of their addresses.
-fn node(world: &World, selector: &LabelSelector, end: OtherEnd<'_>) -> Answer {
+fn node(world: &World, selector: &LabelSelector, end: OtherEnd<'_>, doubt: Doubt) -> Answer {
     let holding = world.nodes.iter().filter(|node| {
         let name = name_of(&node.metadata);
-        world.is_address_of_node(name, end.addr)
+        // A13: of a node with an address that cannot be read nobody knows which are its others.
+        let perhaps = doubt == Doubt::HoldsAll && has_unreadable_address(node);
+        perhaps || world.is_address_of_node(name, end.addr)
     });
     for node in holding {
         if let Reading::Matched =

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::cidr::Cidr;
 use crate::label_selector::Reading;
-use crate::member::{Member, holding};
+use crate::member::{Doubt, Member, holding};
 use crate::peer::Answer;
 use crate::port::transport;
 use crate::protocol::{PortEntry, port_entry};
@@ -28,6 +28,8 @@ pub(crate) struct End<'a> {
     pub(crate) port: Option<u16>,
     /// Whether this is the destination.
     pub(crate) destination: bool,
+    /// How to take what cannot be read whole.
+    pub(crate) doubt: Doubt,
 }
 
 impl<'a> End<'a> {
@@ -98,7 +100,7 @@ impl<'a> End<'a> {
     }
 
     fn selected(&self) -> Answer {
-        let members = holding(self.world, self.addr);
+        let members = holding(self.world, self.addr, self.doubt);
         let mut nearest = None;
         for member in members {
             match self.picks(member) {
@@ -130,13 +132,15 @@ impl<'a> End<'a> {
                     return Err(("C23", format!("it is in namespace {namespace}, not global")));
                 }
             }
-            // C11: written onto the keys of the namespace's labels, of which a GlobalNetworkSet has
-            // none (C13). C23: all() is everything namespaced.
-            (Some(text), _, namespace) => {
-                let label = |key: &str| world.namespace_label(namespace?, key);
-                reading(text, namespace.is_some(), &label)
+            // C11: written onto the keys of the namespace's labels. C23: all() is everything
+            // namespaced.
+            (Some(text), _, Some(namespace)) => {
+                let label = |key: &str| world.namespace_label(namespace, key);
+                reading(text, true, &label)
                     .map_err(|why| ("C11", format!("its namespace: {why}")))?;
             }
+            // C23: a negation picks nothing that has no namespace either.
+            (Some(_), _, None) => return Err(("C23", "it is global, in no namespace".into())),
         }
         if let Some(accounts) = &self.rule.service_accounts {
             // C25: names (any of) AND selector; only pods run as one.
@@ -168,7 +172,7 @@ impl<'a> End<'a> {
     /// included.
     fn not_selected(&self, text: &str) -> Answer {
         let world = self.world;
-        let matched = holding(world, self.addr)
+        let matched = holding(world, self.addr, self.doubt.negated())
             .into_iter()
             .find(|member| reading(text, true, &|key| member.label(world, key)).is_ok());
         match matched {
@@ -186,6 +190,9 @@ impl<'a> End<'a> {
                 && label_of(&slice.metadata, "kubernetes.io/service-name") == Some(&service.name)
         });
         let matched = slices.into_iter().any(|slice| {
+            if self.doubt == Doubt::HoldsAll && is_incomplete(slice) {
+                return !self.destination || self.port.is_some();
+            }
             // As destination tuples, as source addresses only.
             lists(slice, self.addr)
                 && (!self.destination || slice.ports.iter().flatten().any(|port| self.serves(port)))
@@ -239,7 +246,7 @@ impl<'a> End<'a> {
                 // cluster.
                 let picked =
                     |member: &Member<'a>| !self.picks_members() || self.picks(*member).is_ok();
-                holding(self.world, self.addr)
+                holding(self.world, self.addr, Doubt::HoldsNothing)
                     .into_iter()
                     .filter(picked)
                     .any(|m| m.named_ports(name, self.protocol).contains(&i32::from(port)))
@@ -247,6 +254,25 @@ impl<'a> End<'a> {
             }
         })
     }
+}
+
+/// Whether a slice has an address or port that cannot be read; names of hosts are no addresses
+/// (C26).
+fn is_incomplete(slice: &EndpointSlice) -> bool {
+    let v6 = match slice.address_type.as_str() {
+        "IPv4" => false,
+        "IPv6" => true,
+        "FQDN" => return false,
+        _ => return true,
+    };
+    let texts = slice.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
+    let mut addresses = texts.map(|text| text.parse::<IpAddr>());
+    let mut ports = slice.ports.iter().flatten().filter(|port| port.port.is_some());
+    addresses.any(|address| !address.is_ok_and(|address| address.is_ipv6() == v6))
+        || ports.any(|port| {
+            let protocol = transport(port.protocol.as_deref().unwrap_or("TCP"));
+            protocol.is_none() || !port.port.is_some_and(|port| (1..=65535).contains(&port))
+        })
 }
 
 /// Whether a slice lists an address, of the family that it says it lists.

@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use crate::cidr::Cidr;
 use crate::host::expected;
 use crate::port::{named_ports, transport};
+use crate::trace::Action;
 use crate::world::{
     World, is_inherited, is_system, label_of, name_of, namespace_of, pod_label, service_account_of,
 };
@@ -27,11 +28,39 @@ pub(crate) enum Member<'a> {
     Host(&'a HostEndpoint),
 }
 
+/// How to take a list of addresses of which something cannot be read (A13, decision 0013).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// It holds what can be read, and no more.
+    HoldsNothing,
+    /// It may hold any address.
+    HoldsAll,
+}
+
+impl Doubt {
+    /// A13: by it an Allow, Log or Pass matches nothing, a Deny everything.
+    pub(crate) fn of(action: Action) -> Self {
+        match action {
+            Action::Allow | Action::Log | Action::Pass => Self::HoldsNothing,
+            Action::Deny => Self::HoldsAll,
+        }
+    }
+
+    /// The other one: what is in doubt for a criterion counts the other way for its negation.
+    pub(crate) fn negated(self) -> Self {
+        match self {
+            Self::HoldsNothing => Self::HoldsAll,
+            Self::HoldsAll => Self::HoldsNothing,
+        }
+    }
+}
+
 /// Every known endpoint and network set that holds an address.
-pub(crate) fn holding(world: &World, addr: IpAddr) -> Vec<Member<'_>> {
+pub(crate) fn holding(world: &World, addr: IpAddr, doubt: Doubt) -> Vec<Member<'_>> {
     let holds = |nets: &[String]| {
         // C27: any CIDRs, overlap and nesting allowed.
-        nets.iter().filter_map(|net| Cidr::parse_net(net)).any(|net| net.contains(addr))
+        let mut read = nets.iter().map(|net| Cidr::parse_net(net));
+        read.any(|net| net.map_or(doubt == Doubt::HoldsAll, |net| net.contains(addr)))
     };
     let pods = world.known_owners(addr).map(Member::Pod);
     let sets = world.network_sets.iter().filter(|set| holds(&set.spec.nets)).map(|set| {

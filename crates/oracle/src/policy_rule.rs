@@ -5,6 +5,7 @@ use brindle_model::verdict::PolicyId;
 
 use crate::cidr::Cidr;
 use crate::end::End;
+use crate::member::Doubt;
 use crate::peer::Answer;
 use crate::protocol::protocol;
 use crate::trace::{Action, Place, Trace};
@@ -33,13 +34,25 @@ pub(crate) fn ask(
         return broken(action, fault, policy, index, trace);
     }
     let mut matched = true;
-    for (criterion, (number, holds, words)) in answers(rule, asked, policy) {
+    for (criterion, (number, holds, words)) in answers(rule, asked, policy, Doubt::of(action)) {
         let place = Place::Criterion { policy: policy.clone(), rule: index, criterion };
         matched &= trace.note(number, place, holds, words);
     }
-    let place = Place::Rule { policy: policy.clone(), rule: index, action };
+    let place = || Place::Rule { policy: policy.clone(), rule: index, action };
     let words = if matched { "every criterion holds" } else { "not every criterion holds" };
-    trace.note(action.rule(), place, matched, words).then_some(action)
+    if trace.note(action.rule(), place(), matched, words) {
+        return Some(action);
+    }
+    let perhaps = || answers(rule, asked, policy, Doubt::HoldsAll);
+    let may_pass = action == Action::Pass && perhaps().iter().all(|(_, (_, holds, _))| *holds);
+    may_pass.then(|| deny_doubtful_pass(place(), trace))
+}
+
+/// A13: what may match a Pass, and does so for sure only if something were known that cannot be
+/// read, is denied: to pass it on, and to keep it, could both admit it.
+pub(crate) fn deny_doubtful_pass(place: Place, trace: &mut Trace) -> Action {
+    trace.note("A13", place, true, "may match, but what it names cannot be read whole; denies");
+    Action::Deny
 }
 
 /// C16, A13: fail closed. A broken Allow or Log matches nothing; a broken Deny or Pass denies
@@ -64,7 +77,12 @@ pub(crate) fn broken(
     }
 }
 
-fn answers(rule: &PolicyRule, asked: &Asked<'_>, policy: &PolicyId) -> Vec<(String, Answer)> {
+fn answers(
+    rule: &PolicyRule,
+    asked: &Asked<'_>,
+    policy: &PolicyId,
+    doubt: Doubt,
+) -> Vec<(String, Answer)> {
     let packet = asked.packet;
     let mut answers = Vec::new();
     let v6 = packet.destination.is_ipv6();
@@ -114,6 +132,7 @@ fn answers(rule: &PolicyRule, asked: &Asked<'_>, policy: &PolicyId) -> Vec<(Stri
             protocol: packet.protocol(),
             port,
             destination: side == "destination",
+            doubt,
         };
         let of_end = end.answers().into_iter();
         answers.extend(of_end.map(|(field, answer)| (format!("{side}.{field}"), answer)));

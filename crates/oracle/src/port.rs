@@ -47,8 +47,10 @@ pub(crate) fn read(
         Wanted::Numbers(first, last) => {
             let inside = (first..=last).contains(&i32::from(port));
             let side = if inside { "is" } else { "is not" };
+            // K19: the number is the packet's destination port; K18: or within the range that it
+            // begins.
             (
-                "K18",
+                if entry.end_port.is_some() { "K18" } else { "K19" },
                 inside,
                 format!("{port} {side} in {}", spelled(first, (first != last).then_some(last))),
             )

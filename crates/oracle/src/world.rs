@@ -171,6 +171,13 @@ impl World {
     }
 }
 
+/// Whether something that a node's status calls its IP address is none.
+pub(crate) fn has_unreadable_address(node: &Node) -> bool {
+    let listed = node.status.iter().flat_map(|s| s.addresses.iter().flatten());
+    let mut ips = listed.filter(|a| matches!(&*a.type_, "InternalIP" | "ExternalIP"));
+    ips.any(|a| a.address.parse::<IpAddr>().is_err())
+}
+
 /// The name in an object's metadata; empty if there is none.
 pub(crate) fn name_of(metadata: &ObjectMeta) -> &str {
     metadata.name.as_deref().unwrap_or_default()

@@ -7,7 +7,9 @@
 //! - a broken rule of any other policy admits nobody or denies everything, by its action; a policy
 //!   that does not say where it stands or whom it governs is absent
 //!   (docs/decisions/0011-broken-tiered-policies.md);
-//! - a network set or endpoint slice is what is readable of it;
+//! - of a network set, endpoint slice or node what cannot be read is left out, and said to be
+//!   missing: rules that deny by it deny everybody
+//!   (docs/decisions/0013-incomplete-sets-fail-closed.md);
 //! - any other broken object is absent: a pod that is not known is closed (K37), a pool or
 //!   neighbour that is not known is not used.
 //!
@@ -110,22 +112,23 @@ fn object(
         Object::Namespace(namespace) => {
             workload::namespace(key, namespace, names, problems).map(wrap(Input::Namespace))
         }
-        Object::Node(node) => workload::node(node, names, problems).map(wrap(Input::Node)),
+        Object::Node(node) => Some(wrap(Input::Node)(workload::node(node, names, problems))),
         Object::Pod(pod) => workload::pod(pod, names, problems).map(wrap(Input::Pod)),
         Object::ServiceAccount(account) => {
-            workload::service_account(account, names, problems).map(wrap(Input::ServiceAccount))
+            let account = workload::service_account(account, names, problems);
+            Some(wrap(Input::ServiceAccount)(account))
         }
         Object::EndpointSlice(slice) => {
             endpoint_slice::endpoint_slice(slice, names, problems).map(wrap(Input::EndpointSlice))
         }
         Object::Tier(tier) => tier::tier(key, &tier.spec, problems).map(wrap(Input::Tier)),
         Object::NetworkSet(set) => {
-            network_set::network_set(&set.metadata, &set.spec, names, problems)
-                .map(wrap(Input::NetworkSet))
+            let set = network_set::network_set(&set.metadata, &set.spec, names, problems);
+            Some(wrap(Input::NetworkSet)(set))
         }
         Object::GlobalNetworkSet(set) => {
-            network_set::network_set(&set.metadata, &set.spec, names, problems)
-                .map(wrap(Input::NetworkSet))
+            let set = network_set::network_set(&set.metadata, &set.spec, names, problems);
+            Some(wrap(Input::NetworkSet)(set))
         }
         Object::IpPool(pool) => pool::pool(&pool.spec, problems).map(wrap(Input::IpPool)),
         Object::BgpConfiguration(config) => {

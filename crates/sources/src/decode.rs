@@ -6,6 +6,7 @@
 mod cluster_network_policy;
 mod host_endpoint;
 mod kubernetes_policy;
+mod listings;
 mod pieces;
 mod tiered_policy;
 
@@ -33,10 +34,10 @@ pub struct Decoded {
 pub(crate) fn decode(key: &ObjectKey, value: Value) -> Decoded {
     match key.kind {
         Kind::Namespace => whole(value, Object::Namespace),
-        Kind::Node => whole(value, Object::Node),
+        Kind::Node => listings::node(key, &value),
         Kind::Pod => whole(value, Object::Pod),
         Kind::ServiceAccount => whole(value, Object::ServiceAccount),
-        Kind::EndpointSlice => whole(value, Object::EndpointSlice),
+        Kind::EndpointSlice => listings::endpoint_slice(key, &value),
         Kind::KubernetesNetworkPolicy => kubernetes_policy::decode(key, &value),
         Kind::ClusterNetworkPolicy => cluster_network_policy::decode(key, &value),
         Kind::Tier => whole(value, Object::Tier),
@@ -45,8 +46,8 @@ pub(crate) fn decode(key: &ObjectKey, value: Value) -> Decoded {
         Kind::StagedNetworkPolicy => tiered_policy::staged_namespaced(key, value),
         Kind::StagedGlobalNetworkPolicy => tiered_policy::staged_global(key, value),
         Kind::StagedKubernetesNetworkPolicy => tiered_policy::staged_kubernetes(key, value),
-        Kind::NetworkSet => whole(value, Object::NetworkSet),
-        Kind::GlobalNetworkSet => whole(value, Object::GlobalNetworkSet),
+        Kind::NetworkSet => listings::network_set(key, &value),
+        Kind::GlobalNetworkSet => listings::global_network_set(key, &value),
         Kind::IpPool => whole(value, Object::IpPool),
         Kind::BgpConfiguration => whole(value, Object::BgpConfiguration),
         Kind::BgpPeer => whole(value, Object::BgpPeer),

@@ -20,6 +20,7 @@ pub mod kubernetes;
 pub mod object;
 mod objects;
 pub mod problem;
+mod references;
 pub mod relations;
 pub mod report;
 pub mod status;

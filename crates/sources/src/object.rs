@@ -7,7 +7,7 @@ use brindle_api::{
     GlobalNetworkSet, HostEndpoint, IpPool, NetworkPolicy, NetworkSet, POLICY_API_VERSION,
     StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy, Tier,
 };
-use brindle_model::verdict::PolicyKind;
+use brindle_model::verdict::{PolicyId, PolicyKind};
 use brindle_model::{Name, NamespacedName};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -245,6 +245,16 @@ pub struct ObjectKey {
 }
 
 impl ObjectKey {
+    /// The object that a policy is.
+    ///
+    /// # Panics
+    /// There is no kind of object for the policy's kind.
+    pub fn of_policy(id: &PolicyId) -> Self {
+        let kind = Kind::ALL.into_iter().find(|kind| kind.policy() == Some(id.kind));
+        let kind = kind.expect("every kind of policy is a kind of object");
+        Self { kind, namespace: id.namespace.clone(), name: id.name.clone() }
+    }
+
     /// Namespace and name; the namespace is empty for a cluster-scoped kind.
     pub fn namespaced_name(&self) -> NamespacedName {
         NamespacedName {

@@ -19,7 +19,8 @@ use crate::event::Changes;
 use crate::intern::Interner;
 use crate::object::{Kind, ObjectKey};
 use crate::problem::{Problem, Severity};
-use crate::relations::{overlaps, ties};
+use crate::references::{Doubt, Named, References};
+use crate::relations::{listed, overlaps, ties};
 use crate::report::{ObjectReport, Place};
 
 /// The objects of a source.
@@ -28,6 +29,7 @@ pub(crate) struct Objects {
     names: Interner,
     entries: BTreeMap<ObjectKey, Entry>,
     touched: BTreeSet<ObjectKey>,
+    references: References,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +62,13 @@ struct Neighbours {
     policies: BTreeMap<Name, String>,
     /// HostEndpoints that mean one interface, likewise.
     hosts: BTreeMap<Name, String>,
+}
+
+impl Neighbours {
+    /// The pool for which an object is rejected.
+    fn overlapped(&self, key: &ObjectKey) -> Option<&Name> {
+        self.rejected_pools.get(&key.name).filter(|_| key.kind == Kind::IpPool)
+    }
 }
 
 /// Kinds whose objects name a tier.
@@ -122,9 +131,15 @@ impl Objects {
     pub fn flush(&mut self, changes: &mut Changes, mut settled: impl FnMut(&[Claim])) {
         let mut touched = std::mem::take(&mut self.touched);
         let neighbours = self.neighbours(&mut touched);
+        let mut concerned = BTreeSet::new();
+        for key in &touched {
+            self.publish(key, &neighbours, &mut concerned, changes);
+        }
+        self.renew_doubts(&mut concerned);
+        touched.append(&mut concerned);
         for key in touched {
             settled(self.claims(&key));
-            self.settle(key, &neighbours, changes);
+            self.report(key, &neighbours, changes);
         }
     }
 
@@ -246,35 +261,81 @@ impl Objects {
                     warning("spec.interfaceName", message)
                 }));
             }
-            kind if TIERED.contains(&kind) => {
-                let policy = self.entries.get(key).and_then(Entry::policy);
-                if let Some(policy) = policy.filter(|policy| !self.has_tier(&policy.tier)) {
-                    let message = format!(
-                        "there is no tier `{}`: the policy stands behind all tiers, with Deny as \
-                         the end",
-                        policy.tier
-                    );
-                    remarks.push(warning("spec.tier", message));
-                }
+            Kind::NetworkSet | Kind::GlobalNetworkSet => {
+                let policies = listed(self.references.denying_by(key));
+                remarks.extend(policies.map(|policies| {
+                    warning("spec.nets", format!("rules that deny everybody for it: {policies}"))
+                }));
             }
             _ => {}
+        }
+        let Some(policy) = self.entries.get(key).and_then(Entry::policy) else { return remarks };
+        if TIERED.contains(&key.kind) && !self.has_tier(&policy.tier) {
+            let message = format!(
+                "there is no tier `{}`: the policy stands behind all tiers, with Deny as the end",
+                policy.tier
+            );
+            remarks.push(warning("spec.tier", message));
+        }
+        for (field, named) in self.references.missing(policy) {
+            let message = match named {
+                Named::Service(service) => {
+                    format!("Service {service} has no endpoint slice: it is no address")
+                }
+                Named::Account(Some(namespace), name) => format!(
+                    "service account {namespace}/{name} is not there, and no pod runs as it"
+                ),
+                Named::Account(None, name) => {
+                    format!("service account `{name}` is in no namespace, and no pod runs as it")
+                }
+            };
+            remarks.push(warning(&field, message));
+        }
+        for Doubt { field, object, denies } in self.references.doubts(key) {
+            let effect = if *denies { "denies everybody" } else { "matches nothing" };
+            let message = format!("{object} cannot be read whole: the rule {effect}");
+            remarks.push(warning(field, message));
         }
         remarks
     }
 
-    /// Decides what an object is now, and tells if that is new.
-    fn settle(&mut self, key: ObjectKey, neighbours: &Neighbours, changes: &mut Changes) {
-        let remarks = self.remarks(&key, neighbours);
-        let Some(entry) = self.entries.get_mut(&key) else { return };
-        let overlapped = neighbours.rejected_pools.get(&key.name);
-        let overlapped = overlapped.filter(|_| key.kind == Kind::IpPool);
-        let input = entry.input().filter(|_| overlapped.is_none()).cloned();
+    /// Decides what an object is now, and tells if that is new. Adds those of whom something else
+    /// may have to be said for it.
+    fn publish(
+        &mut self,
+        key: &ObjectKey,
+        neighbours: &Neighbours,
+        concerned: &mut BTreeSet<ObjectKey>,
+        changes: &mut Changes,
+    ) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let input = entry.input().filter(|_| neighbours.overlapped(key).is_none()).cloned();
         if input != entry.published {
-            entry.published.clone_from(&input);
-            changes.updates.extend(update(&key, input));
+            let before = std::mem::replace(&mut entry.published, input.clone());
+            self.references.replace(key, before.as_ref(), input.as_ref(), concerned);
+            changes.updates.extend(update(key, input));
         }
+    }
+
+    fn renew_doubts(&mut self, concerned: &mut BTreeSet<ObjectKey>) {
+        let Self { references, entries, .. } = self;
+        let published = |key: &ObjectKey| entries.get(key)?.published.as_ref();
+        let policies = entries.iter().filter_map(|(key, entry)| match &entry.published {
+            Some(Input::Policy(policy)) => Some((key, &**policy)),
+            _ => None,
+        });
+        references.renew_doubts(published, policies, concerned);
+    }
+
+    /// Says how it stands with an object, if that is new.
+    fn report(&mut self, key: ObjectKey, neighbours: &Neighbours, changes: &mut Changes) {
+        let remarks = match key.kind.has_status() {
+            true => self.remarks(&key, neighbours),
+            false => Vec::new(),
+        };
+        let Some(entry) = self.entries.get_mut(&key) else { return };
         let has_effect = entry.published.is_some();
-        let report = || entry.report(has_effect, overlapped, remarks);
+        let report = || entry.report(has_effect, neighbours.overlapped(&key), remarks);
         let report = key.kind.has_status().then(report).flatten();
         if report.as_ref() != entry.report.as_deref() {
             entry.report = report.map(Arc::new);

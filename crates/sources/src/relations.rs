@@ -34,19 +34,23 @@ pub fn ties<P: Ord>(places: impl IntoIterator<Item = (Name, P)>) -> BTreeMap<Nam
     let crowded = by_place.into_values().filter(|names| names.len() > 1);
     crowded
         .flat_map(|names| {
-            let others = |name: &Name| listed(names.iter().filter(|other| *other != name));
+            let others = |name: &Name| {
+                let others = names.iter().filter(|other| *other != name);
+                listed(others).unwrap_or_default()
+            };
             names.iter().map(|name| (name.clone(), others(name))).collect::<Vec<_>>()
         })
         .collect()
 }
 
-/// The first few names, and how many more there are: a place may be shared by hundreds.
-fn listed<'a>(names: impl Iterator<Item = &'a Name>) -> String {
+/// The first few of some, and how many more there are; `None` if there are none.
+pub fn listed<T: ToString>(all: impl Iterator<Item = T>) -> Option<String> {
     const SHOWN: usize = 3;
-    let names: Vec<&str> = names.map(|name| &**name).collect();
-    match names.len().checked_sub(SHOWN) {
-        Some(more @ 1..) => format!("{} and {more} more", names[..SHOWN].join(", ")),
-        _ => names.join(", "),
+    let all: Vec<String> = all.map(|one| one.to_string()).collect();
+    match all.len().checked_sub(SHOWN) {
+        _ if all.is_empty() => None,
+        Some(more @ 1..) => Some(format!("{} and {more} more", all[..SHOWN].join(", "))),
+        _ => Some(all.join(", ")),
     }
 }
 

@@ -31,6 +31,15 @@ use crate::event::Changes;
 use crate::object::ObjectKey;
 use writer::{Notes, Writer};
 
+/// What a node has to say of objects is told topic by topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
+    /// What the dataplane takes.
+    Capacity,
+    /// The node's interfaces.
+    Interfaces,
+}
+
 /// Keeps one node's part of a status folder. Dropping it writes what is noted and ends the thread.
 #[derive(Debug)]
 pub struct StatusWriter {
@@ -109,9 +118,9 @@ impl StatusWriter {
         self.note(|notes| notes.enforced(generation));
     }
 
-    /// Notes what some objects do not find on this node; nothing is to say of all others.
-    pub fn remark(&self, remarks: BTreeMap<ObjectKey, String>) {
-        self.note(|notes| notes.remark(remarks));
+    /// Notes what is to say of objects on this node on a topic, in place of what was said before.
+    pub fn warn(&self, topic: Topic, warnings: BTreeMap<ObjectKey, Vec<String>>) {
+        self.note(|notes| notes.warn(topic, warnings));
     }
 
     /// Notes that every object has been reported: what the folder holds of others is left over

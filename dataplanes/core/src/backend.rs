@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use brindle_model::ruleset::{Batch, RulesetDelta};
+use brindle_model::ruleset::{Batch, Load, RulesetDelta};
 
 /// One way to enforce a ruleset in the kernel: nftables, iptables, eBPF.
 ///
@@ -27,6 +27,12 @@ pub trait Backend: Send {
     /// Whether it filters at the node's own interfaces. One that does not refuses every commit while
     /// a ruleset with some of those is staged: nobody may take silence for enforcement.
     fn filters_hosts(&self) -> bool;
+
+    /// The largest program that it takes; the compiler hands over no larger one. Unless a backend
+    /// says otherwise it knows of none that it would not take.
+    fn limits(&self) -> Load {
+        Load::UNBOUNDED
+    }
 
     /// Takes changes into the desired state. Cheap, and without kernel I/O.
     fn stage(&mut self, delta: &RulesetDelta);

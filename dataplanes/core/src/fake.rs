@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use brindle_model::cluster::EndpointId;
 use brindle_model::ruleset::{
-    HostInterface, Member, ProgramId, Ruleset, RulesetDelta, Set, SetDelta, SetId, SetKind,
+    HostInterface, Load, Member, ProgramId, Ruleset, RulesetDelta, Set, SetDelta, SetId, SetKind,
     StageProgram,
 };
 use brindle_model::verdict::{Direction, PolicyId};
@@ -55,6 +55,8 @@ pub enum Violation {
     HostProgram(HostInterface, ProgramId),
     #[error("interface {0} of the node is removed, and unknown")]
     HostUnknown(HostInterface),
+    #[error("program {0} is above the limits, with {1}")]
+    ProgramTooLarge(ProgramId, Load),
     #[error("commit follows a failed one without a resync between them")]
     NotResynced,
 }
@@ -233,6 +235,7 @@ pub enum FakeError {
 #[derive(Debug)]
 pub struct FakeBackend {
     kernel: FakeKernel,
+    limits: Load,
     desired: Ruleset,
     /// What the kernel is known to hold; `None` until a resync.
     known: Option<Ruleset>,
@@ -244,13 +247,31 @@ pub struct FakeBackend {
 impl FakeBackend {
     /// A backend that knows nothing of what `kernel` holds.
     pub fn new(kernel: FakeKernel) -> Self {
+        Self::within(kernel, Load::UNBOUNDED)
+    }
+
+    /// The same; a larger program than these limits is a violation.
+    pub fn within(kernel: FakeKernel, limits: Load) -> Self {
         Self {
             kernel,
+            limits,
             desired: Ruleset::default(),
             known: None,
             stop_revoked: None,
             violation: None,
         }
+    }
+}
+
+impl FakeBackend {
+    fn judge_loads(&self, after: Ruleset) -> Result<Ruleset, Violation> {
+        for (id, program) in &after.programs {
+            let load = after.load(program);
+            if !load.fits(self.limits) {
+                return Err(Violation::ProgramTooLarge(*id, load));
+            }
+        }
+        Ok(after)
     }
 }
 
@@ -265,8 +286,12 @@ impl Backend for FakeBackend {
         true
     }
 
+    fn limits(&self) -> Load {
+        self.limits
+    }
+
     fn stage(&mut self, delta: &RulesetDelta) {
-        match judge(&self.desired, delta) {
+        match judge(&self.desired, delta).and_then(|after| self.judge_loads(after)) {
             Ok(after) => self.desired = after,
             Err(violation) => drop(self.violation.get_or_insert(violation)),
         }

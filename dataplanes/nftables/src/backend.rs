@@ -15,7 +15,7 @@
 use brindle_dataplane_core::nflog::DROPS_PER_SECOND;
 use brindle_dataplane_core::{Backend, Commit, Drift};
 use brindle_model::Name;
-use brindle_model::ruleset::RulesetDelta;
+use brindle_model::ruleset::{Load, RulesetDelta};
 use nix::errno::Errno;
 
 use crate::desired::{Desired, Known};
@@ -27,6 +27,11 @@ use crate::table::TABLE;
 
 /// How often a commit is made anew because somebody else changed tables in between.
 const ATTEMPTS: usize = 8;
+
+/// The largest program (decision 0022). A packet that meets so many rules that nothing joins waits
+/// for more than half a millisecond (20 ns each), and so many members are about 1.6 GB of the
+/// kernel's memory (100 bytes each).
+const LIMITS: Load = Load { rules: 1 << 15, sets: 1 << 13, members: 1 << 24 };
 
 /// What the kernel holds, as far as we know.
 enum Kernel {
@@ -208,6 +213,10 @@ impl Backend for Nftables {
 
     fn filters_hosts(&self) -> bool {
         true
+    }
+
+    fn limits(&self) -> Load {
+        LIMITS
     }
 
     fn stage(&mut self, delta: &RulesetDelta) {

@@ -7,6 +7,7 @@ use brindle_api::{
     ClusterNetworkPolicySubject, ClusterNetworkPolicyTransport, NamespacedPod,
 };
 use brindle_oracle::World;
+use k8s_openapi::api::core::v1::NodeAddress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::addresses;
@@ -22,6 +23,11 @@ const PRIORITIES: [i32; 5] = [0, 1, 1, 999, 1000];
 pub(super) fn generate(random: &mut Random, world: &mut World) {
     for node in &mut world.nodes {
         node.metadata.labels = labels(random, Of::Node);
+        let listed = node.status.as_mut().and_then(|status| status.addresses.as_mut());
+        if let Some(listed) = listed.filter(|_| random.flaw(12)) {
+            let (address, type_) = ("nowhere".to_owned(), "ExternalIP".to_owned());
+            listed.push(NodeAddress { address, type_ });
+        }
     }
     for name in NAMES.into_iter().chain(["s"]) {
         if random.once_in(4) {

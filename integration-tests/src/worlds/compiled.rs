@@ -10,9 +10,9 @@ use anyhow::{Result, bail};
 use brindle_compiler::Compiler;
 use brindle_model::cluster::{Attachment, EndpointId, HOST_INTERFACE_PREFIX, Update};
 use brindle_model::host::HostLink;
-use brindle_model::packet::{Flow, Origin};
+use brindle_model::packet::{Flow, Origin, Packet};
 use brindle_model::ruleset::{
-    Endpoint, HostJudgement, Judgement, Passage, Stage, evaluate, evaluate_host,
+    Endpoint, HostJudgement, Judgement, Passage, Ruleset, Stage, evaluate, evaluate_host,
 };
 use brindle_model::verdict::{DecisionId, Direction, Verdict};
 use brindle_model::{Name, NamespacedName};
@@ -203,10 +203,7 @@ pub fn compiler(node: Name, world: &World) -> Compiler {
 #[derive(Debug)]
 pub struct Compiled {
     compilers: Vec<Compiler>,
-    /// The addresses of each node, and its name.
-    nodes: Vec<(Name, Vec<IpAddr>)>,
-    uplink: String,
-    host_network: BTreeMap<NamespacedName, Name>,
+    fabric: Fabric,
 }
 
 impl Compiled {
@@ -215,22 +212,19 @@ impl Compiled {
     /// # Errors
     /// A document that the sources cannot identify.
     pub fn of(text: &str, world: &World) -> Result<Self> {
+        Ok(Self::from_inputs(inputs(text, world)?, world))
+    }
+
+    /// Compiles the inputs of every node.
+    pub fn from_inputs(inputs: Vec<Inputs>, world: &World) -> Self {
         let compile = |inputs: Inputs| {
             let mut compiler = compiler(inputs.node, world);
             inputs.updates.into_iter().for_each(|update| compiler.apply(update));
             compiler.flush();
             compiler
         };
-        let inputs = inputs(text, world)?;
-        let nodes = inputs.iter().map(|i| (i.node.clone(), addresses_of_node(world, &i.node)));
-        let (nodes, uplink) = (nodes.collect(), world.uplink.clone());
-        let host_network = host_network(world);
-        Ok(Self {
-            nodes,
-            uplink,
-            host_network,
-            compilers: inputs.into_iter().map(compile).collect(),
-        })
+        let compilers = inputs.into_iter().map(compile).collect();
+        Self { compilers, fabric: Fabric::of(world) }
     }
 
     /// The compilers, in the order of the world's nodes.
@@ -240,6 +234,39 @@ impl Compiled {
 
     /// What the rulesets say of a flow at each endpoint that it passes, pods first.
     pub fn judge(&self, flow: &Flow) -> Vec<Answer> {
+        let rulesets: Vec<_> = self.compilers.iter().map(Compiler::ruleset).collect();
+        self.fabric.judge(&rulesets, flow)
+    }
+}
+
+/// Which nodes there are, and how packets reach them.
+#[derive(Clone, Debug)]
+pub struct Fabric {
+    /// The addresses of each node, and its name.
+    nodes: Vec<(Name, Vec<IpAddr>)>,
+    uplink: String,
+    /// Host-network pods, each with its node.
+    host_network: BTreeMap<NamespacedName, Name>,
+}
+
+impl Fabric {
+    /// That of a world.
+    pub fn of(world: &World) -> Self {
+        let names = world.nodes.iter().filter_map(|node| node.metadata.name.as_deref());
+        let nodes = names.map(|name| (name.into(), addresses_of_node(world, name)));
+        let host_network = world.pods.iter().filter_map(|pod| {
+            let spec = pod.spec.as_ref().filter(|spec| spec.host_network == Some(true))?;
+            Some((id(pod), spec.node_name.as_deref()?.into()))
+        });
+        Self {
+            nodes: nodes.collect(),
+            uplink: world.uplink.clone(),
+            host_network: host_network.collect(),
+        }
+    }
+
+    /// What rulesets, one a node, say of a flow at each endpoint that it passes, pods first.
+    pub fn judge(&self, rulesets: &[&Ruleset], flow: &Flow) -> Vec<Answer> {
         let mut answers = Vec::new();
         let (mut source, mut lost) = (None, false);
         let destination = flow.packet.destination;
@@ -248,15 +275,16 @@ impl Compiled {
             source = self.nodes.iter().position(|(node, _)| node == name);
         }
         if let Origin::Pod(pod) = &flow.origin {
-            for (node, id, endpoint) in self.endpoints().filter(|(_, id, _)| id.pod == *pod) {
+            for (node, id, endpoint) in endpoints(rulesets).filter(|(_, id, _)| id.pod == *pod) {
                 // K28: what a pod sends to itself passes no endpoint.
-                if endpoint.addresses.contains(&flow.packet.destination) {
+                if endpoint.addresses.contains(&destination) {
                     return answers;
                 }
                 source = Some(node);
-                let mut answer = ask(&self.compilers[node], id, endpoint, Direction::Egress, flow);
+                let ruleset = rulesets[node];
+                let mut answer = ask(ruleset, id, endpoint, Direction::Egress, &flow.packet);
                 if answer.verdict == Verdict::Allow && self.nodes[node].1.contains(&destination) {
-                    match self.compilers[node].ruleset().judge_pod_to_node() {
+                    match ruleset.judge_pod_to_node() {
                         (Verdict::Allow, _) => {}
                         denied => (answer.verdict, answer.decision) = denied,
                     }
@@ -269,10 +297,11 @@ impl Compiled {
                 None => lost = source.is_none() || &*pod.name == GHOST,
             }
         }
-        for (node, id, endpoint) in self.endpoints() {
+        for (node, id, endpoint) in endpoints(rulesets) {
             if endpoint.addresses.contains(&destination) {
                 targets.insert(node);
-                answers.push(ask(&self.compilers[node], id, endpoint, Direction::Ingress, flow));
+                let direction = Direction::Ingress;
+                answers.push(ask(rulesets[node], id, endpoint, direction, &flow.packet));
             }
         }
         if lost {
@@ -288,18 +317,23 @@ impl Compiled {
             let own_network = |pod| !self.host_network.contains_key(pod);
             let of_pod = matches!(&flow.origin, Origin::Pod(pod) if own_network(pod));
             let passage = if of_pod { Passage::ForwardedOut } else { Passage::FromHost };
-            answers.extend(self.pass(node, passage, flow));
+            answers.extend(self.pass(rulesets, node, passage, &flow.packet));
         }
         let passage = if to_pod { Passage::ForwardedIn } else { Passage::ToHost };
         for node in targets.into_iter().filter(|target| Some(*target) != source) {
-            answers.extend(self.pass(node, passage, flow));
+            answers.extend(self.pass(rulesets, node, passage, &flow.packet));
         }
         answers
     }
 
-    fn pass(&self, node: usize, passage: Passage, flow: &Flow) -> Vec<Answer> {
-        let ruleset = self.compilers[node].ruleset();
-        let judgements = evaluate_host(ruleset, &self.uplink, passage, &flow.packet);
+    fn pass(
+        &self,
+        rulesets: &[&Ruleset],
+        node: usize,
+        passage: Passage,
+        packet: &Packet,
+    ) -> Vec<Answer> {
+        let judgements = evaluate_host(rulesets[node], &self.uplink, passage, packet);
         let answers = judgements.into_iter().map(|HostJudgement { endpoint, stage, judgement }| {
             let Judgement { verdict, decision, logged, staged, .. } = judgement;
             let at = At::Host { node: self.nodes[node].0.clone(), endpoint, stage };
@@ -307,35 +341,33 @@ impl Compiled {
         });
         answers.collect()
     }
-
-    fn endpoints(&self) -> impl Iterator<Item = (usize, &EndpointId, &Endpoint)> {
-        self.compilers.iter().enumerate().flat_map(|(node, compiler)| {
-            let endpoints = compiler.ruleset().endpoints.iter();
-            endpoints.map(move |(id, endpoint)| (node, id, &**endpoint))
-        })
-    }
 }
 
-/// Host-network pods, each with its node.
-fn host_network(world: &World) -> BTreeMap<NamespacedName, Name> {
-    let pods = world.pods.iter().filter_map(|pod| {
-        let spec = pod.spec.as_ref().filter(|spec| spec.host_network == Some(true))?;
-        Some((id(pod), spec.node_name.as_deref()?.into()))
-    });
-    pods.collect()
+fn endpoints<'a>(
+    rulesets: &'a [&'a Ruleset],
+) -> impl Iterator<Item = (usize, &'a EndpointId, &'a Endpoint)> {
+    rulesets.iter().enumerate().flat_map(|(node, ruleset)| {
+        ruleset.endpoints.iter().map(move |(id, endpoint)| (node, id, &**endpoint))
+    })
+}
+
+/// What the rulesets say of another packet where a pod has answered; a host endpoint's answer stays.
+pub fn ask_again(rulesets: &[&Ruleset], answer: &Answer, packet: &Packet) -> Answer {
+    let At::Pod(pod) = &answer.at else { return answer.clone() };
+    let found = endpoints(rulesets).find(|(_, id, _)| id.pod == *pod);
+    let (node, id, endpoint) = found.expect("the endpoint has answered");
+    ask(rulesets[node], id, endpoint, answer.direction, packet)
 }
 
 fn ask(
-    compiler: &Compiler,
+    ruleset: &Ruleset,
     id: &EndpointId,
     endpoint: &Endpoint,
     direction: Direction,
-    flow: &Flow,
+    packet: &Packet,
 ) -> Answer {
-    let ruleset = compiler.ruleset();
     let program = &ruleset.programs[&endpoint.program(direction)];
-    let Judgement { verdict, decision, logged, staged, .. } =
-        evaluate(ruleset, program, &flow.packet);
+    let Judgement { verdict, decision, logged, staged, .. } = evaluate(ruleset, program, packet);
     let at = At::Pod(id.pod.clone());
     Answer { at, direction, verdict, decision, logged, staged }
 }

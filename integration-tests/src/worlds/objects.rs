@@ -156,14 +156,26 @@ fn slice(random: &mut Random, world: &World, service: &str) -> EndpointSlice {
     }
     let ports = random.list(0, 2, |random| EndpointPort {
         port: (!random.once_in(8)).then(|| *random.pick(&PORTS)),
-        protocol: random.pick(&[None, Some("TCP"), Some("UDP"), Some("SCTP")]).map(str::to_owned),
+        protocol: match random.flaw(30) {
+            true => Some("ICMP".to_owned()),
+            false => {
+                random.pick(&[None, Some("TCP"), Some("UDP"), Some("SCTP")]).map(str::to_owned)
+            }
+        },
         ..EndpointPort::default()
     });
     let address_type = match random.once_in(20) {
         true => "FQDN",
+        _ if random.flaw(60) => "IPv5",
         false if v6 => "IPv6",
         false => "IPv4",
     };
+    if random.flaw(12) {
+        // No address, or one of the other family.
+        let of_the_other_family = if v6 { "10.0.0.1" } else { "fd00::1" };
+        let address = random.pick(&["nowhere", of_the_other_family]).to_string();
+        endpoints.push(endpoint(random, address));
+    }
     if address_type == "FQDN" {
         endpoints = vec![endpoint(random, "shop.example".to_owned())];
     }

@@ -6,7 +6,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 
 use super::random::Random;
 
-const VALUES: [&str; 3] = ["a", "b", ""];
+/// One begins with another and ends with a third, so that all ways to compare texts differ.
+const VALUES: [&str; 4] = ["a", "b", "ab", ""];
 /// Keys of pod labels. Those behind the third are legal keys that mean something to an engine that
 /// keeps its own labels, and those of namespaces, beside pod labels.
 const POD_KEYS: [&str; 7] = [
@@ -48,7 +49,7 @@ impl Of {
 }
 
 pub(super) fn value(random: &mut Random, key: &str) -> &'static str {
-    let values = match key {
+    let values: &[&str] = match key {
         "kubernetes.io/metadata.name" | "projectcalico.org/namespace" => &NAMES,
         "projectcalico.org/orchestrator" => &["k8s", "vm", ""],
         "projectcalico.org/serviceaccount" => &["default", "s", "t"],

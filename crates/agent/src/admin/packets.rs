@@ -167,8 +167,13 @@ fn actions(compiler: &Compiler) -> BTreeMap<DecisionId, String> {
         let end = |tier: &Name| DecisionId::TierEnd { tier: tier.clone() };
         actions.extend(closed.map(|step| (end(&step.tier), Verdict::Deny.to_string())));
     }
-    let always =
-        [DecisionId::Revoked, DecisionId::Invalid, DecisionId::Spoof, DecisionId::UnknownEndpoint];
+    let always = [
+        DecisionId::Revoked,
+        DecisionId::Invalid,
+        DecisionId::Spoof,
+        DecisionId::UnknownEndpoint,
+        DecisionId::OverCapacity,
+    ];
     actions.extend(always.map(|decision| (decision, Verdict::Deny.to_string())));
     actions
 }

@@ -96,7 +96,7 @@ fn an_interface_of_the_node_is_policed() {
     outside.reaches_node(&node, 22, true);
     node.wait("the status to say nothing more", |node| {
         let status = remark(node);
-        status.contains("n1") && !status.contains("remark")
+        status.contains("n1") && !status.contains("warnings")
     });
 
     // What is for the node, and what passes through, are asked about apart.

@@ -19,14 +19,15 @@
 //! A rule is rendered for a family only if every list of prefixes has one of that family (C22). It
 //! is not enough that a positive list of the other family cannot match: a negated one always would.
 
-use brindle_model::net::{Family, Protocol};
+use brindle_model::NamespacedName;
+use brindle_model::net::{Family, PortRange, Protocol};
 use brindle_model::policy::{End, EndPort, Ends};
 use brindle_model::ruleset::{Match, PortMatch, SetDef, SetId, Side};
 use brindle_model::selector::Selector;
 use ipnet::IpNet;
 
-use super::Definitions;
 use super::ports::Ports;
+use super::{Definitions, Lean, Reading};
 use crate::candidates::matches_pods_alone;
 use crate::cover::cover;
 
@@ -38,9 +39,13 @@ enum Role {
 }
 
 /// The alternatives of a rule.
-pub(super) fn lower(ends: &Ends, definitions: &mut Definitions) -> Vec<Match> {
+pub(super) fn lower(
+    reading: Reading<'_>,
+    ends: &Ends,
+    definitions: &mut Definitions,
+) -> Vec<Match> {
     let families: Vec<_> = Family::ALL.into_iter().filter(|f| rendered_for(ends, *f)).collect();
-    let context = |role| Context { protocol: ends.protocol, families: &families, role };
+    let context = |role| Context { reading, protocol: ends.protocol, families: &families, role };
     let (source, destination) = (context(Role::Source), context(Role::Destination));
     if families.is_empty()
         || contradicts_itself(ends)
@@ -94,6 +99,7 @@ fn contradicts_itself(ends: &Ends) -> bool {
 
 /// What of the rule bears on each of its ends.
 struct Context<'a> {
+    reading: Reading<'a>,
     protocol: Option<Protocol>,
     families: &'a [Family],
     role: Role,
@@ -109,6 +115,17 @@ impl Context<'_> {
             || end.nets.as_ref().is_some_and(Vec::is_empty)
             || end.ports.as_ref().is_some_and(Vec::is_empty)
             || (no_ports && asks_for_ports)
+            || self.reading.is(Lean::Surely) && self.doubts(end.not_selector.as_ref())
+    }
+
+    /// Whether a network set that may hold any address is among those that a selector picks.
+    fn doubts(&self, selector: Option<&Selector>) -> bool {
+        selector.is_some_and(|selector| self.reading.world.doubts_network_sets(selector))
+    }
+
+    /// Whether to read the end's Service as anything that it may be.
+    fn doubts_service(&self, service: &NamespacedName) -> bool {
+        self.reading.is(Lean::Perhaps) && self.reading.world.doubts_service(service)
     }
 
     /// The ways in which an end can match.
@@ -117,6 +134,9 @@ impl Context<'_> {
         let listed = ports(end.ports.as_deref().unwrap_or_default());
         let Some(selector) = &end.selector else {
             let ports = match (&end.service, self.role) {
+                (Some(service), Role::Destination) if self.doubts_service(service) => {
+                    vec![PortMatch::Range(PortRange { first: u16::MIN, last: u16::MAX })]
+                }
                 (Some(service), Role::Destination) => {
                     let def = SetDef::Service { service: service.clone(), ports: true };
                     vec![PortMatch::Named(definitions.define(def))]
@@ -142,8 +162,12 @@ impl Context<'_> {
         let mut sides = Vec::new();
         if by_name.is_none() || !listed.ranges.is_empty() {
             sides.push(with(pods(definitions), listed.numbers()));
-            let network_sets = definitions.define(SetDef::NetworkSets(selector.clone()));
-            sides.push(with(network_sets, listed.numbers()));
+            sides.push(if self.reading.is(Lean::Perhaps) && self.doubts(Some(selector)) {
+                Side { ports: listed.numbers(), ..always }
+            } else {
+                let network_sets = definitions.define(SetDef::NetworkSets(selector.clone()));
+                with(network_sets, listed.numbers())
+            });
         }
         sides.extend(by_name);
         sides
@@ -152,7 +176,9 @@ impl Context<'_> {
     /// The criteria that hold in every alternative: all but the positive selector and the ports.
     fn always(&self, end: &End, definitions: &mut Definitions) -> Side {
         let mut side = Side::default();
-        if let (Some(service), Role::Source) = (&end.service, self.role) {
+        if let (Some(service), Role::Source) = (&end.service, self.role)
+            && !self.doubts_service(service)
+        {
             let def = SetDef::Service { service: service.clone(), ports: false };
             side.sets.push(definitions.define(def));
         }

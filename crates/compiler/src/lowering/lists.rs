@@ -20,8 +20,8 @@ use brindle_model::ruleset::{Match, SetDef, Side};
 use brindle_model::selector::Selector;
 use brindle_model::verdict::Direction;
 
-use super::Definitions;
 use super::ports::Ports;
+use super::{Definitions, Lean, Reading};
 use crate::cover::cover;
 
 /// On which ports: one alternative of a rule.
@@ -35,6 +35,7 @@ struct PortTerm {
 
 /// The alternatives of a rule of a policy with this subject.
 pub(super) fn lower(
+    reading: Reading<'_>,
     direction: Direction,
     subject: &Selector,
     peers: Option<&[Peer]>,
@@ -43,7 +44,7 @@ pub(super) fn lower(
 ) -> Vec<Match> {
     let ports = port_terms(ports);
     let mut alternatives = Vec::new();
-    for peer in peer_terms(peers) {
+    for peer in peer_terms(reading, peers) {
         for term in &ports {
             let mut matches = Match { protocol: term.protocol, ..Match::default() };
             if !term.any {
@@ -63,8 +64,15 @@ pub(super) fn lower(
 }
 
 /// Who may be at the other end: sets of addresses, or anybody.
-fn peer_terms(peers: Option<&[Peer]>) -> Vec<Option<SetDef>> {
+fn peer_terms(reading: Reading<'_>, peers: Option<&[Peer]>) -> Vec<Option<SetDef>> {
     let Some(peers) = peers else { return vec![None] };
+    let anybody = |peer: &Peer| match peer {
+        Peer::Nodes(selector) => reading.is(Lean::Perhaps) && reading.world.doubts_nodes(selector),
+        Peer::Pods(_) | Peer::IpBlock { .. } => false,
+    };
+    if peers.iter().any(anybody) {
+        return vec![None];
+    }
     let nets = cover(peers.iter().filter_map(|peer| match peer {
         Peer::IpBlock { cidr, except } => Some((cidr, except.as_slice())),
         Peer::Pods(_) | Peer::Nodes(_) => None,

@@ -11,6 +11,7 @@ use brindle_model::selector::Selector;
 
 use super::*;
 
+mod doubts;
 mod ends;
 mod lists;
 
@@ -26,6 +27,13 @@ fn app(value: &str) -> Selector {
 
 /// The lowered form of one rule of a policy that governs `app == "subject"`.
 fn lowered(direction: Direction, action: Action, criteria: Criteria) -> Lowered {
+    let lowered = lowered_in(&World::default(), direction, action, criteria);
+    assert!(lowered.rules.rules(direction).iter().all(|r| r.action == action));
+    lowered
+}
+
+/// The same, in a world.
+fn lowered_in(world: &World, direction: Direction, action: Action, criteria: Criteria) -> Lowered {
     let rules = Some(vec![brindle_model::policy::Rule { index: 3, action, criteria }]);
     let (ingress, egress) = match direction {
         Direction::Ingress => (rules, None),
@@ -39,10 +47,10 @@ fn lowered(direction: Direction, action: Action, criteria: Criteria) -> Lowered 
         ingress,
         egress,
     };
-    let lowered = lower(&id(), &policy);
+    let lowered = lower(&id(), &policy, world);
     let decision = DecisionId::Rule { policy: id(), direction, index: 3 };
     let rules = lowered.rules.rules(direction);
-    assert!(rules.iter().all(|r| r.action == action && r.decision == decision));
+    assert!(rules.iter().all(|r| r.decision == decision));
     let defined: BTreeSet<_> = lowered.sets.keys().copied().collect();
     assert_eq!(lowered.rules.sets(), defined, "every set that is named is defined, and no other");
     lowered

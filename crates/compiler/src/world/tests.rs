@@ -62,7 +62,7 @@ fn two_namespaces() -> World {
     for (namespace, app) in [(Some("shop"), "web"), (Some("bank"), "web"), (None, "db")] {
         let id = NetworkSetId { namespace: namespace.map(Name::from), name: "n".into() };
         let labels = [("app", app)].into_iter().collect();
-        world.network_sets.note(id, Some(Arc::new(NetworkSet { labels, nets: Vec::new() })));
+        world.network_sets.note(id, Some(Arc::new(NetworkSet { labels, ..NetworkSet::default() })));
     }
     advance(&mut world);
     world

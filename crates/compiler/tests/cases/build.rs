@@ -90,7 +90,7 @@ pub fn network_set(namespace: Option<&str>, name: &str, app: &str, nets: &[&str]
     let id = NetworkSetId { namespace: namespace.map(Into::into), name: name.into() };
     let labels = [("app", app)].into_iter().collect();
     let nets = nets.iter().map(|net| net.parse().unwrap()).collect();
-    Update::NetworkSet(id, Some(Arc::new(NetworkSet { labels, nets })))
+    Update::NetworkSet(id, Some(Arc::new(NetworkSet { labels, nets, incomplete: false })))
 }
 
 pub fn tier(name: &str, order: u32, end: TierEnd) -> Update {
@@ -102,6 +102,7 @@ pub fn slice(namespace: &str, name: &str, service: &str, addresses: &[&str], por
         service: service.into(),
         addresses: addrs(addresses),
         ports: vec![(Protocol::TCP, port)],
+        incomplete: false,
     };
     Update::EndpointSlice(NamespacedName::new(namespace, name), Some(Arc::new(slice)))
 }

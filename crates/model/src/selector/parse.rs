@@ -18,7 +18,7 @@ use std::ops::Range;
 use super::Selector;
 use crate::Name;
 use crate::labels::{
-    NAMESPACE_LABEL_PREFIX, NAMESPACE_NAME_LABEL, SERVICE_ACCOUNT_LABEL_PREFIX,
+    Labels, NAMESPACE_LABEL_PREFIX, NAMESPACE_NAME_LABEL, SERVICE_ACCOUNT_LABEL_PREFIX,
     SERVICE_ACCOUNT_NAME_LABEL,
 };
 
@@ -70,12 +70,20 @@ impl Selector {
     }
 
     /// Reads a selector over the labels of `scope` and writes it onto effective labels. That is
-    /// done on the tree, so a literal that looks like a function stays a literal (C14).
+    /// done on the tree, so a literal that looks like a function stays a literal (C14). What has no
+    /// namespace (or service account) has none of its labels either, so a negation would hold for
+    /// it; the result asks for one first (C10, C23).
     ///
     /// # Errors
     /// As [`Selector::parse`].
     pub fn parse_in(text: &str, scope: Scope) -> Result<Self, ParseError> {
-        Parser { text, at: 0, scope }.selector()
+        let parser = Parser { text, at: 0, scope };
+        let all = parser.all();
+        let written = parser.selector()?;
+        Ok(match written.matches(&Labels::default()) {
+            true => Self::and([all, written]),
+            false => written,
+        })
     }
 }
 

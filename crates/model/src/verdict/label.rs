@@ -81,7 +81,7 @@ impl DecisionId {
     }
 
     /// The decisions that one word names.
-    const WORDS: [Self; 11] = [
+    const WORDS: [Self; 12] = [
         Self::EndpointToHost,
         Self::NoProfile,
         Self::StageEnd,
@@ -92,6 +92,7 @@ impl DecisionId {
         Self::OwnNode,
         Self::NeighbourDiscovery,
         Self::UnknownEndpoint,
+        Self::OverCapacity,
         Self::Spoof,
     ];
 
@@ -108,6 +109,7 @@ impl DecisionId {
             Self::OwnNode => Some("own-node"),
             Self::NeighbourDiscovery => Some("neighbour-discovery"),
             Self::UnknownEndpoint => Some("unknown-endpoint"),
+            Self::OverCapacity => Some("over-capacity"),
             Self::Spoof => Some("spoof"),
         }
     }

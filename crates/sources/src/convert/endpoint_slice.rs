@@ -12,7 +12,8 @@ use crate::validate::is_dns_label;
 /// The label that names a slice's Service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
-/// Converts a slice; `None` if it belongs to no Service, or names hosts and not addresses.
+/// Converts a slice; `None` if it belongs to no Service, or names hosts and not addresses. An
+/// address or port that cannot be read makes it incomplete (decision 0013).
 pub(super) fn endpoint_slice(
     object: &discovery::EndpointSlice,
     names: &mut Interner,
@@ -24,16 +25,17 @@ pub(super) fn endpoint_slice(
         problems.error(at, format!("`{service}` is not a Service's name"));
         return None;
     }
+    let before = problems.errors();
     let family = match object.address_type.as_str() {
-        "IPv4" => Family::V4,
-        "IPv6" => Family::V6,
+        "IPv4" => Some(Family::V4),
+        "IPv6" => Some(Family::V6),
         "FQDN" => {
             problems.warning("addressType", "names of hosts are not resolved: ignored");
             return None;
         }
         other => {
             problems.error("addressType", format!("`{other}` is not one of IPv4, IPv6, FQDN"));
-            return None;
+            None
         }
     };
     let mut addresses = Vec::new();
@@ -41,7 +43,7 @@ pub(super) fn endpoint_slice(
         for (j, text) in endpoint.addresses.iter().enumerate() {
             let at = format!("endpoints[{i}].addresses[{j}]");
             match workload::address(text, &at, problems) {
-                Some(address) if Family::of(address) == family => addresses.push(address),
+                Some(address) if Some(Family::of(address)) == family => addresses.push(address),
                 Some(_) => problems.error(at, format!("{text} is not of {}", object.address_type)),
                 None => {}
             }
@@ -56,5 +58,6 @@ pub(super) fn endpoint_slice(
         let number = port::number(number, &format!("{at}.port"), problems);
         ports.extend(protocol.zip(number));
     }
-    Some(EndpointSlice { service: names.intern(service), addresses, ports })
+    let incomplete = problems.errors() > before;
+    Some(EndpointSlice { service: names.intern(service), addresses, ports, incomplete })
 }

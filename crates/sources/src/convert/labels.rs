@@ -31,6 +31,17 @@ pub(super) fn labels(
     problems: &mut Problems,
 ) -> Option<Labels> {
     let before = problems.errors();
+    let labels = as_written(written, names, problems);
+    (problems.errors() == before).then_some(labels)
+}
+
+/// The labels of an object, those too that the API server would not have stored. What is picked by
+/// its labels, and is not closed when it is gone, keeps them: a Deny may be about it.
+pub(super) fn as_written(
+    written: Option<&BTreeMap<String, String>>,
+    names: &mut Interner,
+    problems: &mut Problems,
+) -> Labels {
     for (key, value) in written.into_iter().flatten() {
         if !is_label_key(key) {
             problems.error("metadata.labels", format!("`{key}` is not a valid label key"));
@@ -43,22 +54,25 @@ pub(super) fn labels(
         }
     }
     let all = written.into_iter().flatten();
-    (problems.errors() == before)
-        .then(|| all.map(|(k, v)| (names.intern(k), names.intern(v))).collect())
+    all.map(|(k, v)| (names.intern(k), names.intern(v))).collect()
 }
 
-/// The labels of a pod or network set, without reserved ones (C12).
+/// The labels of a pod, without reserved ones; as [`labels`].
 pub(super) fn unreserved(
     written: Option<&BTreeMap<String, String>>,
     names: &mut Interner,
     problems: &mut Problems,
 ) -> Option<Labels> {
-    let labels = labels(written, names, problems)?;
+    labels(written, names, problems).map(without_reserved)
+}
+
+/// Leaves out reserved labels (C12).
+pub(super) fn without_reserved(labels: Labels) -> Labels {
     if !labels.iter().any(|(key, _)| is_reserved(key)) {
-        return Some(labels);
+        return labels;
     }
     let kept = labels.iter().filter(|(key, _)| !is_reserved(key));
-    Some(kept.map(|(key, value)| (key.clone(), value.clone())).collect())
+    kept.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// Translates a label selector onto effective labels (K11, C17).

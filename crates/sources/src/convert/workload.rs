@@ -7,7 +7,7 @@ use brindle_model::labels::Labels;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::labels::{labels, unreserved};
+use super::labels::{as_written, labels, unreserved};
 use super::port;
 use crate::intern::Interner;
 use crate::object::ObjectKey;
@@ -38,29 +38,28 @@ pub(super) fn service_account(
     object: &core::ServiceAccount,
     names: &mut Interner,
     problems: &mut Problems,
-) -> Option<ServiceAccount> {
-    let labels = labels(object.metadata.labels.as_ref(), names, problems)?;
-    Some(ServiceAccount { labels })
+) -> ServiceAccount {
+    ServiceAccount { labels: as_written(object.metadata.labels.as_ref(), names, problems) }
 }
 
-/// Converts a node: its labels and IP addresses, in the order of its status.
-pub(super) fn node(
-    object: &core::Node,
-    names: &mut Interner,
-    problems: &mut Problems,
-) -> Option<Node> {
-    let labels = labels(object.metadata.labels.as_ref(), names, problems)?;
+/// Converts a node: its labels and IP addresses, in the order of its status. One that cannot be
+/// read makes it incomplete (decision 0013).
+pub(super) fn node(object: &core::Node, names: &mut Interner, problems: &mut Problems) -> Node {
+    let labels = as_written(object.metadata.labels.as_ref(), names, problems);
     let listed = object.status.iter().flat_map(|s| s.addresses.iter().flatten()).enumerate();
     let mut node = Node { labels, ..Node::default() };
     for (i, entry) in listed.filter(|(_, a)| matches!(&*a.type_, "InternalIP" | "ExternalIP")) {
         let at = format!("status.addresses[{i}].address");
-        let Some(address) = address(&entry.address, &at, problems) else { continue };
+        let Some(address) = address(&entry.address, &at, problems) else {
+            node.incomplete = true;
+            continue;
+        };
         if entry.type_ == "InternalIP" {
             node.addresses.push(address);
         }
         node.all_addresses.push(address);
     }
-    Some(node)
+    node
 }
 
 /// Converts a pod; `None` if it has no network of its own (K27).

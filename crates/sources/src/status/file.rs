@@ -48,9 +48,10 @@ pub struct NodeStatus {
     pub revision: String,
     /// The generation of the node's ruleset that brought it; counts from the agent's start.
     pub generation: Generation,
-    /// What the object does not find on this node, if it asks for something.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub remark: Option<String>,
+    /// What the node has to say: that the object names what is not there, or is near what the
+    /// dataplane takes, or above it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Status of one file: see [`FileReport`].

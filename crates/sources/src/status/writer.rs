@@ -11,6 +11,7 @@ use brindle_model::Name;
 use brindle_model::ruleset::Generation;
 use serde::Serialize;
 
+use super::Topic;
 use super::file::{FileStatus, NodeStatus, ObjectStatus};
 use crate::document::Revision;
 use crate::event::Changes;
@@ -29,7 +30,7 @@ pub(super) struct Notes {
     objects: BTreeMap<ObjectKey, (Option<Arc<ObjectReport>>, Generation)>,
     files: BTreeMap<Arc<Path>, Option<Arc<FileReport>>>,
     enforced: Option<Generation>,
-    remarks: Option<BTreeMap<ObjectKey, String>>,
+    warnings: BTreeMap<Topic, BTreeMap<ObjectKey, Vec<String>>>,
     in_sync: bool,
     end: bool,
 }
@@ -46,8 +47,8 @@ impl Notes {
         self.enforced = self.enforced.max(Some(generation));
     }
 
-    pub(super) fn remark(&mut self, remarks: BTreeMap<ObjectKey, String>) {
-        self.remarks = Some(remarks);
+    pub(super) fn warn(&mut self, topic: Topic, warnings: BTreeMap<ObjectKey, Vec<String>>) {
+        self.warnings.insert(topic, warnings);
     }
 
     pub(super) fn in_sync(&mut self) {
@@ -71,11 +72,11 @@ impl Notes {
     }
 
     fn has_work(&self) -> bool {
-        let Self { objects, files, enforced, remarks, in_sync, end: _ } = self;
+        let Self { objects, files, enforced, warnings, in_sync, end: _ } = self;
         !objects.is_empty()
             || !files.is_empty()
             || enforced.is_some()
-            || remarks.is_some()
+            || !warnings.is_empty()
             || *in_sync
     }
 }
@@ -89,8 +90,8 @@ pub(super) struct Writer {
     objects: BTreeMap<ObjectKey, Object>,
     files: BTreeMap<Arc<Path>, Arc<FileReport>>,
     enforced: Option<Generation>,
-    /// What objects do not find on this node.
-    remarks: BTreeMap<ObjectKey, String>,
+    /// What this node has to say of objects.
+    warnings: BTreeMap<Topic, BTreeMap<ObjectKey, Vec<String>>>,
     /// Objects by the generation that will bring them.
     awaited: BTreeMap<Generation, BTreeSet<ObjectKey>>,
 }
@@ -112,7 +113,7 @@ impl Writer {
             objects: BTreeMap::new(),
             files: BTreeMap::new(),
             enforced: None,
-            remarks: BTreeMap::new(),
+            warnings: BTreeMap::new(),
             awaited: BTreeMap::new(),
         })
     }
@@ -126,10 +127,11 @@ impl Writer {
             let later = self.awaited.split_off(&enforced.next());
             stale.extend(std::mem::replace(&mut self.awaited, later).into_values().flatten());
         }
-        if let Some(remarks) = notes.remarks {
-            let before = std::mem::replace(&mut self.remarks, remarks);
-            let keys = before.keys().chain(self.remarks.keys());
-            let changed = keys.filter(|key| before.get(*key) != self.remarks.get(*key));
+        for (topic, warnings) in notes.warnings {
+            let before = self.warnings.insert(topic, warnings).unwrap_or_default();
+            let after = &self.warnings[&topic];
+            let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+            let changed = keys.into_iter().filter(|key| before.get(*key) != after.get(*key));
             stale.extend(changed.cloned());
         }
         if stale.is_empty() && notes.files.is_empty() && !notes.in_sync {
@@ -205,9 +207,10 @@ impl Writer {
             status.nodes = before.map(|before| before.nodes).unwrap_or_default();
             if self.enforced.is_some_and(|enforced| *generation <= enforced) {
                 let (revision, generation) = (status.revision.clone(), *generation);
-                let remark = self.remarks.get(key).cloned();
-                let node = NodeStatus { revision, generation, remark };
-                status.nodes.insert(self.node.to_string(), node);
+                let warnings = self.warnings.values().filter_map(|topic| topic.get(key));
+                let warnings = warnings.flatten().cloned().collect();
+                let status_here = NodeStatus { revision, generation, warnings };
+                status.nodes.insert(self.node.to_string(), status_here);
             }
         }
         replace(path, &status)

@@ -45,6 +45,7 @@ fn a_node_has_its_internal_addresses() {
         labels: [("rack", "r1")].into_iter().collect(),
         addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
         all_addresses: ["10.0.0.1", "192.0.2.1", "fd00::1"].map(|a| a.parse().unwrap()).into(),
+        incomplete: false,
     };
     assert_eq!(*node, expected);
 }
@@ -195,6 +196,7 @@ fn a_slice_is_all_endpoints_of_a_service() {
         service: "db".into(),
         addresses: vec!["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()],
         ports: vec![(Protocol::TCP, 5432), (Protocol::UDP, 53)],
+        incomplete: false,
     };
     assert_eq!((found, problems), (Some(expected), vec![]), "C26");
 
@@ -205,6 +207,7 @@ fn a_slice_is_all_endpoints_of_a_service() {
         service: "db".into(),
         addresses: vec!["fd00::1".parse().unwrap()],
         ports: vec![],
+        incomplete: true,
     };
     assert_eq!(found, Some(expected));
     assert_eq!(
@@ -223,16 +226,56 @@ fn a_slice_is_all_endpoints_of_a_service() {
             Some("warning: addressType: names of hosts are not resolved: ignored"),
         ),
         (
-            format!("{META}\naddressType: IPX\nendpoints: []"),
-            Some("addressType: `IPX` is not one of IPv4, IPv6, FQDN"),
-        ),
-        (
             "metadata: {name: a, labels: {kubernetes.io/service-name: A}}\naddressType: IPv4\nendpoints: []".into(),
             Some("metadata.labels.kubernetes.io/service-name: `A` is not a Service's name"),
         ),
     ] {
         let problems = problem.into_iter().map(ToOwned::to_owned).collect();
         assert_eq!(slice(&rest), (None, problems), "{rest}");
+    }
+}
+
+/// A slice that is gone whole would leave a hole in every rule that denies by its Service.
+#[test]
+fn a_slice_that_cannot_be_read_is_still_one_of_its_service() {
+    const META: &str =
+        "metadata: {name: db-1, namespace: x, labels: {kubernetes.io/service-name: db}}";
+    for rest in [
+        "addressType: IPX\nendpoints: []",
+        "addressType: IPX\nendpoints: [{addresses: [10.0.0.1]}]",
+        "endpoints: []",
+        "addressType: IPv4",
+        "addressType: IPv4\nendpoints: 7",
+        "addressType: IPv4\nendpoints: [{addresses: 10.0.0.1}]",
+        "addressType: IPv4\nendpoints: []\nports: [{port: http}]",
+    ] {
+        let (found, problems) = slice(&format!("{META}\n{rest}"));
+        let expected =
+            EndpointSlice { service: "db".into(), incomplete: true, ..EndpointSlice::default() };
+        let found = found.map(|slice| EndpointSlice { addresses: Vec::new(), ..slice });
+        assert_eq!((found, problems.len() == 1), (Some(expected), true), "{rest}: {problems:?}");
+    }
+}
+
+#[test]
+fn a_node_with_an_address_that_cannot_be_read_is_incomplete() {
+    const HEAD: &str =
+        "apiVersion: v1\nkind: Node\nmetadata: {name: n1, labels: {rack: 'as written'}}\n";
+    for (status, addresses) in [
+        (
+            "status: {addresses: [{type: InternalIP, address: here}, {type: InternalIP, address: 10.0.0.1}]}",
+            1,
+        ),
+        ("status: {addresses: [{type: ExternalIP, address: ''}]}", 0),
+        ("status: {addresses: [{type: InternalIP}]}", 0),
+        ("status: []", 0),
+    ] {
+        let (Some(Input::Node(node)), problems) = convert(&format!("{HEAD}{status}")) else {
+            panic!("{status}")
+        };
+        assert!(node.incomplete && !problems.is_empty(), "{status}: {problems:?}");
+        assert_eq!(node.all_addresses.len(), addresses, "{status}");
+        assert_eq!(node.labels.get("rack").map(|v| &**v), Some("as written"), "{status}");
     }
 }
 
@@ -306,13 +349,51 @@ fn network_sets() {
             [
                 "warning: spec.nets[0]: 10.1.2.3/8 has host bits, read as 10.0.0.0/8",
                 "spec.nets[3]: `nowhere` is not a CIDR such as 10.0.0.0/8 or fd00::/8",
+                INCOMPLETE,
             ]
         );
-        let broken = format!(
-            "{head}metadata: {{name: a, labels: {{a: '-'}}}}\nspec: {{nets: [10.0.0.0/8]}}"
-        );
+        assert!(set.incomplete, "{kind}");
+        let odd = format!("{head}metadata: {{name: a, labels: {{a: '-'}}}}\nspec: {{nets: []}}");
+        let (Some(Input::NetworkSet(set)), problems) = convert(&odd) else { panic!() };
+        assert_eq!(set.labels.get("a").map(|v| &**v), Some("-"), "it is picked as it is written");
+        assert_eq!(problems, ["metadata.labels.a: `-` is not a valid label value"]);
+        assert!(!set.incomplete);
+        let broken = format!("{head}metadata: {{name: a, labels: {{a: 7}}}}\nspec: {{nets: []}}");
         assert_eq!(convert(&broken).0, None, "nobody knows who picks it");
     }
+}
+
+const INCOMPLETE: &str =
+    "spec.nets: cannot be read whole: rules that deny by this set deny everybody";
+
+#[test]
+fn network_sets_that_are_no_lists_of_prefixes_are_incomplete() {
+    let head = "apiVersion: brindle.io/v1alpha1\nkind: GlobalNetworkSet\nmetadata: {name: a}\n";
+    for (rest, kept, problem) in [
+        ("", 0, "spec: is not there, or is not a mapping"),
+        ("spec: [10.0.0.0/8]", 0, "spec: is not there, or is not a mapping"),
+        ("spec: {nets: 10.0.0.0/8}", 0, "spec.nets: this is not a list"),
+        ("spec: {nets: [10.0.0.0/8, 7]}", 1, "spec.nets[1]: this is not a text"),
+        ("spec: {nets: [10.0.0.0/8, null]}", 1, "spec.nets[1]: this is not a text"),
+        ("spec: {net: [10.0.0.0/8]}", 0, "spec.net: unknown field"),
+        (
+            "spec: {nets: [10.0.0.0/8], allowedEgressDomains: []}",
+            1,
+            "spec.allowedEgressDomains: unknown field",
+        ),
+    ] {
+        let (Some(Input::NetworkSet(set)), problems) = convert(&format!("{head}{rest}")) else {
+            panic!("{rest}")
+        };
+        assert!(set.incomplete, "{rest}");
+        assert_eq!(set.nets.len(), kept, "{rest}");
+        assert_eq!(problems, [problem, INCOMPLETE], "{rest}");
+    }
+    let (Some(Input::NetworkSet(set)), problems) = convert(&format!("{head}spec: {{nets: null}}"))
+    else {
+        panic!()
+    };
+    assert!(!set.incomplete && problems.is_empty(), "{problems:?}");
 }
 
 #[test]

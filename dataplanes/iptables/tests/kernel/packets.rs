@@ -7,7 +7,7 @@ use brindle_dataplane_core::Backend;
 use brindle_dataplane_iptables::{Iptables, Options, Variant};
 use brindle_model::net::Family;
 use brindle_model::packet::{Packet, Transport};
-use brindle_model::ruleset::{Program, Ruleset, RulesetDelta};
+use brindle_model::ruleset::{Program, Ruleset, RulesetDelta, Stage};
 use brindle_model::verdict::{DecisionId, Direction, Verdict};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -85,7 +85,7 @@ pub fn open_ruleset() -> Ruleset {
     let mut ruleset = one_set();
     let open = |direction| {
         let end = (Verdict::Allow, DecisionId::Profile { name: "kns.ns".into() });
-        Program { direction, steps: Vec::new(), end }
+        Program { stage: Stage::Normal, direction, steps: Vec::new(), end }
     };
     let [ingress, egress] = [Direction::Ingress, Direction::Egress].map(|direction| {
         let program = open(direction);

@@ -124,8 +124,13 @@ pub fn network_set_id() -> impl Strategy<Value = NetworkSetId> {
 }
 
 pub fn network_set() -> impl Strategy<Value = NetworkSet> {
-    (own_labels(), prop::collection::vec(net(), 0..4))
-        .prop_map(|(labels, nets)| NetworkSet { labels, nets })
+    (own_labels(), prop::collection::vec(net(), 0..4), incomplete())
+        .prop_map(|(labels, nets, incomplete)| NetworkSet { labels, nets, incomplete })
+}
+
+/// Few are: one is enough to put everything in doubt that picks it.
+fn incomplete() -> impl Strategy<Value = bool> {
+    prop::bool::weighted(0.15)
 }
 
 pub fn net() -> impl Strategy<Value = IpNet> {
@@ -138,14 +143,27 @@ pub fn service_name() -> impl Strategy<Value = Name> {
 
 pub fn slice() -> impl Strategy<Value = EndpointSlice> {
     let port = (protocol(), select(&[80, 8080][..]));
-    (service_name(), addresses(&ADDRESSES, 3), prop::collection::vec(port, 1..3))
-        .prop_map(|(service, addresses, ports)| EndpointSlice { service, addresses, ports })
+    let ports = prop::collection::vec(port, 1..3);
+    (service_name(), addresses(&ADDRESSES, 3), ports, incomplete()).prop_map(
+        |(service, addresses, ports, incomplete)| EndpointSlice {
+            service,
+            addresses,
+            ports,
+            incomplete,
+        },
+    )
 }
 
 pub fn node() -> impl Strategy<Value = Node> {
     let addresses = || addresses(&NODE_ADDRESSES, 2);
-    (labels(&["rack"]), addresses(), addresses())
-        .prop_map(|(labels, addresses, all_addresses)| Node { labels, addresses, all_addresses })
+    (labels(&["rack"]), addresses(), addresses(), incomplete()).prop_map(
+        |(labels, addresses, all_addresses, incomplete)| Node {
+            labels,
+            addresses,
+            all_addresses,
+            incomplete,
+        },
+    )
 }
 
 pub fn configuration() -> impl Strategy<Value = BgpConfiguration> {
