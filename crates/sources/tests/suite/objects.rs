@@ -244,7 +244,6 @@ fn a_slice_that_cannot_be_read_is_still_one_of_its_service() {
         "addressType: IPX\nendpoints: []",
         "addressType: IPX\nendpoints: [{addresses: [10.0.0.1]}]",
         "endpoints: []",
-        "addressType: IPv4",
         "addressType: IPv4\nendpoints: 7",
         "addressType: IPv4\nendpoints: [{addresses: 10.0.0.1}]",
         "addressType: IPv4\nendpoints: []\nports: [{port: http}]",
