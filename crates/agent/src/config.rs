@@ -1,5 +1,6 @@
 //! What the agent is told on its command line.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -15,14 +16,30 @@ use crate::cni_install::CniDirectories;
 
 /// The node daemon of Brindle: enforces network policy and routes pods on one node.
 #[derive(Debug, Parser)]
-#[command(name = "brindle-agent", version, args_conflicts_with_subcommands = true)]
+#[command(name = "brindle-agent", version)]
 pub struct Cli {
     /// What to do; `run` unless said.
     #[command(subcommand)]
-    pub command: Option<Command>,
-    /// Options of `run`.
-    #[command(flatten)]
-    pub run: Option<RunOptions>,
+    pub command: Command,
+}
+
+impl Cli {
+    /// Reads a command line. Options without a command are those of `run`.
+    ///
+    /// # Errors
+    /// An option is unknown, wrong or missing, or help was asked for: print it and exit with its code.
+    pub fn read(
+        arguments: impl IntoIterator<Item = impl Into<OsString>>,
+    ) -> Result<Self, clap::Error> {
+        const OWN: [&str; 4] = ["-h", "--help", "-V", "--version"];
+        let mut arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+        let first = arguments.get(1).and_then(|first| first.to_str());
+        // An `Option` of flattened options would do, were there no options flattened into those.
+        if first.is_none_or(|first| first.starts_with('-') && !OWN.contains(&first)) {
+            arguments.insert(arguments.len().min(1), "run".into());
+        }
+        Self::try_parse_from(arguments)
+    }
 }
 
 /// What the binary can do.
@@ -315,6 +332,15 @@ fn seconds(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
 
+    /// The options of `run` after those that are required.
+    fn options(rest: &[&str]) -> Result<RunOptions, clap::Error> {
+        let start = ["brindle-agent", "--node", "n1", "--source", "dir:/o"];
+        Ok(match Cli::read([&start[..], rest].concat())?.command {
+            Command::Run(options) => *options,
+            other => panic!("{other:?}"),
+        })
+    }
+
     #[test]
     fn a_source_says_its_kind() {
         assert_eq!("dir:/a:b".parse(), Ok(Source::Directory("/a:b".into())));
@@ -328,8 +354,11 @@ mod tests {
     #[test]
     fn folders_of_a_folder_source_are_refused_beside_an_api_server() {
         let check = |arguments: &[&str]| {
-            let cli = Cli::parse_from(["brindle-agent", "--node", "n1"].iter().chain(arguments));
-            cli.run.unwrap().check().map_err(|error| error.to_string())
+            let line = [&["brindle-agent", "run", "--node", "n1"], arguments].concat();
+            match Cli::read(line).unwrap().command {
+                Command::Run(options) => options.check().map_err(|error| error.to_string()),
+                other => panic!("{other:?}"),
+            }
         };
         assert_eq!(
             check(&["--source", "dir:/o", "--status-dir", "/s", "--ipam-dir", "/i"]),
@@ -344,11 +373,7 @@ mod tests {
 
     #[test]
     fn existing_connections_are_judged_again_unless_said() {
-        let parse = |rest: &[&str]| {
-            let start = ["brindle-agent", "--node", "n1", "--source", "dir:/o"];
-            Cli::try_parse_from(start.iter().chain(rest))
-                .map(|cli| cli.run.unwrap().existing_connections)
-        };
+        let parse = |rest: &[&str]| options(rest).map(|options| options.existing_connections);
         assert_eq!(parse(&[]).unwrap(), ExistingConnections::Reevaluate);
         for value in [ExistingConnections::Reevaluate, ExistingConnections::Keep] {
             let text = value.to_string();
@@ -359,10 +384,7 @@ mod tests {
 
     #[test]
     fn a_dataplane_can_be_chosen() {
-        let parse = |rest: &[&str]| {
-            let start = ["brindle-agent", "--node", "n1", "--source", "dir:/o"];
-            Cli::try_parse_from(start.iter().chain(rest)).map(|cli| cli.run.unwrap().dataplane)
-        };
+        let parse = |rest: &[&str]| options(rest).map(|options| options.dataplane);
         assert_eq!(parse(&[]).unwrap(), DataplaneOptions::default());
         for dataplane in Dataplane::value_variants() {
             let text = dataplane.to_string();
@@ -375,10 +397,7 @@ mod tests {
 
     #[test]
     fn failsafe_ports_are_those_of_the_papers_unless_said() {
-        let parse = |rest: &[&str]| {
-            let start = ["brindle-agent", "--node", "n1", "--source", "dir:/o"];
-            Cli::try_parse_from(start.iter().chain(rest)).map(|cli| cli.run.unwrap().failsafes())
-        };
+        let parse = |rest: &[&str]| options(rest).map(|options| options.failsafes());
         assert_eq!(parse(&[]).unwrap(), Failsafes::default());
         let some = parse(&["--failsafe-inbound", "tcp:22@10.0.0.0/8,udp:68"]).unwrap();
         let words: Vec<_> = some.inbound.iter().map(ToString::to_string).collect();
@@ -390,14 +409,13 @@ mod tests {
 
     #[test]
     fn run_is_the_default_and_its_options_are_required() {
-        let cli = Cli::parse_from(["brindle-agent", "--node", "n1", "--source", "dir:/o"]);
-        assert_eq!(cli.run.unwrap().ipam_dir(), PathBuf::from("/var/lib/brindle/blocks"));
-        let cli = Cli::parse_from(["brindle-agent", "run", "--node", "n1", "--source", "dir:/o"]);
-        assert!(matches!(cli.command, Some(Command::Run(_))));
-        assert!(Cli::try_parse_from(["brindle-agent", "--node", "n1"]).is_err());
-        assert!(matches!(
-            Cli::parse_from(["brindle-agent", "probe"]).command,
-            Some(Command::Probe(_))
-        ));
+        let read = |arguments: &[&str]| Cli::read([&["brindle-agent"], arguments].concat());
+        assert_eq!(options(&[]).unwrap().ipam_dir(), PathBuf::from("/var/lib/brindle/blocks"));
+        let run = read(&["run", "--node", "n1", "--source", "dir:/o"]).unwrap();
+        assert!(matches!(run.command, Command::Run(_)));
+        assert!(read(&["--node", "n1"]).is_err());
+        assert!(matches!(read(&["probe"]).unwrap().command, Command::Probe(_)));
+        let help = read(&["--help"]).unwrap_err();
+        assert!(help.to_string().contains("uninstall"), "{help}");
     }
 }

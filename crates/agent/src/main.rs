@@ -5,20 +5,15 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use brindle_agent::config::{Cli, Command, DataplaneOptions, RunOptions};
 use brindle_agent::{heap, probe, tasks, uninstall};
-use clap::{CommandFactory, Parser};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     heap::limit_arenas();
-    let cli = Cli::parse();
-    let result = match (cli.command, cli.run) {
-        (Some(Command::Run(options)), _) => run(&options),
-        (None, Some(options)) => run(&options),
-        (Some(Command::Probe(options)), _) => probe(options),
-        (Some(Command::Uninstall(options)), _) => {
-            log(false).and_then(|()| uninstall::uninstall(&options))
-        }
-        (None, None) => Cli::command().print_help().context("print help"),
+    let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let result = match cli.command {
+        Command::Run(options) => run(&options),
+        Command::Probe(options) => probe(options),
+        Command::Uninstall(options) => log(false).and_then(|()| uninstall::uninstall(&options)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

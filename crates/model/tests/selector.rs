@@ -128,13 +128,19 @@ fn scopes_are_put_on_the_tree() {
         ),
         (
             "!all() || has(a)",
-            "(has(pcns.a) || !(has(projectcalico.org/namespace)))",
-            "(has(pcsa.a) || !(has(projectcalico.org/serviceaccount)))",
+            "(has(projectcalico.org/namespace) && (has(pcns.a) || !(has(projectcalico.org/namespace))))",
+            "(has(projectcalico.org/serviceaccount) && (has(pcsa.a) || !(has(projectcalico.org/serviceaccount))))",
+        ),
+        // What has no namespace has none of its labels: a negation must not hold for it.
+        (
+            "a != 'b'",
+            "(has(projectcalico.org/namespace) && !(pcns.a == \"b\"))",
+            "(has(projectcalico.org/serviceaccount) && !(pcsa.a == \"b\"))",
         ),
     ] {
         let read = |scope| Selector::parse_in(text, scope).unwrap().to_string();
-        assert_eq!(read(Scope::Namespace), namespace, "C11, C14: {text}");
-        assert_eq!(read(Scope::ServiceAccount), account, "C11, C14: {text}");
+        assert_eq!(read(Scope::Namespace), namespace, "C11, C14, C23: {text}");
+        assert_eq!(read(Scope::ServiceAccount), account, "C11, C14, C10: {text}");
     }
     for (text, global) in [
         ("global()", true),

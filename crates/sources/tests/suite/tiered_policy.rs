@@ -148,7 +148,7 @@ fn subjects() {
             (
                 "C10: joined",
                 "selector: has(role)\nnamespaceSelector: \"projectcalico.org/name == 'x'\"\nserviceAccountSelector: '!has(a)'",
-                "default/last subject (has(role) && pcns.projectcalico.org/name == \"x\" && !(has(pcsa.a))); ingress",
+                "default/last subject (has(projectcalico.org/serviceaccount) && has(role) && pcns.projectcalico.org/name == \"x\" && !(has(pcsa.a))); ingress",
                 &[],
             ),
         ],

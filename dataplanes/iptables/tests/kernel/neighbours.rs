@@ -64,7 +64,7 @@ fn docker_and_kube_proxy_stay_and_do_not_break_ours() {
             make(variant, DOCKER);
             make(variant, KUBE_PROXY);
             // The witness of what has arrived passes on wires without the pod prefix.
-            make(variant, &["-A FORWARD -i ext0 -j ACCEPT"]);
+            make(variant, &["-A FORWARD -i last0 -j ACCEPT"]);
             let before = theirs(variant);
             let mut backend = loaded(variant, &open_ruleset());
             assert_eq!(theirs(variant), before, "{variant}");

@@ -1,5 +1,8 @@
 use super::*;
 
+/// All that may have named ports for a policy of Kubernetes: pods.
+const PODS: &str = "projectcalico.org/orchestrator == \"k8s\"";
+
 fn block(cidr: &str, except: &[&str]) -> Peer {
     let except = except.iter().map(|net| net.parse().unwrap()).collect();
     Peer::IpBlock { cidr: cidr.parse().unwrap(), except }
@@ -76,10 +79,10 @@ fn a_port_name_belongs_to_the_destination() {
         text(&lowered(egress, web(), http())),
         [format!("tcp to(pods app == \"web\"; {})", of("app == \"web\""))]
     );
-    assert_eq!(text(&lowered(egress, None, http())), [format!("tcp to(; {})", of("all()"))]);
+    assert_eq!(text(&lowered(egress, None, http())), [format!("tcp to(; {})", of(PODS))]);
     assert_eq!(
         text(&lowered(egress, Some(vec![block("10.0.0.0/8", &[])]), http())),
-        [format!("tcp to(nets 10.0.0.0/8; {})", of("all()"))]
+        [format!("tcp to(nets 10.0.0.0/8; {})", of(PODS))]
     );
 }
 
@@ -104,7 +107,7 @@ fn nodes_are_peers_and_a_name_without_a_protocol_is_every_protocol_that_has_port
         ["tcp to(pods app == \"gw\"; 80)", "tcp to(nodes app == \"gw\"; 80)"]
     );
     let ports = vec![any(PortSpec::Named("dns".into())), range(53, 53)];
-    let dns = ["tcp", "udp", "sctp"].map(|p| format!("port dns/{p} of pods all()"));
+    let dns = ["tcp", "udp", "sctp"].map(|p| format!("port dns/{p} of pods {PODS}"));
     assert_eq!(
         text(&lowered(Direction::Egress, None, Some(ports))),
         [format!("any to(; {})", dns.join(", ")), "tcp to(; 53)".to_owned()]
