@@ -148,15 +148,24 @@ impl<'a> Subject<'a> {
         let (namespace, account) = (member.namespace(), member.service_account());
         failing("selector", self.selector, true, &|key| member.label(world, key))
             .or_else(|| {
-                // C11: written without the prefix. all() is true of what has a namespace.
+                // C11: written without the prefix. A host endpoint has neither namespace nor service
+                // account, and nothing that is said of those holds of it, negations included.
                 let of_namespace = |key: &str| world.namespace_label(namespace?, key);
                 let text = self.namespace_selector;
-                failing("namespaceSelector", text, namespace.is_some(), &of_namespace)
+                let lacks = text.is_some_and(|text| !text.trim().is_empty()) && namespace.is_none();
+                lacks.then(|| "namespaceSelector: it has no namespace".to_owned()).or_else(|| {
+                    failing("namespaceSelector", text, namespace.is_some(), &of_namespace)
+                })
             })
             .or_else(|| {
                 let of_account = |key: &str| world.service_account_label(namespace?, account?, key);
                 let text = self.service_account_selector;
-                failing("serviceAccountSelector", text, account.is_some(), &of_account)
+                let lacks = text.is_some_and(|text| !text.trim().is_empty()) && account.is_none();
+                lacks
+                    .then(|| "serviceAccountSelector: it has no service account".to_owned())
+                    .or_else(|| {
+                        failing("serviceAccountSelector", text, account.is_some(), &of_account)
+                    })
             })
     }
 

@@ -65,8 +65,8 @@ fn c23_scope() {
     allows("{namespaceSelector: team == 'blue'}", &blue, &blue);
     let named = "{namespaceSelector: projectcalico.org/name == 'y', selector: has(app)}";
     allows(named, &[OTHER_POD], &[OTHER_POD]);
-    // C11, C13: written onto labels of which a GlobalNetworkSet has none.
-    let not_red = [OTHER_POD, Y_SET, GLOBAL_SET];
+    // C11, C13: a GlobalNetworkSet is in no namespace, so nothing said of namespaces holds of it.
+    let not_red = [OTHER_POD, Y_SET];
     allows("{namespaceSelector: team != 'red'}", &not_red, &not_red);
 }
 

@@ -19,7 +19,7 @@ fn nearest_miss_prefers_the_rule_that_fails_on_ports_only() {
     assert_eq!(
         failed,
         [
-            "K18 NetworkPolicy x/p rule 2 ports[0]: no: 8080 is not in 81",
+            "K19 NetworkPolicy x/p rule 2 ports[0]: no: 8080 is not in 81",
             "K20 NetworkPolicy x/p rule 2 ports[1]: no: port \"web\" of pod a is [80, 81], not 8080",
         ]
     );
