@@ -317,13 +317,17 @@ impl North {
         let links = Links::new(routes.clone());
         let (server, _) = CniServer::restore(config, Arc::new(ipam), links, pipeline.clone())?;
         pipeline.complete(Origin::Attachments)?;
-        if let Some(status) = status.clone() {
-            pipeline.follow(Box::new(move |remarks| {
+        let noted = status.clone();
+        pipeline.follow(Box::new(move |remarks| {
+            for (name, text) in &remarks {
+                warn!(host_endpoint = %name, "{text}");
+            }
+            if let Some(status) = &noted {
                 let of = |name| ObjectKey { kind: Kind::HostEndpoint, namespace: None, name };
                 let warnings = remarks.into_iter().map(|(name, text)| (of(name), vec![text]));
                 status.warn(Topic::Interfaces, warnings.collect());
-            }))?;
-        }
+            }
+        }))?;
 
         let server = Arc::new(server);
         let observer = {

@@ -230,7 +230,7 @@ fn stage_of(
         return Some(noted("K34", words, DecisionId::NeighbourDiscovery, trace));
     }
     if stage != Stage::Forward && is_failsafe(world, stage, direction, packet) {
-        return Some(noted("C36", "a failsafe port", DecisionId::Failsafe, trace));
+        return Some(noted("C36", "open whatever policies say", DecisionId::Failsafe, trace));
     }
     // C9: before connection tracking there is no state to look at.
     if stage != Stage::Untracked && flow.state != ConnState::New {

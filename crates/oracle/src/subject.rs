@@ -123,12 +123,12 @@ impl<'a> Subject<'a> {
                 Direction::Ingress => !self.ingress.is_empty() || self.egress.is_empty(),
                 Direction::Egress => !self.egress.is_empty(),
             };
-            let words = if governs { "selects the pod" } else { "no types and no such rules" };
+            let words = if governs { "selects it" } else { "no types and no such rules" };
             return (governs, words.into());
         }
         // Fail closed: a type that cannot be read may have meant either direction.
         if let Some(unknown) = types.iter().find(|t| *t != "Ingress" && *t != "Egress") {
-            let words = format!("selects the pod; broken: unknown type {unknown:?} means both");
+            let words = format!("selects it; broken: unknown type {unknown:?} means both");
             return (true, words.into());
         }
         let wanted = match direction {
@@ -136,7 +136,7 @@ impl<'a> Subject<'a> {
             Direction::Egress => "Egress",
         };
         match types.iter().any(|t| t == wanted) {
-            true => (true, "selects the pod; its types name the direction".into()),
+            true => (true, "selects it; its types name the direction".into()),
             false => (false, format!("its types do not name {wanted}").into()),
         }
     }
