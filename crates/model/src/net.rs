@@ -96,6 +96,22 @@ impl PortRange {
     pub fn contains(self, port: u16) -> bool {
         self.first <= port && port <= self.last
     }
+
+    /// The same ports in the fewest ranges, sorted: joined where they overlap or touch.
+    pub fn join(ranges: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut ranges: Vec<Self> = ranges.into_iter().collect();
+        ranges.sort_unstable();
+        let mut joined: Vec<Self> = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            match joined.last_mut() {
+                Some(last) if range.first <= last.last.saturating_add(1) => {
+                    last.last = last.last.max(range.last);
+                }
+                _ => joined.push(range),
+            }
+        }
+        joined
+    }
 }
 
 impl fmt::Display for PortRange {

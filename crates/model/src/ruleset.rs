@@ -237,6 +237,16 @@ pub enum PortMatch {
     Named(SetId),
 }
 
+impl PortMatch {
+    /// The ranges among port criteria, [joined](PortRange::join).
+    pub fn ranges(ports: &[Self]) -> Vec<PortRange> {
+        PortRange::join(ports.iter().filter_map(|port| match port {
+            Self::Range(range) => Some(*range),
+            Self::Named(_) => None,
+        }))
+    }
+}
+
 /// First 64 bits of SHA-256: ids must be equal on every run and not forgeable by a tenant who
 /// chooses his selectors.
 pub fn content_hash(text: &str) -> u64 {

@@ -35,6 +35,7 @@ pub mod nflog;
 pub mod nfnetlink;
 mod pod_network;
 mod route_table;
+mod staged;
 pub mod sysctl;
 mod uplink;
 
@@ -47,6 +48,7 @@ pub use pod_network::{Attached, Attachment, PodNetwork, PodNetworkError, PodRout
 pub use route_table::{
     ROUTE_METRIC, ROUTE_PROTOCOL, RouteInput, RouteTable, RouteTableError, RouteTableStatus,
 };
+pub use staged::{Rules, Staged};
 pub use uplink::{Uplink, UplinkError};
 
 /// The bit of a connection's mark (`ct mark`) that says that policy does not admit the connection

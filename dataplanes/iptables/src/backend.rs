@@ -286,7 +286,7 @@ impl Backend for Iptables {
     }
 
     fn commit(&mut self) -> Result<Commit, IptablesError> {
-        if let Some(interface) = self.desired.hosts().first() {
+        if let Some(interface) = self.desired.ruleset().hosts.keys().next() {
             return Err(IptablesError::Host(interface.clone()));
         }
         let plan = self.plan()?;

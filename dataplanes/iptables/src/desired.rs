@@ -3,12 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use brindle_dataplane_core::{Rules, Staged};
 use brindle_model::Name;
 use brindle_model::net::Family;
-use brindle_model::ruleset::{
-    HostInterface, Member, PolicyRules, ProgramId, Ruleset, RulesetDelta, Set, SetDef, SetDelta,
-    SetId,
-};
+use brindle_model::ruleset::{Member, ProgramId, Ruleset, RulesetDelta, SetId};
 use brindle_model::verdict::{Direction, PolicyId};
 
 use crate::layout::{Layout, Owner, Touched};
@@ -40,17 +38,9 @@ pub struct KnownSet {
 /// The ruleset, its layout, and what changed in them since the last commit.
 pub struct Desired {
     recording: Recording,
-    ruleset: Ruleset,
+    staged: Staged,
     /// In the order of [`Family::ALL`].
     layouts: [Layout; 2],
-    policies: BTreeSet<PolicyId>,
-    programs: BTreeSet<ProgramId>,
-    /// The node's own interfaces that are to be filtered, which is not done here.
-    hosts: BTreeSet<HostInterface>,
-    endpoints: bool,
-    /// Members that came (true) or went.
-    members: BTreeMap<SetId, BTreeMap<Member, bool>>,
-    staged: bool,
     /// `None` until it was said.
     stop_revoked: Option<bool>,
 }
@@ -68,23 +58,18 @@ impl Desired {
     pub fn new(recording: Recording) -> Self {
         let mut new = Self {
             recording,
-            ruleset: Ruleset::default(),
+            staged: Staged::default(),
             layouts: Default::default(),
-            policies: BTreeSet::new(),
-            programs: BTreeSet::new(),
-            hosts: BTreeSet::new(),
-            endpoints: true,
-            members: BTreeMap::new(),
-            staged: false,
             stop_revoked: None,
         };
         new.skeleton();
+        new.dispatch();
         new
     }
 
     /// Whether anything was ever staged: before that nothing is desired.
     pub fn staged(&self) -> bool {
-        self.staged
+        self.staged.any()
     }
 
     /// Whether packets of revoked connections are dropped.
@@ -114,109 +99,26 @@ impl Desired {
         &self.layouts
     }
 
-    /// The node's own interfaces that are to be filtered.
-    pub fn hosts(&self) -> &BTreeSet<HostInterface> {
-        &self.hosts
+    /// The ruleset as desired.
+    pub fn ruleset(&self) -> &Ruleset {
+        self.staged.ruleset()
     }
 
-    /// Takes changes in; repeated and reverted ones are as good as any.
+    /// Takes a delta.
     pub fn stage(&mut self, delta: &RulesetDelta) {
-        self.staged = true;
-        for (id, set) in &delta.sets_added {
-            self.put_set(*id, set);
-        }
-        for (id, change) in &delta.sets_changed {
-            self.change_set(*id, change);
-        }
-        for (id, policy) in &delta.policies {
-            self.ruleset.policies.insert(id.clone(), Arc::clone(policy));
-            self.policies.insert(id.clone());
-        }
-        for (id, program) in &delta.programs_added {
-            self.ruleset.programs.insert(*id, Arc::clone(program));
-            self.programs.insert(*id);
-        }
-        for (id, endpoint) in &delta.endpoints {
-            self.ruleset.endpoints.insert(id.clone(), Arc::clone(endpoint));
-        }
-        for id in &delta.endpoints_removed {
-            self.ruleset.endpoints.remove(id);
-        }
-        self.hosts.extend(delta.hosts.keys().cloned());
-        self.hosts.retain(|interface| !delta.hosts_removed.contains(interface));
-        for id in &delta.programs_removed {
-            self.ruleset.programs.remove(id);
-            self.programs.insert(*id);
-        }
-        for id in &delta.policies_removed {
-            self.ruleset.policies.remove(id);
-            self.policies.insert(id.clone());
-        }
-        for id in &delta.sets_removed {
-            if let Some(set) = self.ruleset.sets.get(id) {
-                let removed = set.members.clone();
-                self.change_set(*id, &SetDelta { added: BTreeSet::new(), removed });
-            }
-            self.ruleset.sets.remove(id);
-        }
-        // A program is what a tree may lead to, so it counts as a change of endpoints.
-        self.endpoints |= !delta.endpoints.is_empty()
-            || !delta.endpoints_removed.is_empty()
-            || !delta.programs_added.is_empty()
-            || !delta.programs_removed.is_empty();
-    }
-
-    fn put_set(&mut self, id: SetId, set: &Set) {
-        let Some(old) = self.ruleset.sets.get(&id) else {
-            let empty = Set { def: set.def.clone(), members: BTreeSet::new() };
-            self.ruleset.sets.insert(id, empty);
-            let added = set.members.clone();
-            self.change_set(id, &SetDelta { added, removed: BTreeSet::new() });
-            return;
-        };
-        let added = set.members.difference(&old.members).copied().collect();
-        let removed = old.members.difference(&set.members).copied().collect();
-        self.change_set(id, &SetDelta { added, removed });
-    }
-
-    fn change_set(&mut self, id: SetId, change: &SetDelta) {
-        let Some(set) = self.ruleset.sets.get_mut(&id) else { return };
-        let pending = self.members.entry(id).or_default();
-        for member in &change.removed {
-            if set.members.remove(member) && pending.remove(member).is_none() {
-                pending.insert(*member, false);
-            }
-        }
-        for member in &change.added {
-            if set.members.insert(*member) && pending.remove(member).is_none() {
-                pending.insert(*member, true);
-            }
-        }
-        if matches!(set.def, SetDef::Cidrs(_)) {
-            // They stand in rules and in sets named by their content.
-            let uses = |policy: &PolicyRules| policy.sets().contains(&id);
-            let users = self.ruleset.policies.iter().filter(|(_, policy)| uses(policy));
-            self.policies.extend(users.map(|(id, _)| id.clone()));
-        }
+        self.staged.stage(delta);
     }
 
     /// Lowers what changed.
     pub fn lower(&mut self) {
-        let policies = std::mem::take(&mut self.policies);
-        for (id, program) in &self.ruleset.programs {
-            let mut named = program.steps.iter().flat_map(|step| &step.policies);
-            if !policies.is_empty() && named.any(|policy| policies.contains(policy)) {
-                self.programs.insert(*id);
-            }
-        }
-        let programs = std::mem::take(&mut self.programs);
+        let Rules { policies, programs } = self.staged.take_rules();
         self.lower_these(&policies, &programs);
         programs.iter().for_each(|id| self.warn_of_length(*id));
     }
 
     /// Each rule costs each new connection about 4 ns in the legacy variant, 12 ns in the other.
     fn warn_of_length(&self, id: ProgramId) {
-        let Some(program) = self.ruleset.programs.get(&id) else { return };
+        let Some(program) = self.staged.ruleset().programs.get(&id) else { return };
         let layout = &self.layouts[0];
         let named = program.steps.iter().flat_map(|step| &step.policies);
         let policy = |id: &PolicyId| Owner::Policy(id.clone(), program.direction);
@@ -233,7 +135,7 @@ impl Desired {
     }
 
     fn lower_these(&mut self, policies: &BTreeSet<PolicyId>, programs: &BTreeSet<ProgramId>) {
-        let (ruleset, recording) = (&self.ruleset, self.recording);
+        let (ruleset, recording) = (self.staged.ruleset(), self.recording);
         for (at, family) in families() {
             let layout = &mut self.layouts[at];
             for id in policies {
@@ -246,10 +148,16 @@ impl Desired {
                 let new = lower::lower_program(ruleset, family, recording, *id);
                 layout.replace(Owner::Program(*id), new);
             }
-            if self.endpoints {
-                let chains = lower::dispatch(ruleset, recording);
-                layout.replace(Owner::Dispatch, Lowered { chains, ..Lowered::default() });
-            }
+        }
+        if self.staged.endpoints() {
+            self.dispatch();
+        }
+    }
+
+    fn dispatch(&mut self) {
+        for layout in &mut self.layouts {
+            let chains = lower::dispatch(self.staged.ruleset(), self.recording);
+            layout.replace(Owner::Dispatch, Lowered { chains, ..Lowered::default() });
         }
     }
 
@@ -257,9 +165,9 @@ impl Desired {
     pub fn elements(&self, set: &SetUse) -> BTreeSet<Element> {
         match &set.source {
             Source::Fixed(elements) => elements.clone(),
-            Source::OwnSources => lower::own_sources(&self.ruleset, set.spec.family),
+            Source::OwnSources => lower::own_sources(self.staged.ruleset(), set.spec.family),
             Source::Members(id) => {
-                let members = self.ruleset.sets.get(id).map(|set| &set.members);
+                let members = self.staged.ruleset().sets.get(id).map(|set| &set.members);
                 let mine = |m: &&Member| m.family() == set.spec.family;
                 members.into_iter().flatten().filter(mine).flat_map(set::elements).collect()
             }
@@ -305,8 +213,8 @@ impl Desired {
     }
 
     fn member_changes(&self, known: &Known, plan: &mut SetPlan) {
-        for (id, pending) in &self.members {
-            let Some(set) = self.ruleset.sets.get(id) else { continue };
+        for (id, pending) in self.staged.members() {
+            let Some(set) = self.staged.ruleset().sets.get(id) else { continue };
             for (at, family) in families() {
                 let (name, _) = set::members(*id, set, family);
                 let Some(used) = self.layouts[at].set(&name) else { continue };
@@ -332,7 +240,7 @@ impl Desired {
     }
 
     fn own_changes(&self, known: &Known, plan: &mut SetPlan) {
-        if !self.endpoints {
+        if !self.staged.endpoints() {
             return;
         }
         for (_, family) in families() {
@@ -340,7 +248,7 @@ impl Desired {
             let (Some(old), true) = (known.own.get(&name), known.sets.contains_key(&name)) else {
                 continue;
             };
-            let new = lower::own_sources(&self.ruleset, family);
+            let new = lower::own_sources(self.staged.ruleset(), family);
             insert(&mut plan.add, &name, new.difference(old).cloned().collect());
             insert(&mut plan.delete, &name, old.difference(&new).cloned().collect());
         }
@@ -352,8 +260,12 @@ impl Desired {
         let rules = plan.tables.iter().any(|table| !table.write.is_empty());
         let changes = sets.create.len() + sets.add.len() + sets.delete.len();
         if changes > 1 || rules {
-            for rule in
-                self.ruleset.policies.values().flat_map(|p| p.ingress.iter().chain(&p.egress))
+            for rule in self
+                .staged
+                .ruleset()
+                .policies
+                .values()
+                .flat_map(|p| p.ingress.iter().chain(&p.egress))
             {
                 self.roles_in(rule, &mut sets.roles);
             }
@@ -377,7 +289,7 @@ impl Desired {
             let joint = positive.len() + negative.len() > 1;
             let all = positive.iter().map(|id| (id, !admits));
             for (id, denies) in all.chain(negative.iter().map(|id| (id, admits))) {
-                let Some(set) = self.ruleset.sets.get(id) else { continue };
+                let Some(set) = self.staged.ruleset().sets.get(id) else { continue };
                 for family in Family::ALL {
                     let (name, _) = set::members(*id, set, family);
                     if denies {
@@ -399,8 +311,7 @@ impl Desired {
         plan: &Plan,
         capacities: &BTreeMap<Name, usize>,
     ) -> Known {
-        self.members.clear();
-        let endpoints = std::mem::take(&mut self.endpoints);
+        let endpoints = self.staged.settle();
         let known = match known {
             None => self.all_known(plan, capacities),
             Some(mut known) => {
@@ -423,7 +334,9 @@ impl Desired {
     }
 
     fn own_sources(&self) -> BTreeMap<Name, BTreeSet<Element>> {
-        let of = |family| (set::own_sources(family).0, lower::own_sources(&self.ruleset, family));
+        let of = |family| {
+            (set::own_sources(family).0, lower::own_sources(self.staged.ruleset(), family))
+        };
         Family::ALL.map(of).into()
     }
 

@@ -1,14 +1,13 @@
 //! The desired state and what is pending of it: the pure half of the backend.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use brindle_dataplane_core::{Rules, Staged};
 use brindle_model::Name;
 use brindle_model::net::Family;
-use brindle_model::ruleset::{
-    Member, ProgramId, Ruleset, RulesetDelta, Set, SetDef, SetDelta, SetId,
-};
-use brindle_model::verdict::{Direction, PolicyId};
+use brindle_model::ruleset::RulesetDelta;
+use brindle_model::verdict::Direction;
 
 use crate::layout::{Layout, Owner, Touched};
 use crate::lower::{self, Lowered, Recording, Stages, dispatch_elements, element, members};
@@ -29,16 +28,9 @@ pub struct Known {
 /// The ruleset, its layout, and what changed in them since the last commit.
 pub struct Desired {
     recording: Recording,
-    ruleset: Ruleset,
+    staged: Staged,
     layout: Layout,
     touched: Touched,
-    policies: BTreeSet<PolicyId>,
-    programs: BTreeSet<ProgramId>,
-    endpoints: bool,
-    hosts: bool,
-    /// Members that came (true) or went.
-    members: BTreeMap<SetId, BTreeMap<Member, bool>>,
-    staged: bool,
     /// `None` until it was said.
     stop_revoked: Option<bool>,
 }
@@ -50,24 +42,12 @@ impl Desired {
         let mut touched = Touched::default();
         let stages = Stages::default();
         layout.replace(Owner::Skeleton, skeleton(recording, false, stages), &mut touched);
-        Self {
-            recording,
-            ruleset: Ruleset::default(),
-            layout,
-            touched,
-            policies: BTreeSet::new(),
-            programs: BTreeSet::new(),
-            endpoints: false,
-            hosts: false,
-            members: BTreeMap::new(),
-            staged: false,
-            stop_revoked: None,
-        }
+        Self { recording, staged: Staged::default(), layout, touched, stop_revoked: None }
     }
 
     /// Whether anything was ever staged: before that nothing is desired.
     pub fn staged(&self) -> bool {
-        self.staged
+        self.staged.any()
     }
 
     /// Whether packets of revoked connections are dropped.
@@ -78,7 +58,7 @@ impl Desired {
 
     fn renew_skeleton(&mut self) {
         let stop = self.stop_revoked.unwrap_or_default();
-        let skeleton = skeleton(self.recording, stop, Stages::of(&self.ruleset));
+        let skeleton = skeleton(self.recording, stop, Stages::of(self.staged.ruleset()));
         self.layout.replace(Owner::Skeleton, skeleton, &mut self.touched);
     }
 
@@ -94,117 +74,29 @@ impl Desired {
         self.layout.chains.clone()
     }
 
-    /// Takes a delta. Costs what the delta is long.
+    /// Takes a delta.
     pub fn stage(&mut self, delta: &RulesetDelta) {
-        self.staged = true;
-        for (id, set) in &delta.sets_added {
-            self.put_set(*id, set);
-        }
-        for (id, change) in &delta.sets_changed {
-            self.change_set(*id, change);
-        }
-        for (id, policy) in &delta.policies {
-            self.ruleset.policies.insert(id.clone(), Arc::clone(policy));
-            self.policies.insert(id.clone());
-        }
-        for (id, program) in &delta.programs_added {
-            self.ruleset.programs.insert(*id, Arc::clone(program));
-            self.programs.insert(*id);
-        }
-        for (id, endpoint) in &delta.endpoints {
-            self.ruleset.endpoints.insert(id.clone(), Arc::clone(endpoint));
-        }
-        for (interface, host) in &delta.hosts {
-            self.ruleset.hosts.insert(interface.clone(), Arc::clone(host));
-        }
-        for id in &delta.endpoints_removed {
-            self.ruleset.endpoints.remove(id);
-        }
-        for interface in &delta.hosts_removed {
-            self.ruleset.hosts.remove(interface);
-        }
-        for id in &delta.programs_removed {
-            self.ruleset.programs.remove(id);
-            self.programs.insert(*id);
-        }
-        for id in &delta.policies_removed {
-            self.ruleset.policies.remove(id);
-            self.policies.insert(id.clone());
-        }
-        for id in &delta.sets_removed {
-            if let Some(set) = self.ruleset.sets.get(id) {
-                let removed = set.members.clone();
-                self.change_set(*id, &SetDelta { added: BTreeSet::new(), removed });
-            }
-            self.ruleset.sets.remove(id);
-        }
-        // A program is what a dispatch element may go to, so it counts as a change of endpoints.
-        let programs = !delta.programs_added.is_empty() || !delta.programs_removed.is_empty();
-        self.endpoints |=
-            programs || !delta.endpoints.is_empty() || !delta.endpoints_removed.is_empty();
-        self.hosts |= (programs && !self.ruleset.hosts.is_empty())
-            || !delta.hosts.is_empty()
-            || !delta.hosts_removed.is_empty();
-    }
-
-    fn put_set(&mut self, id: SetId, set: &Set) {
-        let Some(old) = self.ruleset.sets.get(&id) else {
-            let empty = Set { def: set.def.clone(), members: BTreeSet::new() };
-            self.ruleset.sets.insert(id, empty);
-            let added = set.members.clone();
-            self.change_set(id, &SetDelta { added, removed: BTreeSet::new() });
-            return;
-        };
-        let added = set.members.difference(&old.members).copied().collect();
-        let removed = old.members.difference(&set.members).copied().collect();
-        self.change_set(id, &SetDelta { added, removed });
-    }
-
-    fn change_set(&mut self, id: SetId, change: &SetDelta) {
-        let Some(set) = self.ruleset.sets.get_mut(&id) else { return };
-        let pending = self.members.entry(id).or_default();
-        for member in &change.removed {
-            if set.members.remove(member) && pending.remove(member).is_none() {
-                pending.insert(*member, false);
-            }
-        }
-        for member in &change.added {
-            if set.members.insert(*member) && pending.remove(member).is_none() {
-                pending.insert(*member, true);
-            }
-        }
-        if matches!(set.def, SetDef::Cidrs(_)) {
-            // They stand in rules and in sets named by their content.
-            let uses = |policy: &brindle_model::ruleset::PolicyRules| policy.sets().contains(&id);
-            let users = self.ruleset.policies.iter().filter(|(_, policy)| uses(policy));
-            self.policies.extend(users.map(|(id, _)| id.clone()));
-        }
+        self.staged.stage(delta);
     }
 
     /// Lowers what changed.
     fn lower(&mut self) {
-        let policies = std::mem::take(&mut self.policies);
-        for (id, program) in &self.ruleset.programs {
-            let mut named = program.steps.iter().flat_map(|step| &step.policies);
-            if !policies.is_empty() && named.any(|policy| policies.contains(policy)) {
-                self.programs.insert(*id);
-            }
-        }
+        let Rules { policies, programs } = self.staged.take_rules();
         for id in policies {
             for direction in Direction::ALL {
-                let mut lowered = lower::lower_policy(&self.ruleset, &id, direction);
+                let mut lowered = lower::lower_policy(self.staged.ruleset(), &id, direction);
                 self.recording.apply(&mut lowered);
                 let owner = Owner::Policy(id.clone(), direction);
                 self.layout.replace(owner, lowered, &mut self.touched);
             }
         }
-        for id in std::mem::take(&mut self.programs) {
-            let mut lowered = lower::lower_program(&self.ruleset, id);
+        for id in programs {
+            let mut lowered = lower::lower_program(self.staged.ruleset(), id);
             self.recording.apply(&mut lowered);
             self.layout.replace(Owner::Program(id), lowered, &mut self.touched);
         }
-        if std::mem::take(&mut self.hosts) {
-            let mut lowered = lower::hosts(&self.ruleset);
+        if self.staged.take_hosts() {
+            let mut lowered = lower::hosts(self.staged.ruleset());
             self.recording.apply(&mut lowered);
             self.layout.replace(Owner::Hosts, lowered, &mut self.touched);
             self.renew_skeleton();
@@ -214,13 +106,14 @@ impl Desired {
     /// The transaction that makes a kernel without our table as desired.
     pub fn fresh(&mut self) -> Program {
         self.lower();
-        plan::fresh(&self.layout).program(&self.layout, &self.ruleset)
+        plan::fresh(&self.layout).program(&self.layout, self.staged.ruleset())
     }
 
     /// The transaction that makes the kernel as desired from what was read of it.
     pub fn repair(&mut self, kernel: &Snapshot) -> Program {
         self.lower();
-        plan::compare(&self.layout, &self.ruleset, kernel).program(&self.layout, &self.ruleset)
+        plan::compare(&self.layout, self.staged.ruleset(), kernel)
+            .program(&self.layout, self.staged.ruleset())
     }
 
     /// The transaction that makes the kernel as desired from what it is known to hold.
@@ -246,12 +139,12 @@ impl Desired {
         }
         self.member_changes(kernel, &mut changes);
         self.dispatch_changes(kernel, &mut changes);
-        changes.program(&self.layout, &self.ruleset)
+        changes.program(&self.layout, self.staged.ruleset())
     }
 
     fn member_changes(&self, kernel: &Known, changes: &mut Changes) {
-        for (id, pending) in &self.members {
-            let Some(set) = self.ruleset.sets.get(id) else { continue };
+        for (id, pending) in self.staged.members() {
+            let Some(set) = self.staged.ruleset().sets.get(id) else { continue };
             for family in Family::ALL {
                 let (name, _) = members(*id, set, family);
                 if !self.layout.is_member_set(&name, family) || !kernel.sets.contains_key(&name) {
@@ -271,10 +164,10 @@ impl Desired {
     }
 
     fn dispatch_changes(&self, kernel: &Known, changes: &mut Changes) {
-        if !self.endpoints {
+        if !self.staged.endpoints() {
             return;
         }
-        let desired = dispatch_elements(&self.ruleset);
+        let desired = dispatch_elements(self.staged.ruleset());
         let differs = |(at, old): &(&(Name, Key), &Element)| desired.get(*at) != Some(*old);
         for ((set, _), old) in kernel.dispatch.iter().filter(differs) {
             changes.elements.entry(set.clone()).or_default().delete.push(old.clone());
@@ -291,8 +184,7 @@ impl Desired {
     /// The kernel is as desired now: nothing is pending. `known` is what it was known to hold.
     pub fn settle(&mut self, known: Option<Known>) -> Known {
         let Touched { chains, sets } = std::mem::take(&mut self.touched);
-        self.members.clear();
-        let endpoints = std::mem::take(&mut self.endpoints);
+        let endpoints = self.staged.settle();
         let Some(mut known) = known else { return self.all_known() };
         for name in chains {
             match self.layout.chains.get(&name) {
@@ -307,7 +199,7 @@ impl Desired {
             };
         }
         if endpoints {
-            known.dispatch = dispatch_elements(&self.ruleset);
+            known.dispatch = dispatch_elements(self.staged.ruleset());
         }
         known
     }
@@ -317,7 +209,7 @@ impl Desired {
         Known {
             chains: self.layout.chains.clone(),
             sets: sets.map(|(name, (set, _))| (name.clone(), set.spec.verdicts)).collect(),
-            dispatch: dispatch_elements(&self.ruleset),
+            dispatch: dispatch_elements(self.staged.ruleset()),
         }
     }
 }

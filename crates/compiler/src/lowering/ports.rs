@@ -19,18 +19,7 @@ pub(super) struct Ports {
 impl Ports {
     /// The numbers: joined where they overlap or touch.
     pub fn numbers(&self) -> Vec<PortMatch> {
-        let mut ranges = self.ranges.clone();
-        ranges.sort_unstable();
-        let mut joined: Vec<PortRange> = Vec::with_capacity(ranges.len());
-        for range in ranges {
-            match joined.last_mut() {
-                Some(last) if range.first <= last.last.saturating_add(1) => {
-                    last.last = last.last.max(range.last);
-                }
-                _ => joined.push(range),
-            }
-        }
-        joined.into_iter().map(PortMatch::Range).collect()
+        PortRange::join(self.ranges.iter().copied()).into_iter().map(PortMatch::Range).collect()
     }
 
     /// The numbers, and the names as tuples of the pods in `scope` (K20). Where the rule gives no

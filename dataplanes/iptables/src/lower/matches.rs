@@ -57,7 +57,7 @@ impl Class {
 pub fn needs_classes(matches: &Match) -> bool {
     let sides = [&matches.source, &matches.destination];
     let free = matches.protocol.is_none() && matches.icmp.is_none();
-    let numbers = |side: &&Criteria| !ranges(&side.not_ports).is_empty();
+    let numbers = |side: &&Criteria| !PortMatch::ranges(&side.not_ports).is_empty();
     free && sides.iter().all(|side| side.ports.is_empty())
         && (matches.not_icmp.is_some() || sides.iter().any(numbers))
 }
@@ -165,7 +165,7 @@ impl<'a> Lowering<'a> {
                 let any = self.on_port(side, &criteria.ports, protocol);
                 growing.one_of(&any);
             }
-            let unwanted = ranges(&criteria.not_ports);
+            let unwanted = PortMatch::ranges(&criteria.not_ports);
             if unwanted == [ALL_PORTS] {
                 return None;
             }
@@ -213,7 +213,7 @@ impl<'a> Lowering<'a> {
 
     /// The ways to be on one of the ports.
     fn on_port(&mut self, side: Side, ports: &[PortMatch], protocol: Protocol) -> Vec<Conjunction> {
-        let ranges = ranges(ports);
+        let ranges = PortMatch::ranges(ports);
         if ranges == [ALL_PORTS] {
             return vec![Vec::new()];
         }
@@ -337,28 +337,6 @@ fn icmp(growing: &mut Growing, matches: &Match, family: Family) -> Option<()> {
         growing.and(&criterion);
     }
     Some(())
-}
-
-/// The number ranges among port criteria: sorted, joined where they touch.
-fn ranges(ports: &[PortMatch]) -> Vec<PortRange> {
-    let mut ranges: Vec<_> = ports
-        .iter()
-        .filter_map(|port| match port {
-            PortMatch::Range(range) => Some(*range),
-            PortMatch::Named(_) => None,
-        })
-        .collect();
-    ranges.sort_unstable();
-    let mut joined: Vec<PortRange> = Vec::new();
-    for range in ranges {
-        match joined.last_mut() {
-            Some(last) if range.first <= last.last.saturating_add(1) => {
-                last.last = last.last.max(range.last);
-            }
-            _ => joined.push(range),
-        }
-    }
-    joined
 }
 
 /// Ranges in pieces that `multiport` takes.

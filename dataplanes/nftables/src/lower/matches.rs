@@ -213,7 +213,7 @@ impl<'a> Lowering<'a> {
         ports: &[PortMatch],
         family: Option<Family>,
     ) -> Alternatives {
-        let ranges = ranges(ports);
+        let ranges = PortMatch::ranges(ports);
         if ranges == [ALL_PORTS] {
             return vec![Vec::new()];
         }
@@ -235,7 +235,7 @@ impl<'a> Lowering<'a> {
         ports: &[PortMatch],
         family: Option<Family>,
     ) {
-        let ranges = ranges(ports);
+        let ranges = PortMatch::ranges(ports);
         if ranges == [ALL_PORTS] {
             all.clear();
         } else if !ranges.is_empty() {
@@ -434,26 +434,4 @@ fn icmp(
     }
     or(all, any);
     Ok(())
-}
-
-/// The number ranges among port criteria: sorted, joined where they touch.
-fn ranges(ports: &[PortMatch]) -> Vec<PortRange> {
-    let mut ranges: Vec<_> = ports
-        .iter()
-        .filter_map(|port| match port {
-            PortMatch::Range(range) => Some(*range),
-            PortMatch::Named(_) => None,
-        })
-        .collect();
-    ranges.sort_unstable();
-    let mut joined: Vec<PortRange> = Vec::new();
-    for range in ranges {
-        match joined.last_mut() {
-            Some(last) if range.first <= last.last.saturating_add(1) => {
-                last.last = last.last.max(range.last);
-            }
-            _ => joined.push(range),
-        }
-    }
-    joined
 }
