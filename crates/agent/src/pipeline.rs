@@ -25,7 +25,7 @@ use brindle_dataplane_core::{
 };
 use brindle_model::Name;
 use brindle_model::cluster::Update;
-use brindle_model::ruleset::{Batch, Generation, WARNING_SHARE};
+use brindle_model::ruleset::{Batch, Generation, RulesetDelta, WARNING_SHARE};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
@@ -339,7 +339,7 @@ impl Worker {
             }
             let ruleset = self.compiler.ruleset();
             self.outputs.connections.flushed(batch.generation, ruleset, &batch.ruleset);
-            self.tell_loads();
+            self.tell_loads(&batch.ruleset);
         }
         let remarks = self.compiler.host_remarks();
         if let Some(follower) = &mut self.follower
@@ -359,7 +359,10 @@ impl Worker {
 }
 
 impl Worker {
-    fn tell_loads(&mut self) {
+    fn tell_loads(&mut self, changes: &RulesetDelta) {
+        if !self.compiler.changes_loads(changes, WARNING_SHARE) {
+            return;
+        }
         let loads = self.compiler.loads(WARNING_SHARE);
         if loads == self.loads {
             return;

@@ -65,7 +65,7 @@ impl Capacity {
         let before = self.enforced.take();
         if before.is_none() {
             let ahead = View { ruleset, delta: Some(&delta) };
-            if self.total.fits(self.limits) || ahead.overloaded(self.limits).is_empty() {
+            if self.total.fits(self.limits) || !self.overloads(&ahead, &delta) {
                 ruleset.apply(&delta);
                 return delta;
             }
@@ -83,6 +83,36 @@ impl Capacity {
         let changes = RulesetDelta::between(&before, &enforced);
         self.enforced = Some(enforced);
         changes
+    }
+
+    /// Whether a delta makes a program too large, where none was before: only what it changes is
+    /// measured.
+    fn overloads(&self, ahead: &View<'_>, delta: &RulesetDelta) -> bool {
+        let too_many_members = self.total.members > self.limits.members
+            && !(delta.sets_added.is_empty() && delta.sets_changed.is_empty());
+        if delta.programs_added.is_empty() && delta.policies.is_empty() && !too_many_members {
+            return false;
+        }
+        let changed = |id: &ProgramId, program: &Program| {
+            too_many_members
+                || delta.programs_added.contains_key(id)
+                || policies(program).any(|policy| delta.policies.contains_key(policy))
+        };
+        let mut programs = ahead.programs().filter(|(id, program)| changed(id, program));
+        programs.any(|(_, program)| !ahead.load(program).fits(self.limits))
+    }
+
+    /// Whether [`Self::loads`] for this share may be others after a change of what is enforced.
+    pub fn concerns(&self, changes: &RulesetDelta, share: usize) -> bool {
+        let members = Load { members: self.total.members, ..Load::default() };
+        let sets = !(changes.sets_added.is_empty() && changes.sets_changed.is_empty());
+        self.enforced.is_some()
+            || self.total.share(self.limits) < share
+            || sets && members.share(self.limits) >= share
+            || !(changes.programs_added.is_empty() && changes.programs_removed.is_empty())
+            || !(changes.policies.is_empty() && changes.policies_removed.is_empty())
+            || !(changes.endpoints.is_empty() && changes.endpoints_removed.is_empty())
+            || !(changes.hosts.is_empty() && changes.hosts_removed.is_empty())
     }
 
     /// Every program that takes up at least this share of a limit, percent.

@@ -185,6 +185,12 @@ impl Compiler {
         self.capacity.loads(&self.ruleset, share)
     }
 
+    /// Whether [`Self::loads`] may be others after the last flush, which changed this. Costs nothing
+    /// while all programs together are below the share.
+    pub fn changes_loads(&self, changes: &RulesetDelta, share: usize) -> bool {
+        self.capacity.concerns(changes, share)
+    }
+
     /// What the node announces as of the last flush.
     pub fn routing(&self) -> &Routing {
         self.topology.routing()
