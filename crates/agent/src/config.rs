@@ -128,6 +128,19 @@ pub struct DataplaneOptions {
     pub iptables_jump: Jump,
 }
 
+impl DataplaneOptions {
+    /// Refuses an option that would be without effect.
+    ///
+    /// # Errors
+    /// There is one.
+    pub fn check(self) -> Result<(), ConflictError> {
+        if self.dataplane == Dataplane::Nftables && self.iptables_jump != Jump::default() {
+            return Err(ConflictError::Jump(self.iptables_jump));
+        }
+        Ok(())
+    }
+}
+
 /// A way of the kernel to filter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Dataplane {
@@ -156,12 +169,20 @@ impl std::fmt::Display for Dataplane {
     }
 }
 
-/// Two options that exclude each other.
+/// Two options of which one would be without effect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{option} goes with a folder only; the API server holds that of --source {objects}")]
-pub struct ConflictError {
-    option: &'static str,
-    objects: Source,
+pub enum ConflictError {
+    /// A folder of the agent's own beside an API server.
+    #[error("{option} goes with a folder only; the API server holds that of --source {objects}")]
+    Folder {
+        /// The option.
+        option: &'static str,
+        /// Where objects come from.
+        objects: Source,
+    },
+    /// A place among the rules of iptables, which are not used.
+    #[error("--iptables-jump {0} goes with iptables only, and --dataplane is nftables")]
+    Jump(Jump),
 }
 
 impl RunOptions {
@@ -175,9 +196,9 @@ impl RunOptions {
         let given = folders.filter(|(_, path)| path.is_some()).map(|(option, _)| option).next();
         match (&self.source, given) {
             (Source::Kubernetes(_), Some(option)) => {
-                Err(ConflictError { option, objects: self.source.clone() })
+                Err(ConflictError::Folder { option, objects: self.source.clone() })
             }
-            _ => Ok(()),
+            _ => self.dataplane.check(),
         }
     }
 
@@ -392,6 +413,10 @@ mod tests {
         }
         assert_eq!(parse(&["--iptables-jump", "append"]).unwrap().iptables_jump, Jump::Append);
         assert!(parse(&["--iptables-jump", "first"]).is_err());
+        let check = |rest| options(rest).unwrap().check();
+        assert_eq!(check(&["--iptables-jump", "append"]), Ok(()));
+        let jump = ["--dataplane", "nftables", "--iptables-jump", "append"];
+        assert_eq!(check(&jump), Err(ConflictError::Jump(Jump::Append)));
         assert!(parse(&["--dataplane", "ebpf"]).is_err());
     }
 

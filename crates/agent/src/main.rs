@@ -30,6 +30,7 @@ fn run(options: &RunOptions) -> Result<()> {
 }
 
 fn probe(options: DataplaneOptions) -> Result<()> {
+    options.check()?;
     let findings = probe::probe(options);
     findings.iter().for_each(|finding| println!("{finding}"));
     anyhow::ensure!(probe::suffices(&findings), "this kernel lacks something that is needed");

@@ -41,6 +41,7 @@ use brindle_dataplane_core::{
     Applied, Backend, Driver, DriverConfig, DriverSender, DriverState, RouteTable, sysctl,
 };
 use brindle_ipam::{Ipam, OpenError};
+use brindle_model::host::Failsafes;
 use brindle_sources::directory::{DirectorySource, RunError};
 use brindle_sources::kubernetes::{Connection, KubernetesSource};
 use brindle_sources::object::{Kind, ObjectKey};
@@ -155,6 +156,11 @@ impl South {
         ensure!(
             filters_hosts || !drop_to_host,
             "--default-endpoint-to-host-action drop needs --dataplane nftables, and this is {}",
+            backend.name()
+        );
+        ensure!(
+            filters_hosts || options.failsafes() == Failsafes::default(),
+            "--failsafe-inbound and --failsafe-outbound need --dataplane nftables, and this is {}",
             backend.name()
         );
         let compiler = Compiler::within(options.node.clone(), backend.limits())
