@@ -117,11 +117,13 @@ impl Objects {
     }
 
     /// The known objects of a kind.
+    #[cfg(feature = "kubernetes")]
     pub fn keys(&self, kind: Kind) -> impl Iterator<Item = &ObjectKey> {
         self.of_kind(kind).map(|(key, _)| key)
     }
 
     /// How it stands with every object that has a status, as it was last told.
+    #[cfg(feature = "kubernetes")]
     pub fn reports(&self) -> impl Iterator<Item = (&ObjectKey, &Arc<ObjectReport>)> {
         self.entries.iter().filter_map(|(key, entry)| Some((key, entry.report.as_ref()?)))
     }

@@ -1,6 +1,7 @@
 //! The sources, from YAML text to inputs, and from a real folder to events and status.
 
 mod bad_input;
+mod bgp;
 mod cluster_network_policy;
 mod directory;
 mod follow;
@@ -23,6 +24,13 @@ fn convert(yaml: &str) -> (Option<Input>, Vec<String>) {
     assert_eq!(conversions.len(), 1, "not one object of ours: {yaml}");
     let (_, conversion) = conversions.remove(0);
     (conversion.input, conversion.problems.iter().map(line).collect())
+}
+
+fn accepted(yaml: &str) -> Input {
+    match convert(yaml) {
+        (Some(input), problems) if problems.is_empty() => input,
+        other => panic!("{other:?} of {yaml}"),
+    }
 }
 
 fn line(problem: &Problem) -> String {
