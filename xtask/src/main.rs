@@ -126,9 +126,8 @@ fn main() -> Result<()> {
             machine::install_tools()?;
             build::binaries()?;
             build::cluster()?.arg("build").run("building Kubernetes")?;
-            cargo(["nextest", "run", "--release", "--package", "brindle-integration-tests"])
-                .arg("--run-ignored=only")
-                .run("the tests that need an API server")?;
+            // As in `make test`, so that nothing is compiled anew.
+            nextest().arg("--run-ignored=only").run("the tests that need an API server")?;
             on_cluster("conformance", &arguments)
         }
         Task::Soak { fuzz_seconds, worlds, kernel_worlds } => {

@@ -120,7 +120,7 @@ pub struct BgpPassword {
     /// counted. A file that is replaced takes effect within seconds and resets no session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// A key of a Secret. Refused while objects come from a folder.
+    /// A key of a Secret. Refused: agents read no Secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<SecretKeyRef>,
 }

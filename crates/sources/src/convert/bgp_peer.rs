@@ -115,7 +115,7 @@ fn number(hops: i32, most: u8, field: &str, problems: &mut Problems) -> Option<u
 
 fn password_file(password: &BgpPassword, problems: &mut Problems) -> Option<Arc<Path>> {
     if password.secret_key_ref.is_some() {
-        let message = "Secrets cannot be read from a folder; name a file of the node in `file`";
+        let message = "Secrets are not read; name a file of the node in `file`";
         problems.error("spec.password.secretKeyRef", message);
         return None;
     }

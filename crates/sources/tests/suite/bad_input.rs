@@ -106,7 +106,7 @@ fn bgp_peers() {
         ),
         (
             "{peerIP: 10.0.0.1, asNumber: 1, password: {secretKeyRef: {name: a, key: b}}}",
-            "spec.password.secretKeyRef: Secrets cannot be read from a folder; name a file of the node in `file`",
+            "spec.password.secretKeyRef: Secrets are not read; name a file of the node in `file`",
         ),
         (
             "{peerIP: 10.0.0.1, asNumber: 1, node: n, nodeSelector: {}}",
