@@ -39,6 +39,8 @@ pub struct DriverStatus {
     pub resyncs: u64,
     /// Kernel objects that a read-back found different from what was committed.
     pub drifted: u64,
+    /// How often what others did to it was undone.
+    pub repairs: u64,
     /// Read-backs and commits that failed.
     pub failures: u64,
     /// Why the last one failed, cause by cause; kept until a commit goes through.
@@ -52,6 +54,8 @@ pub struct Progress {
     pub state: DriverState,
     /// Every input up to this generation is in the kernel.
     pub applied: Option<Generation>,
+    /// How often what others did to it was undone.
+    pub repairs: u64,
 }
 
 /// Why [`Applied::wait`] gave up.
@@ -153,7 +157,8 @@ impl Applied {
     pub(crate) fn update(&self, change: impl FnOnce(&mut DriverStatus)) {
         let mut status = self.lock();
         change(&mut status);
-        let now = Progress { state: status.state, applied: status.applied };
+        let DriverStatus { state, applied, repairs, .. } = *status;
+        let now = Progress { state, applied, repairs };
         drop(status);
         self.0.changed.notify_all();
         self.0.watch.send_if_modified(|seen| std::mem::replace(seen, now) != now);

@@ -1,8 +1,12 @@
 //! The contract between the driver and a backend.
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use brindle_model::ruleset::{Batch, Load, RulesetDelta};
+
+use crate::nfnetlink::Concern;
 
 /// One way to enforce a ruleset in the kernel: nftables, iptables, eBPF.
 ///
@@ -49,6 +53,18 @@ pub trait Backend: Send {
     /// The kernel could not be read; pending changes are as before.
     fn resync(&mut self) -> Result<Drift, Self::Error>;
 
+    /// How it is found between two read-backs that somebody else has touched what is ours. Asked
+    /// once, before the first read-back.
+    fn watch(&self) -> Watch {
+        Watch::ReadBack
+    }
+
+    /// What somebody else may have done: asked when there are signs of it, as [`Self::watch`] says.
+    /// It costs less than a read-back, and never misses what the sign told of.
+    fn disturbance(&mut self) -> Disturbance {
+        Disturbance::Perhaps
+    }
+
     /// Writes what is pending.
     ///
     /// # Errors
@@ -60,6 +76,37 @@ pub trait Backend: Send {
     /// # Errors
     /// The kernel refused.
     fn uninstall(&mut self) -> Result<(), Self::Error>;
+}
+
+/// How it is found that somebody else has touched what is ours.
+pub enum Watch {
+    /// By the slow timer alone.
+    ReadBack,
+    /// nf_tables tells of each change; this says after which to ask [`Backend::disturbance`].
+    Told(Concern),
+    /// By [`Backend::disturbance`], after each such pause.
+    Poll(Duration),
+}
+
+/// What somebody else has done to what is ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disturbance {
+    /// Nothing.
+    None,
+    /// Something that a commit has undone since.
+    Undone,
+    /// A read-back may find something.
+    Perhaps,
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ReadBack => f.write_str("ReadBack"),
+            Self::Told(_) => f.write_str("Told"),
+            Self::Poll(pause) => write!(f, "Poll({pause:?})"),
+        }
+    }
 }
 
 /// What the driver of a backend takes in.

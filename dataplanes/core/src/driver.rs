@@ -6,6 +6,7 @@
 //!                                               v
 //!                               pause (doubling, bounded) ──> resync ──> commit
 //!  slow timer ─────────────────────────────────────────────^
+//!  news of nf_tables, or a glance now and then ── disturbed? ┘
 //! ```
 //! At the start the driver reads back what an earlier agent left, and then waits: **the first
 //! input must be the complete ruleset**, so that what is missing from it may be removed (mark and
@@ -14,6 +15,8 @@
 
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -22,7 +25,8 @@ use brindle_model::ruleset::Generation;
 use tracing::{debug, info, warn};
 
 use crate::applied::{Applied, DriverState};
-use crate::backend::{Backend, Commit, DataplaneInput, Drift};
+use crate::backend::{Backend, Commit, DataplaneInput, Disturbance, Drift, Watch};
+use crate::nfnetlink::TablesMonitor;
 
 /// One owner of one kernel table: what the driver drives. Every [`Backend`] is one.
 pub trait Table: Send {
@@ -49,6 +53,16 @@ pub trait Table: Send {
     /// # Errors
     /// The kernel refused something that a generation needs.
     fn commit(&mut self) -> Result<Commit, Self::Error>;
+
+    /// As [`Backend::watch`].
+    fn watch(&self) -> Watch {
+        Watch::ReadBack
+    }
+
+    /// As [`Backend::disturbance`].
+    fn disturbance(&mut self) -> Disturbance {
+        Disturbance::Perhaps
+    }
 
     /// Whether something that no generation waits for is still to be tried again.
     fn wants_retry(&self) -> bool {
@@ -84,6 +98,14 @@ impl<B: Backend> Table for B {
     fn commit(&mut self) -> Result<Commit, B::Error> {
         Backend::commit(self)
     }
+
+    fn watch(&self) -> Watch {
+        Backend::watch(self)
+    }
+
+    fn disturbance(&mut self) -> Disturbance {
+        Backend::disturbance(self)
+    }
 }
 
 /// The driver's clockwork.
@@ -117,14 +139,16 @@ enum Message<T: Table> {
     Input(T::Input),
     Inspect(Box<dyn FnOnce(&T) + Send>),
     Resync,
+    /// Look at the flag.
+    Disturbed,
 }
 
 /// Sends to a driver; the last one dropped ends it.
-pub struct DriverSender<T: Table>(SyncSender<Message<T>>);
+pub struct DriverSender<T: Table>(Arc<SyncSender<Message<T>>>);
 
 impl<T: Table> Clone for DriverSender<T> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self(Arc::clone(&self.0))
     }
 }
 
@@ -183,14 +207,34 @@ impl Driver {
     /// Starts a thread that owns `table`.
     ///
     /// # Errors
-    /// The thread could not be made.
+    /// The thread could not be made, or what others do in the calling thread's network namespace
+    /// cannot be watched as the table asks.
     pub fn spawn<T: Table + 'static>(
         table: T,
         config: DriverConfig,
     ) -> io::Result<(Self, DriverSender<T>)> {
         let applied = Applied::new(table.name());
         let (sender, receiver) = sync_channel(config.queue);
+        let sender = Arc::new(sender);
+        let disturbed = Arc::new(AtomicBool::new(false));
+        let (monitor, glance) = match table.watch() {
+            Watch::ReadBack => (None, None),
+            Watch::Poll(pause) => (None, Some(pause)),
+            Watch::Told(concern) => {
+                let (flag, wake) = (Arc::clone(&disturbed), Arc::downgrade(&sender));
+                let told = move || {
+                    // The flag is not lost when the queue is full, and what fills it wakes as well.
+                    flag.store(true, Ordering::Release);
+                    let _ = wake.upgrade().map(|sender| sender.try_send(Message::Disturbed));
+                };
+                (Some(TablesMonitor::spawn(concern, told)?), None)
+            }
+        };
         let worker = Worker {
+            disturbed,
+            _monitor: monitor,
+            glance,
+            repairing: false,
             next_resync: Instant::now(),
             backoff: config.backoff_min,
             staged: None,
@@ -225,6 +269,13 @@ struct Worker<T: Table> {
     /// Highest generation that was staged; `None` until the first complete ruleset.
     staged: Option<Generation>,
     next_resync: Instant,
+    /// The monitor has heard something of concern.
+    disturbed: Arc<AtomicBool>,
+    _monitor: Option<TablesMonitor>,
+    /// Pause between glances that look for such changes.
+    glance: Option<Duration>,
+    /// Something differed, and no commit has gone through since.
+    repairing: bool,
     backoff: Duration,
     /// The last read-back or commit failed: the next commit must follow a read-back.
     failed: bool,
@@ -235,13 +286,13 @@ impl<T: Table> Worker<T> {
         let stopped = StoppedGuard(self.applied.clone());
         self.resync();
         loop {
-            let pause = self.next_resync.saturating_duration_since(Instant::now());
-            let first = match receiver.recv_timeout(pause) {
+            let first = match receiver.recv_timeout(self.pause()) {
                 Ok(message) => Some(message),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => break,
             };
-            let timed_out = first.is_none();
+            let glance = first.is_none() && self.glance.is_some();
+            let timed_out = first.is_none() && Instant::now() >= self.next_resync;
             let mut staged = false;
             let mut resync = timed_out;
             let mut looks = Vec::new();
@@ -256,15 +307,19 @@ impl<T: Table> Worker<T> {
                     }
                     Message::Inspect(look) => looks.push(look),
                     Message::Resync => resync = true,
+                    Message::Disturbed => {}
                 }
             }
             // After a failure the pause is kept, whatever arrives meanwhile.
             if !self.failed || timed_out {
+                resync |= self.look(glance);
                 if resync {
                     self.resync();
                 }
                 if (staged || resync) && self.staged.is_some() && !self.failed {
                     self.commit();
+                } else if self.repairing && !self.failed {
+                    self.repaired();
                 }
             }
             looks.into_iter().for_each(|look| look(&self.table));
@@ -278,6 +333,28 @@ impl<T: Table> Worker<T> {
         drop(stopped);
     }
 
+    /// How long nothing is to be done.
+    fn pause(&self) -> Duration {
+        let slow = self.next_resync.saturating_duration_since(Instant::now());
+        match self.glance {
+            Some(glance) if self.staged.is_some() && !self.failed => glance.min(slow),
+            _ => slow,
+        }
+    }
+
+    /// Whether others have left signs that ask for a read-back.
+    fn look(&mut self, glance: bool) -> bool {
+        let told = self.disturbed.swap(false, Ordering::AcqRel);
+        // Before the first commit nothing of ours is expected to be there.
+        if !(told || glance) || self.applied.generation().is_none() {
+            return false;
+        }
+        let disturbance = self.table.disturbance();
+        // What a commit has repaired already is still to be said.
+        self.repairing |= told && disturbance != Disturbance::None;
+        disturbance == Disturbance::Perhaps
+    }
+
     fn resync(&mut self) {
         match self.table.resync() {
             Ok(drift) => {
@@ -286,6 +363,7 @@ impl<T: Table> Worker<T> {
                 if drift.differing > 0 && !first && !self.failed {
                     warn!(table = self.table.name(), differing = drift.differing, "drift found");
                     let drifted = drift.differing as u64;
+                    self.repairing = true;
                     self.applied.update(|status| status.drifted += drifted);
                 }
                 self.failed = false;
@@ -314,9 +392,18 @@ impl<T: Table> Worker<T> {
                     status.writes += commit.writes as u64;
                     status.last_error = None;
                 });
+                if self.repairing {
+                    self.repaired();
+                }
             }
             Err(error) => self.fail("commit", &error),
         }
+    }
+
+    /// What others did is undone; what they let in meanwhile may still be there.
+    fn repaired(&mut self) {
+        self.repairing = false;
+        self.applied.update(|status| status.repairs += 1);
     }
 
     /// Sets the clock after a commit that went through.

@@ -38,9 +38,10 @@ mod route_table;
 mod staged;
 pub mod sysctl;
 mod uplink;
+mod watcher;
 
 pub use applied::{Applied, DriverState, DriverStatus, Progress, WaitError};
-pub use backend::{Backend, Commit, DataplaneInput, Drift};
+pub use backend::{Backend, Commit, DataplaneInput, Disturbance, Drift, Watch};
 pub use delta::{DeltaTracker, Pending};
 pub use driver::{Driver, DriverConfig, DriverSender, Stopped, Table};
 pub use hits::{Hit, Hits};

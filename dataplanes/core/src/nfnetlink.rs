@@ -3,7 +3,9 @@
 //! it.
 
 mod frame;
+mod monitor;
 mod socket;
 
 pub use frame::{Message, NFGENMSG, NLMSG_HEADER, Writer, attrs, be32, find, messages, text};
+pub use monitor::{Change, Concern, News, TablesMonitor};
 pub use socket::{Failed, Socket, error_number};

@@ -1,17 +1,14 @@
 //! Hears what the kernel tells.
 
-use std::io::{self, Read};
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
-use std::thread::JoinHandle;
+use std::io;
 
 use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::decode::SUBSYSTEM;
 use super::{GROUP, Report, decode};
 use crate::nfnetlink::{Writer, messages};
+use crate::watcher::Watcher;
 
 const MSG_CONFIG: u16 = 1;
 const CFG_CMD: u16 = 1;
@@ -31,8 +28,6 @@ const COLLECT: u32 = 10;
 const COLLECT_PACKETS: u32 = 32;
 /// Room for a datagram: the kernel's default for what it collects is a page.
 const RECEIVE_BUFFER: usize = 64 * 1024;
-/// Stack of the thread, bytes.
-const STACK: usize = 128 * 1024;
 
 /// Nothing can be heard.
 #[derive(Debug, thiserror::Error)]
@@ -67,8 +62,7 @@ pub enum News {
 /// Listens in a network namespace. Ends on drop.
 #[derive(Debug)]
 pub struct Listener {
-    stop: UnixStream,
-    thread: Option<JoinHandle<()>>,
+    _thread: Watcher,
 }
 
 impl Listener {
@@ -77,30 +71,14 @@ impl Listener {
     ///
     /// # Errors
     /// See [`ListenError`].
-    pub fn spawn(told: impl FnMut(News) + Send + 'static) -> Result<Self, ListenError> {
+    pub fn spawn(mut told: impl FnMut(News) + Send + 'static) -> Result<Self, ListenError> {
         let mut socket = Socket::new(NETLINK_NETFILTER).map_err(ListenError::Open)?;
         socket.bind_auto().map_err(ListenError::Open)?;
         bind_group(&socket)?;
-        let start = || {
-            socket.set_non_blocking(true)?;
-            let (stop, stopped) = UnixStream::pair()?;
-            let thread = std::thread::Builder::new()
-                .name("nflog".to_owned())
-                .stack_size(STACK)
-                .spawn(move || listen(&socket, &stopped, told))?;
-            Ok(Self { stop, thread: Some(thread) })
-        };
-        start().map_err(ListenError::Open)
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        // Wakes the thread; it fails only if that has ended.
-        let _ = self.stop.shutdown(std::net::Shutdown::Both);
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread that hears of packets panicked");
-        }
+        let mut count = Count::default();
+        let thread =
+            Watcher::spawn("nflog", socket, move |socket| read(socket, &mut count, &mut told));
+        Ok(Self { _thread: thread.map_err(ListenError::Open)? })
     }
 }
 
@@ -132,37 +110,6 @@ fn bind_group(socket: &Socket) -> Result<(), ListenError> {
             // A packet came first.
             None => {}
         }
-    }
-}
-
-fn listen(socket: &Socket, stopped: &UnixStream, mut told: impl FnMut(News)) {
-    let mut count = Count::default();
-    loop {
-        match wait(socket, stopped) {
-            Ok(true) => read(socket, &mut count, &mut told),
-            Ok(false) => return,
-            Err(error) => {
-                tracing::error!(%error, "packets are no longer heard of");
-                return;
-            }
-        }
-    }
-}
-
-/// Waits for something to read; false if the listener is to end.
-fn wait(socket: &Socket, stopped: &UnixStream) -> io::Result<bool> {
-    let mut fds = [
-        PollFd::new(stopped.as_fd(), PollFlags::POLLIN),
-        PollFd::new(socket.as_fd(), PollFlags::POLLIN),
-    ];
-    match poll(&mut fds, PollTimeout::NONE) {
-        Ok(_) if fds[0].any() == Some(true) => {
-            // The end of the stream; nothing is ever written.
-            let _ = { stopped }.read(&mut [0]);
-            Ok(false)
-        }
-        Ok(_) | Err(Errno::EINTR) => Ok(true),
-        Err(error) => Err(error.into()),
     }
 }
 

@@ -84,6 +84,8 @@ pub struct Message<'a> {
     pub flags: u16,
     /// The request that it answers.
     pub seq: u32,
+    /// The socket (`nlmsg_pid`) that asked for what it answers, or that did what it tells of.
+    pub port: u32,
     /// What follows the header.
     pub payload: &'a [u8],
 }
@@ -97,6 +99,7 @@ pub fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
             kind: u16::from_ne_bytes(header[4..6].try_into().ok()?),
             flags: u16::from_ne_bytes(header[6..8].try_into().ok()?),
             seq: u32::from_ne_bytes(header[8..12].try_into().ok()?),
+            port: u32::from_ne_bytes(header[12..16].try_into().ok()?),
             payload: bytes.get(NLMSG_HEADER..len)?,
         };
         bytes = bytes.get(len.checked_next_multiple_of(4)?..).unwrap_or_default();

@@ -20,6 +20,7 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 /// A socket of one network namespace: that of the thread that opened it.
 pub struct Socket {
     socket: netlink_sys::Socket,
+    port: u32,
     seq: u32,
     send_buffer: usize,
     buffer: Vec<u8>,
@@ -47,7 +48,7 @@ impl Socket {
     /// The kernel has no netfilter netlink, or the process may not use it.
     pub fn open() -> Result<Self, Failed> {
         let mut socket = netlink_sys::Socket::new(NETLINK_NETFILTER).map_err(failed("socket"))?;
-        socket.bind_auto().map_err(failed("bind"))?;
+        let port = socket.bind_auto().map_err(failed("bind"))?.port_number();
         // Since Linux 4.2 and 4.12; without them errors are longer and say less.
         socket.set_cap_ack(true).map_err(failed("NETLINK_CAP_ACK"))?;
         socket.set_ext_ack(true).map_err(failed("NETLINK_EXT_ACK"))?;
@@ -58,7 +59,12 @@ impl Socket {
         forced
             .or_else(|_| setsockopt(&socket.as_fd(), sockopt::RcvBuf, &RECEIVE_BUFFER))
             .map_err(failed("SO_RCVBUF"))?;
-        Ok(Self { socket, seq: 1, send_buffer: 0, buffer: vec![0; DATAGRAM] })
+        Ok(Self { socket, port, seq: 1, send_buffer: 0, buffer: vec![0; DATAGRAM] })
+    }
+
+    /// The number by which the kernel calls this socket ([`Message::port`](super::Message::port)).
+    pub fn port(&self) -> u32 {
+        self.port
     }
 
     /// The first of so many sequence numbers, which are the caller's from then on.
