@@ -9,11 +9,15 @@
 //! ```
 //! A batch is bound to the generation of the tables for which it was made. If anybody has changed
 //! any table since, the kernel refuses it, our table is read again, and the batch is made anew from
-//! what is there: so a foreign change between two commits is found at the second at the latest,
-//! and the time between by the driver's slow timer.
+//! what is there: so a foreign change between two commits is found at the second at the latest.
+//! Before that the kernel's news of it wakes the driver ([`TablesMonitor`]), and if those are lost,
+//! its slow timer does.
+//!
+//! [`TablesMonitor`]: brindle_dataplane_core::nfnetlink::TablesMonitor
 
 use brindle_dataplane_core::nflog::DROPS_PER_SECOND;
-use brindle_dataplane_core::{Backend, Commit, Drift};
+use brindle_dataplane_core::nfnetlink::News;
+use brindle_dataplane_core::{Backend, Commit, Disturbance, Drift, Watch};
 use brindle_model::Name;
 use brindle_model::ruleset::{Load, RulesetDelta};
 use nix::errno::Errno;
@@ -237,6 +241,29 @@ impl Backend for Nftables {
             tracing::info!(differing, "table differs from the desired state");
         }
         Ok(Drift { differing })
+    }
+
+    fn watch(&self) -> Watch {
+        let own = self.socket.port();
+        Watch::Told(Box::new(move |news| match news {
+            News::Change(change) => {
+                i32::from(change.family) == libc::NFPROTO_INET
+                    && change.table == TABLE
+                    && change.port != own
+            }
+            News::Lost => true,
+        }))
+    }
+
+    /// The kernel counts transactions: if it is where our last one left it, nobody else's came
+    /// after that, and one that came before made that one read everything again.
+    fn disturbance(&mut self) -> Disturbance {
+        match self.kernel {
+            Kernel::Known(known, _) if self.socket.generation().is_ok_and(|now| now == known) => {
+                Disturbance::Undone
+            }
+            _ => Disturbance::Perhaps,
+        }
     }
 
     fn commit(&mut self) -> Result<Commit, NftablesError> {

@@ -93,6 +93,11 @@ impl Socket {
         Ok(socket)
     }
 
+    /// The number by which the kernel calls this socket.
+    pub fn port(&self) -> u32 {
+        self.0.port()
+    }
+
     /// The first sequence number of the next batch of so many messages at most.
     pub fn reserve(&mut self, messages: usize) -> u32 {
         self.0.reserve(messages)
