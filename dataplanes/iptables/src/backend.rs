@@ -8,13 +8,14 @@
 //!                       │   Read:  the difference to what   └─────> ipset restore
 //!   Unknown ── save ────┘          was read
 //! ```
-//! A commit reads nothing. What somebody else changes meanwhile is found by the driver's slow
-//! timer, or when a tool refuses, after which everything is read again.
+//! A commit reads nothing. What somebody else changes meanwhile is found by signs of it
+//! (`disturbed`), by the driver's slow timer, or when a tool refuses, after which everything is read
+//! again.
 
 use std::collections::BTreeMap;
 
 use brindle_dataplane_core::nflog::DROPS_PER_SECOND;
-use brindle_dataplane_core::{Backend, Commit, Drift};
+use brindle_dataplane_core::{Backend, Commit, Disturbance, Drift, Watch};
 use brindle_model::Name;
 use brindle_model::net::Family;
 use brindle_model::ruleset::{HostInterface, RulesetDelta};
@@ -23,6 +24,7 @@ use crate::canon::{Canon, CanonError};
 use crate::config::{Jump, Variant};
 use crate::desired::{Desired, Known, families};
 use crate::detect::legacy_tables;
+use crate::disturbed::{Heard, Others, PAUSE};
 use crate::hits::Counters;
 use crate::lower::{Recording, stops_revoked};
 use crate::plan::{Plan, Script, TablePlan};
@@ -62,6 +64,8 @@ pub struct Iptables {
     kernel: Kernel,
     desired: Desired,
     canon: Canon,
+    heard: Heard,
+    others: Others,
 }
 
 /// Opening failed.
@@ -116,6 +120,8 @@ impl Iptables {
             kernel: Kernel::Unknown,
             desired: Desired::new(recording),
             canon: Canon::default(),
+            heard: Heard::default(),
+            others: Others::default(),
         })
     }
 
@@ -283,6 +289,24 @@ impl Backend for Iptables {
             tracing::info!(differing, "rules or sets differ from the desired state");
         }
         Ok(Drift { differing })
+    }
+
+    fn watch(&self) -> Watch {
+        match self.tools.variant {
+            Variant::Nft => self.heard.watch(),
+            Variant::Legacy => Watch::Poll(PAUSE),
+        }
+    }
+
+    fn disturbance(&mut self) -> Disturbance {
+        let disturbed = match (&self.kernel, self.tools.variant) {
+            (Kernel::Known(known), Variant::Legacy) => {
+                self.others.disturbed(&self.tools, self.jump, known)
+            }
+            (Kernel::Known(_), Variant::Nft) => self.heard.of_others(&self.tools.own),
+            _ => true,
+        };
+        if disturbed { Disturbance::Perhaps } else { Disturbance::None }
     }
 
     fn commit(&mut self) -> Result<Commit, IptablesError> {

@@ -17,6 +17,7 @@ mod canon;
 mod config;
 mod desired;
 mod detect;
+mod disturbed;
 mod hits;
 mod layout;
 mod lower;
@@ -25,6 +26,7 @@ mod repair;
 mod rule;
 mod set;
 mod snapshot;
+mod sockopt;
 mod tools;
 
 pub use backend::{Iptables, IptablesError, OpenError, Options, uninstall};

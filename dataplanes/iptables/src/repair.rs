@@ -107,7 +107,7 @@ fn chains(
 
 /// Lines that leave one jump a hook at its place, and no other rule that leads to us. Rules are
 /// removed by their text, never by number: another program may change the chain meanwhile.
-fn hooks(dump: &TableDump, jump: Jump) -> Vec<String> {
+pub fn hooks(dump: &TableDump, jump: Jump) -> Vec<String> {
     let mut lines = Vec::new();
     for (hook, ours) in HOOKS {
         let right = format!("-j {ours}");

@@ -2,12 +2,15 @@
 //!
 //! They work in the network namespace of the calling thread, as the kernel sees it.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Seek, Write};
 use std::process::{Command, Stdio};
 
 use brindle_model::net::Family;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::config::Variant;
+use crate::disturbed::OwnProcesses;
 
 /// Seconds that the legacy programs wait for another program that holds the lock of ip_tables.
 const LOCK_SECONDS: &str = "10";
@@ -37,10 +40,12 @@ pub enum ToolError {
 }
 
 /// The programs of a variant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Tools {
     /// The variant.
     pub variant: Variant,
+    /// Which programs changed rules for us.
+    pub own: OwnProcesses,
     /// What the name of each program begins with: `iptables-nft` or `iptables`, say, in the order
     /// of [`Family::ALL`].
     stems: [String; 2],
@@ -51,20 +56,27 @@ pub struct Tools {
 /// # Errors
 /// It cannot be started, or fails.
 pub fn run(program: &str, args: &[&str], input: &str) -> Result<String, ToolError> {
+    run_known(program, args, input, |_| {})
+}
+
+/// As [`run`]; `started` is told the number of the process.
+fn run_known(
+    program: &str,
+    args: &[&str],
+    input: &str,
+    started: impl FnOnce(u32),
+) -> Result<String, ToolError> {
     let start = |source| ToolError::Start { program: program.to_owned(), source };
-    let mut child = Command::new(program)
+    let child = Command::new(program)
         .args(args)
-        .stdin(Stdio::piped())
+        .stdin(Stdio::from(whole(input).map_err(start)?))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(start)?;
-    // These programs read all before they print. One that ends early says why itself.
-    let mut stdin = child.stdin.take();
-    let fed = stdin.as_mut().map(|stdin| stdin.write_all(input.as_bytes()));
-    drop(stdin);
+    started(child.id());
     let output = child.wait_with_output().map_err(start)?;
-    if output.status.success() && !matches!(fed, Some(Err(_))) {
+    if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let text = String::from_utf8_lossy(&output.stderr);
@@ -75,6 +87,15 @@ pub fn run(program: &str, args: &[&str], input: &str) -> Result<String, ToolErro
         message => message,
     };
     Err(ToolError::Failed { program: program.to_owned(), message, object })
+}
+
+/// A file that holds the input. A pipe would end wherever it stands when the agent is killed, and
+/// `ipset` takes half a line for a whole one: a prefix of half its length.
+fn whole(input: &str) -> io::Result<File> {
+    let mut file = File::from(memfd_create(c"brindle", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(input.as_bytes())?;
+    file.rewind()?;
+    Ok(file)
 }
 
 /// The line of the input whose number a message gives: "line 7 failed", "Error in line 7:".
@@ -107,7 +128,8 @@ impl Tools {
     }
 
     fn named(variant: Variant, stem: &str) -> Self {
-        Self { variant, stems: [stem.to_owned(), stem.replacen("ip", "ip6", 1)] }
+        let own = OwnProcesses::default();
+        Self { variant, own, stems: [stem.to_owned(), stem.replacen("ip", "ip6", 1)] }
     }
 
     fn stem(&self, family: Family) -> &str {
@@ -123,7 +145,8 @@ impl Tools {
     /// The program or the kernel refused.
     pub fn restore(&self, family: Family, script: &str) -> Result<(), ToolError> {
         let program = format!("{}-restore", self.stem(family));
-        run(&program, &["--noflush", "-w", LOCK_SECONDS], script).map(drop)
+        let note = |process| self.own.note(process);
+        run_known(&program, &["--noflush", "-w", LOCK_SECONDS], script, note).map(drop)
     }
 
     /// Prints a table of a family, with counters if they are wanted.
