@@ -3,7 +3,7 @@
 pub mod choice;
 pub mod former;
 
-use brindle_dataplane_core::{Backend, Commit, Drift, Hits};
+use brindle_dataplane_core::{Backend, Commit, Disturbance, Drift, Hits, Watch};
 use brindle_dataplane_iptables as iptables;
 use brindle_dataplane_iptables::{Iptables, IptablesError};
 use brindle_dataplane_nftables as nftables;
@@ -142,6 +142,14 @@ impl Backend for AnyBackend {
 
     fn resync(&mut self) -> Result<Drift, AnyBackendError> {
         on_active!(&mut self.active, backend => Ok(backend.resync()?))
+    }
+
+    fn watch(&self) -> Watch {
+        on_active!(&self.active, backend => backend.watch())
+    }
+
+    fn disturbance(&mut self) -> Disturbance {
+        on_active!(&mut self.active, backend => backend.disturbance())
     }
 
     fn commit(&mut self) -> Result<Commit, AnyBackendError> {

@@ -11,7 +11,8 @@
 //! The kernel's table is read **after** the commit, so that every entry that is not in what was read
 //! began under the new rules. A packet that was on its way through the old ones at that moment has
 //! no entry yet: a second pass, [`CONFIRM`] later, finds it. The slow timer finds the rest: marks
-//! that somebody else changed, and entries that have ended.
+//! that somebody else changed, and entries that have ended. What others opened for a moment is looked
+//! for when the dataplane has undone it.
 //!
 //! Judging borrows the compiler's ruleset for a moment at a time; a copy would hold every member of
 //! every set once more.
@@ -89,6 +90,16 @@ impl Changes {
             && (slot.status.revoked > 0 || ruleset.may_revoke(delta));
         if !std::mem::replace(&mut slot.begun, true) || again {
             slot.wanted = Some(generation);
+            self.0.changed.notify_all();
+        }
+    }
+
+    /// Tells that rules were not as they should be for a while, and are again: what began meanwhile
+    /// may not be admitted.
+    pub fn repaired(&self) {
+        let mut slot = self.lock();
+        if self.0.existing == ExistingConnections::Reevaluate && slot.begun {
+            slot.wanted = slot.wanted.max(Some(Generation(0)));
             self.0.changed.notify_all();
         }
     }

@@ -388,6 +388,7 @@ async fn serve(
     ended: oneshot::Receiver<Result<(), RunError>>,
 ) -> Result<()> {
     let socket = options.admin_socket();
+    let connections = sources.connections.clone();
     let unix =
         admin::listen_unix(&socket).with_context(|| format!("listen on {}", socket.display()))?;
     let full = admin::full(sources.clone());
@@ -409,7 +410,7 @@ async fn serve(
     tokio::select! {
         result = unix => result,
         result = tcp => result,
-        result = follow(options, tables, north, restart) => result,
+        result = follow(options, tables, connections, north, restart) => result,
         end = ended => match end {
             Ok(Err(error)) => Err(error).context("the source has ended"),
             _ => bail!("the source has ended"),
@@ -420,15 +421,18 @@ async fn serve(
 }
 
 /// Follows what is enforced: the status folder hears of it, and the first time the node is told to
-/// forward, the restart is noted, and the container runtime finds the plugin.
+/// forward, the restart is noted, and the container runtime finds the plugin. After others have
+/// opened what is closed, connections are judged again.
 async fn follow(
     options: &RunOptions,
     tables: [Applied; 2],
+    connections: Changes,
     north: &North,
     restart: RestartFile,
 ) -> Result<()> {
     let [mut dataplane, mut routes] = tables.each_ref().map(Applied::subscribe);
     let mut ready = false;
+    let mut repairs = 0;
     loop {
         let changed = tokio::select! {
             changed = dataplane.changed() => changed,
@@ -440,6 +444,10 @@ async fn follow(
             progress.iter().all(|table| table.state != DriverState::Stopped),
             "the thread of a kernel table has ended; see the log for its panic"
         );
+        if progress[0].repairs > repairs {
+            repairs = progress[0].repairs;
+            connections.repaired();
+        }
         let [in_dataplane, in_routes] = progress.map(|table| table.applied);
         let Some((in_dataplane, in_routes)) = in_dataplane.zip(in_routes) else { continue };
         if !ready {

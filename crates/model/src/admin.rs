@@ -109,6 +109,9 @@ pub struct TableStatus {
     pub resyncs: u64,
     /// Kernel objects that somebody else had changed.
     pub drifted: u64,
+    /// How often what others did was undone.
+    #[serde(default)]
+    pub repairs: u64,
     /// Commits and read-backs that failed.
     pub failures: u64,
     /// Why the last one failed; nothing once one went through.

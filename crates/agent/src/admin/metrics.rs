@@ -67,11 +67,12 @@ impl Collector for Snapshot {
             )?)?;
         }
         type Read = fn(&TableStatus) -> u64;
-        let counters: [(&str, &str, Read); 5] = [
+        let counters: [(&str, &str, Read); 6] = [
             ("table_commits", "Commits that went through", |table| table.commits),
             ("table_writes", "Kernel objects written", |table| table.writes),
             ("table_resyncs", "Read-backs that went through", |table| table.resyncs),
             ("table_drifted", "Kernel objects somebody else changed", |table| table.drifted),
+            ("table_repairs", "Times others' changes were undone", |table| table.repairs),
             ("table_failures", "Commits and read-backs that failed", |table| table.failures),
         ];
         for (name, help, read) in counters {

@@ -101,6 +101,7 @@ fn table(status: DriverStatus) -> TableStatus {
         writes: status.writes,
         resyncs: status.resyncs,
         drifted: status.drifted,
+        repairs: status.repairs,
         failures: status.failures,
         last_error: status.last_error,
     }
