@@ -4,4 +4,5 @@ pub mod apiserver;
 pub mod case;
 pub mod fuzz;
 pub mod rig;
+pub mod single_node;
 pub mod worlds;

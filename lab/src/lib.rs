@@ -18,6 +18,7 @@ pub mod fabric;
 pub mod latency;
 pub mod netns;
 pub mod objects;
+pub mod openings;
 pub mod pod;
 pub mod ports;
 pub mod probe;
