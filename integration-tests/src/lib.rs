@@ -3,6 +3,7 @@
 pub mod apiserver;
 pub mod case;
 pub mod fuzz;
+pub mod netfilter;
 pub mod rig;
 pub mod single_node;
 pub mod worlds;

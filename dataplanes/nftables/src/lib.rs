@@ -52,3 +52,9 @@ pub fn lower_change(old: &Ruleset, new: &Ruleset) -> Program {
     desired.stage(&RulesetDelta::between(old, new));
     desired.update(&known)
 }
+
+/// The messages that carry out a transaction, as they are sent to a kernel whose tables have never
+/// changed. Pure.
+pub fn batch(program: &Program) -> Vec<u8> {
+    netlink::encode(program, 0, 1).bytes
+}

@@ -180,7 +180,7 @@ fn links(world: &World, node: &str) -> Vec<Update> {
     ]
 }
 
-fn addresses_of_node(world: &World, node: &str) -> Vec<IpAddr> {
+pub(crate) fn addresses_of_node(world: &World, node: &str) -> Vec<IpAddr> {
     let own = world.nodes.iter().filter(|n| n.metadata.name.as_deref() == Some(node));
     let listed = own.flat_map(|n| n.status.iter().flat_map(|s| s.addresses.iter().flatten()));
     listed.filter_map(|a| a.address.parse().ok()).collect()
