@@ -25,13 +25,6 @@ pub struct Walk {
     pub comments: Vec<String>,
 }
 
-impl Walk {
-    /// The last thing told, if the packet ended there.
-    pub fn denied_by(&self) -> Option<&str> {
-        self.told.last().filter(|_| self.dropped).map(String::as_str)
-    }
-}
-
 /// Where a packet is (`enum nf_inet_hooks`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hook {

@@ -40,7 +40,7 @@ impl Openings {
             let stop = stop.clone();
             move || {
                 let knocked = inside.enter(|| knock(target, &stop));
-                assert!(matches!(knocked, Ok(Ok(()))), "nobody knocks any more: {knocked:?}");
+                assert!(knocked.is_ok(), "nobody knocks: {knocked:?}");
             }
         });
         let receiver = thread::spawn({
@@ -85,16 +85,16 @@ impl Drop for Openings {
     }
 }
 
-fn knock(target: SocketAddr, stop: &AtomicBool) -> Result<()> {
+fn knock(target: SocketAddr, stop: &AtomicBool) {
     let any: IpAddr = match target {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     while !stop.load(Ordering::Relaxed) {
-        let socket = UdpSocket::bind(SocketAddr::new(any, ports::fresh()))?;
+        // One whose port somebody else has is left out.
+        let Ok(socket) = UdpSocket::bind(SocketAddr::new(any, ports::fresh())) else { continue };
         // A host that is told of the denial says so at the next call.
         let _ = socket.send_to(b"knock", target);
         thread::sleep(PACE);
     }
-    Ok(())
 }

@@ -146,9 +146,9 @@ pub fn passings(
             _ => None,
         };
         let passing = match (&flow.origin, local) {
-            (_, Some((_, endpoint))) => node.from_pod(endpoint, flow)?,
-            (Origin::Node(from), _) if **from == *name => node.from_itself(flow),
-            _ => node.from_outside(flow)?,
+            (_, Some((_, endpoint))) => node.pod_sends(endpoint, flow)?,
+            (Origin::Node(from), _) if **from == *name => node.node_sends(flow),
+            _ => node.comes_in(flow)?,
         };
         all.extend(passing);
     }
@@ -180,7 +180,7 @@ impl Node<'_> {
         !self.hosts || self.ruleset.hosts.is_empty()
     }
 
-    fn from_pod(&self, endpoint: &Endpoint, flow: &Flow) -> Result<Option<Passing>> {
+    fn pod_sends(&self, endpoint: &Endpoint, flow: &Flow) -> Result<Option<Passing>> {
         let Flow { packet, state, .. } = flow;
         // K28: what a pod sends to itself passes no hook.
         if endpoint.addresses.contains(&packet.destination) {
@@ -212,7 +212,7 @@ impl Node<'_> {
         Ok(self.passing(flow, Some(self.device(Some(endpoint))), output, hook, said))
     }
 
-    fn from_outside(&self, flow: &Flow) -> Result<Option<Passing>> {
+    fn comes_in(&self, flow: &Flow) -> Result<Option<Passing>> {
         let Flow { packet, state, .. } = flow;
         let target = self.target(packet);
         let input = Some(self.device(None));
@@ -238,7 +238,7 @@ impl Node<'_> {
         Ok(self.passing(flow, input, output, hook, said))
     }
 
-    fn from_itself(&self, flow: &Flow) -> Option<Passing> {
+    fn node_sends(&self, flow: &Flow) -> Option<Passing> {
         let packet = &flow.packet;
         if self.is_own(packet) {
             return None;
