@@ -17,7 +17,7 @@ use crate::family::Family;
 use crate::message::NextHop;
 use crate::negotiated::PeerKind;
 use crate::policy::{self, AnyCommunity, Change, Direction, RuleRef, Subject, Verdict};
-use crate::rib::{Drain, Local, PeerId, PeerSession, Route};
+use crate::rib::{Drain, Local, Origin, PeerId, PeerSession, Route};
 
 pub(crate) use queue::{ExportQueue, Progress};
 
@@ -33,7 +33,7 @@ pub(crate) struct Exported {
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
     /// We originate it.
-    Ours,
+    Ours(Arc<Origin>),
     /// The best path was learned from this peer.
     Learned(PeerId, Arc<Route>, PeerKind),
 }
@@ -78,7 +78,7 @@ pub(crate) fn export(
     }
     let kind = session.negotiated.peer_kind();
     let mut attributes = match source {
-        Source::Ours => Attributes::default(),
+        Source::Ours(origin) => origin.attributes(),
         Source::Learned(from, route, from_kind) => {
             allowed(&route.attributes, (*from, *from_kind), (to, kind))?;
             if session.policy.filters.is_empty() && !session.policy.transit {

@@ -306,7 +306,7 @@ pub(crate) fn apply(changes: &[Change], attributes: &mut Attributes) -> Option<I
             Change::SetCommunities(communities) => {
                 attributes.communities.clear();
                 attributes.large_communities.clear();
-                communities.iter().for_each(|community| add(attributes, *community));
+                add_communities(attributes, communities);
             }
             Change::PrependAsPath(numbers) => {
                 numbers.iter().rev().for_each(|number| attributes.as_path.prepend(*number));
@@ -317,6 +317,11 @@ pub(crate) fn apply(changes: &[Change], attributes: &mut Attributes) -> Option<I
         }
     }
     next_hop
+}
+
+/// Adds those that are not there.
+pub(crate) fn add_communities(attributes: &mut Attributes, communities: &[AnyCommunity]) {
+    communities.iter().for_each(|community| add(attributes, *community));
 }
 
 fn add(attributes: &mut Attributes, community: AnyCommunity) {

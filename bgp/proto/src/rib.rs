@@ -33,7 +33,7 @@ use crate::export::{self, Exported, Source};
 use crate::family::{Family, FamilySet};
 use crate::message::{NextHop, Update};
 use crate::negotiated::Negotiated;
-use crate::policy::{Exceeded, PeerPolicy};
+use crate::policy::{self, AnyCommunity, Exceeded, PeerPolicy};
 
 use adj_in::Received;
 use import::Judged;
@@ -86,6 +86,24 @@ pub struct PeerSession {
     pub local_address: IpAddr,
     /// What is taken in and let out.
     pub policy: PeerPolicy,
+}
+
+/// What is said of a prefix that this node originates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// What it is, for the operator: `this node originates it: …`. May be empty.
+    pub words: Arc<str>,
+    /// What it carries before any filter changes it.
+    pub communities: Vec<AnyCommunity>,
+}
+
+impl Origin {
+    /// What filters begin with.
+    pub(crate) fn attributes(&self) -> Attributes {
+        let mut attributes = Attributes::default();
+        policy::add_communities(&mut attributes, &self.communities);
+        attributes
+    }
 }
 
 /// A route without its prefix: what is interned.
@@ -175,18 +193,21 @@ impl Rib {
         self.in_sync = true;
     }
 
-    /// Originates a prefix.
-    pub fn originate(&mut self, prefix: IpNet) {
+    /// Originates a prefix like that from now on.
+    pub fn originate(&mut self, prefix: IpNet, origin: Origin) {
         let prefix = prefix.trunc();
-        self.loc.entry(prefix).originated = true;
-        self.dirty.insert(prefix);
+        let entry = self.loc.entry(prefix);
+        if entry.origin.as_deref() != Some(&origin) {
+            entry.origin = Some(Arc::new(origin));
+            self.dirty.insert(prefix);
+        }
     }
 
     /// Stops originating it.
     pub fn withdraw(&mut self, prefix: IpNet) {
         let prefix = prefix.trunc();
         if let Some(entry) = self.loc.get_mut(&prefix) {
-            entry.originated = false;
+            entry.origin = None;
             self.dirty.insert(prefix);
         }
     }
@@ -368,7 +389,7 @@ impl Rib {
 
     /// Prefixes that we originate, in order.
     pub fn originated(&self) -> impl Iterator<Item = IpNet> {
-        self.loc.iter().filter(|(_, entry)| entry.originated).map(|(prefix, _)| *prefix)
+        self.loc.iter().filter(|(_, entry)| entry.origin.is_some()).map(|(prefix, _)| *prefix)
     }
 
     /// Every prefix with its paths, in order of prefix.
@@ -430,8 +451,8 @@ impl Rib {
 
 /// The outcome of a decision as far as peers are told of it.
 fn source(entry: &Entry, peers: &BTreeMap<PeerId, Peer>) -> Option<Source> {
-    if entry.originated {
-        return Some(Source::Ours);
+    if let Some(origin) = &entry.origin {
+        return Some(Source::Ours(origin.clone()));
     }
     let path = entry.best()?;
     let session = peers.get(&path.peer)?.session.as_ref()?;

@@ -21,10 +21,11 @@ use std::time::Duration;
 
 use brindle_bgp_speaker::{
     BfdConfig, Command, Commands, Config, Drain, Event, Handle, Hops, Identity, NextHops,
-    PeerConfig, SendError, Stopped,
+    Origin, PeerConfig, SendError, Stopped,
 };
 use brindle_dataplane_core::netlink::NextHop;
 use brindle_dataplane_core::{DriverSender, RouteInput, RouteTable};
+use brindle_model::routing::advertisement::Origination;
 use brindle_model::routing::{self, Change, Peer, Speaker};
 use brindle_model::ruleset::Batch;
 use tokio::sync::mpsc;
@@ -48,7 +49,11 @@ fn command(change: &Change, passwords: &mut Passwords) -> Command {
         Change::Peer(name, Some(peer)) => {
             Command::SetPeer(name.clone(), passwords.complete(name, peer_config(peer), peer))
         }
-        Change::Originate(prefix) => Command::Originate(*prefix),
+        Change::Originate(prefix, Origination { origin, communities }) => {
+            let words = origin.to_string().into();
+            let communities = filters::communities(communities);
+            Command::Originate(*prefix, Origin { words, communities })
+        }
         Change::Withdraw(prefix) => Command::Withdraw(*prefix),
     }
 }

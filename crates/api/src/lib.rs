@@ -21,7 +21,9 @@ mod policy_rule;
 mod resource;
 mod tier;
 
-pub use bgp_configuration::{BgpConfiguration, BgpConfigurationSpec};
+pub use bgp_configuration::{
+    BgpConfiguration, BgpConfigurationSpec, NamedCommunity, PrefixAdvertisement, ServiceRange,
+};
 pub use bgp_filter::{
     BgpFilter, BgpFilterCommunities, BgpFilterOperation, BgpFilterPrepend, BgpFilterRange,
     BgpFilterRule, BgpFilterSpec, BgpFilterValue,

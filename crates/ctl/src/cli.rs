@@ -53,8 +53,8 @@ pub enum Command {
     },
     /// List objects as they were read, or what the agent has made of them.
     Get {
-        /// Objects: namespaces, nodes, pods, serviceaccounts, endpointslices, networkpolicies,
-        /// clusternetworkpolicies, tiers, networkpolicies.brindle.io, globalnetworkpolicies,
+        /// Objects: namespaces, nodes, pods, serviceaccounts, services, endpointslices,
+        /// networkpolicies, clusternetworkpolicies, tiers, networkpolicies.brindle.io, globalnetworkpolicies,
         /// stagednetworkpolicies, stagedglobalnetworkpolicies, stagedkubernetesnetworkpolicies,
         /// networksets, globalnetworksets, ippools, bgpconfigurations, bgppeers, bgpfilters,
         /// hostendpoints. The agent's: endpoints, sets, ruleset, routing, routes, deltas.
@@ -379,6 +379,7 @@ impl FromStr for ResourceKind {
             "ns" => "namespace",
             "po" => "pod",
             "sa" => "serviceaccount",
+            "svc" => "service",
             "cnp" => "clusternetworkpolicy",
             "gnp" => "globalnetworkpolicy",
             "netpol" | "policies" | "policy" => "networkpolicy",

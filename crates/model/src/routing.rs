@@ -1,8 +1,9 @@
 //! Routing: validated BGP inputs, and what the compiler makes of them for one node.
 
+pub mod advertisement;
 pub mod filter;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::Name;
 use crate::labels::Labels;
+use crate::routing::advertisement::{Origination, PrefixAdvertisement};
 use crate::routing::filter::PeerFilter;
 use crate::selector::Selector;
 
@@ -33,6 +35,17 @@ pub struct BgpConfiguration {
     pub notification_restart: Option<bool>,
     /// How the node is taken out of service; in service unless said.
     pub drain: Option<Drain>,
+    /// Ranges of the cluster IPs of Services that are announced; none unless said.
+    pub service_cluster_ips: Option<Vec<IpNet>>,
+    /// The same of external IPs.
+    pub service_external_ips: Option<Vec<IpNet>>,
+    /// The same of load balancer IPs.
+    pub service_load_balancer_ips: Option<Vec<IpNet>>,
+    /// Whether ranges of load balancer IPs are announced whole; yes unless said. Otherwise each
+    /// address is, once a Service has it.
+    pub service_load_balancer_aggregation: Option<bool>,
+    /// Communities of what is announced; none unless said.
+    pub prefix_advertisements: Option<Vec<PrefixAdvertisement>>,
 }
 
 /// How a node is taken out of service while its sessions stay up.
@@ -147,8 +160,8 @@ pub struct Routing {
     pub speaker: Option<Speaker>,
     /// Neighbours by name of the object (or `mesh.<node>`).
     pub peers: BTreeMap<Name, Peer>,
-    /// Prefixes to originate; each also has a blackhole route for its unused part.
-    pub originate: BTreeSet<IpNet>,
+    /// Prefixes to originate.
+    pub originate: BTreeMap<IpNet, Origination>,
 }
 
 /// Identity of the local speaker.
@@ -196,8 +209,8 @@ pub enum Change {
     Speaker(Option<Speaker>),
     /// A neighbour is new, different or gone.
     Peer(Name, Option<Peer>),
-    /// Announce this prefix and hold its blackhole.
-    Originate(IpNet),
+    /// Announce this prefix like that from now on.
+    Originate(IpNet, Origination),
     /// Stop announcing it.
     Withdraw(IpNet),
 }

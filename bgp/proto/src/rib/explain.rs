@@ -125,7 +125,7 @@ impl Rib {
         let paths = entry.paths();
         let mine = paths.iter().position(|path| path.peer == id)?;
         let best = paths.first()?.peer;
-        if entry.originated {
+        if entry.origin.is_some() {
             return Some(Place::Ours);
         }
         if mine == 0 {

@@ -9,7 +9,7 @@ use crate::bfd;
 use crate::family::{Family, FamilySet};
 use crate::message::MAX_COMMUNICATION;
 use crate::policy::PeerPolicy;
-use crate::rib::Drain;
+use crate::rib::{Drain, Origin};
 use crate::session::open::MAX_RESTART_TIME;
 use crate::speaker::transport::{Hops, Password};
 
@@ -127,8 +127,8 @@ pub enum Command {
     SetPeer(PeerName, PeerConfig),
     /// Forgets a neighbour (Cease 6/3) and its routes.
     RemovePeer(PeerName),
-    /// Advertises this prefix to every peer.
-    Originate(IpNet),
+    /// Advertises this prefix to every peer, like that from now on.
+    Originate(IpNet, Origin),
     /// Stops that.
     Withdraw(IpNet),
     /// All sources have said what to originate: End-of-RIB may go out (RFC 4724 §4.1). Before

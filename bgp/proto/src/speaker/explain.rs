@@ -195,9 +195,14 @@ impl Speaker {
         match source {
             None => steps.stop(
                 "origin",
-                "this node does not originate it (it is none of its blocks) and no peer told of it",
+                "this node does not originate it and no peer told of it",
             ),
-            Some(Source::Ours) => steps.pass("origin", "this node originates it"),
+            Some(Source::Ours(origin)) if origin.words.is_empty() => {
+                steps.pass("origin", "this node originates it");
+            }
+            Some(Source::Ours(origin)) => {
+                steps.pass("origin", format!("this node originates it: {}", origin.words));
+            }
             Some(Source::Learned(from, ..)) => {
                 steps
                     .pass("origin", format!("learned; the best path is of {}", self.name_of(from)));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use brindle_bgp_proto::bfd;
 use brindle_bgp_proto::fsm::State;
 use brindle_bgp_proto::policy::{MaxPrefixes, PeerPolicy};
-use brindle_bgp_proto::rib::Drain;
+use brindle_bgp_proto::rib::{Drain, Origin};
 use brindle_bgp_proto::speaker::{Command, Event, Hops, Identity, PeerConfig, RouteTable};
 use ipnet::IpNet;
 
@@ -29,7 +29,7 @@ fn pair(as_numbers: [u32; 2], change: impl Fn(Identity) -> Identity) -> Net {
         net.command(at, Command::InSync);
         net.peer(at, 1 - at, at == 1);
     }
-    net.command(0, Command::Originate(prefix("10.1.0.0/24")));
+    net.command(0, Command::Originate(prefix("10.1.0.0/24"), Origin::default()));
     assert!(net.until(10 * SECOND, |net| net.is_up(0, 1) && net.is_up(1, 0)));
     net.run(SECOND);
     net
@@ -53,14 +53,14 @@ fn a_peer_over_its_limit_waits_for_its_time_or_another_limit() {
         let mut net = pair([65001, 65002], |identity| identity);
         set(&mut net, 1, |config| PeerConfig { policy: limit(3, restart), ..config });
         for third in 2..=3 {
-            net.command(0, Command::Originate(prefix(&format!("10.{third}.0.0/24"))));
+            net.command(0, Command::Originate(prefix(&format!("10.{third}.0.0/24")), Origin::default()));
         }
         net.run(SECOND);
         assert!(net.is_up(1, 0), "3 of 3");
         let warning = net.status(1, 0).prefix_warning;
         assert_eq!(warning.as_deref(), Some("3 of at most 3 ipv4 unicast prefixes"));
 
-        net.command(0, Command::Originate(prefix("10.4.0.0/24")));
+        net.command(0, Command::Originate(prefix("10.4.0.0/24"), Origin::default()));
         net.run(SECOND);
         let received = net.status(0, 1).last_received_notification.expect("a Cease").message;
         let data = "maximum number of prefixes reached (6/1), data 00010100000003";
@@ -89,7 +89,7 @@ fn a_peer_over_its_limit_waits_for_its_time_or_another_limit() {
 #[test]
 fn a_limit_that_is_lowered_below_what_is_there_counts_at_once() {
     let mut net = pair([65001, 65002], |identity| identity);
-    net.command(0, Command::Originate(prefix("10.2.0.0/24")));
+    net.command(0, Command::Originate(prefix("10.2.0.0/24"), Origin::default()));
     net.run(SECOND);
     set(&mut net, 1, |config| PeerConfig { policy: limit(1, None), ..config });
     net.run(SECOND);

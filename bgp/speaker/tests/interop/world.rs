@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use brindle_bgp_proto::family::FamilySet;
 use brindle_bgp_proto::fsm::State;
 use brindle_bgp_proto::speaker::status::PeerStatus;
-use brindle_bgp_speaker::{Command, Config, Event, Handle, Identity, PeerConfig, Status};
+use brindle_bgp_speaker::{Command, Config, Event, Handle, Identity, Origin, PeerConfig, Status};
 use brindle_lab::netns::{Netns, veth};
 use ipnet::IpNet;
 use tempfile::TempDir;
@@ -122,7 +122,7 @@ impl Speaker {
     }
 
     pub fn originate(&mut self, prefixes: &[&str]) -> Result<()> {
-        prefixes.iter().try_for_each(|p| self.send(Command::Originate(p.parse()?)))
+        prefixes.iter().try_for_each(|p| self.send(Command::Originate(p.parse()?, Origin::default())))
     }
 
     pub fn status(&self) -> Result<Status> {

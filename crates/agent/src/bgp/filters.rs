@@ -92,7 +92,8 @@ fn change(operation: &Operation) -> Change {
     }
 }
 
-fn communities(all: &[Community]) -> Vec<AnyCommunity> {
+/// Communities of the model.
+pub fn communities(all: &[Community]) -> Vec<AnyCommunity> {
     all.iter().map(community).collect()
 }
 

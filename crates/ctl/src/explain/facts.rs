@@ -326,7 +326,8 @@ fn world(objects: impl Iterator<Item = Object>) -> World {
             Object::NetworkSet(it) => world.network_sets.push(*it),
             Object::GlobalNetworkSet(it) => world.global_network_sets.push(*it),
             Object::HostEndpoint(it) => world.host_endpoints.push(*it),
-            Object::IpPool(_)
+            Object::Service(_)
+            | Object::IpPool(_)
             | Object::BgpConfiguration(_)
             | Object::BgpPeer(_)
             | Object::BgpFilter(_) => {}

@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use brindle_api::{BgpConfigurationSpec, BgpPeerSpec, DEFAULT_BGP_PORT, Duration};
+use brindle_api::{BgpConfigurationSpec, BgpPeerSpec, DEFAULT_BGP_PORT, Duration, ServiceRange};
 use brindle_model::Name;
 use brindle_model::routing::{BgpConfiguration, BgpPeer, Drain, NodeScope};
 use brindle_model::selector::Selector;
+use ipnet::IpNet;
 
+use super::advertisement;
 use super::bgp_peer;
 use super::labels::{Scope, selector};
 use super::port;
@@ -44,8 +46,32 @@ pub(super) fn configuration(
         hold_time: spec.hold_time.and_then(|t| hold_time(t, problems)),
         notification_restart: spec.graceful_notification,
         drain: spec.drain.as_deref().and_then(|text| drain(text, problems)),
+        service_cluster_ips: ranges(&spec.service_cluster_ips, "spec.serviceClusterIPs", problems),
+        service_external_ips: ranges(
+            &spec.service_external_ips,
+            "spec.serviceExternalIPs",
+            problems,
+        ),
+        service_load_balancer_ips: ranges(
+            &spec.service_load_balancer_ips,
+            "spec.serviceLoadBalancerIPs",
+            problems,
+        ),
+        service_load_balancer_aggregation: spec
+            .service_load_balancer_aggregation
+            .as_deref()
+            .and_then(|text| advertisement::aggregation(text, problems)),
+        prefix_advertisements: advertisement::prefix_advertisements(spec, problems),
     };
     (problems.errors() == before).then_some(configuration)
+}
+
+fn ranges(
+    written: &Option<Vec<ServiceRange>>,
+    at: &str,
+    problems: &mut Problems,
+) -> Option<Vec<IpNet>> {
+    Some(advertisement::ranges(written.as_deref()?, at, problems))
 }
 
 /// Converts a neighbour; `None` if any of its fields is broken.

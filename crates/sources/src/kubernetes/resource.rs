@@ -6,7 +6,7 @@ use brindle_api::{
     StagedKubernetesNetworkPolicy, StagedNetworkPolicy, Tier,
 };
 use k8s_openapi::Resource;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1 as networking;
 
@@ -45,6 +45,7 @@ fn plural(kind: Kind) -> &'static str {
         Kind::Node => Node::URL_PATH_SEGMENT,
         Kind::Pod => Pod::URL_PATH_SEGMENT,
         Kind::ServiceAccount => ServiceAccount::URL_PATH_SEGMENT,
+        Kind::Service => Service::URL_PATH_SEGMENT,
         Kind::EndpointSlice => EndpointSlice::URL_PATH_SEGMENT,
         Kind::KubernetesNetworkPolicy => networking::NetworkPolicy::URL_PATH_SEGMENT,
         Kind::ClusterNetworkPolicy => ClusterNetworkPolicy::URL_PATH_SEGMENT,
