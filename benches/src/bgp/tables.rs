@@ -34,7 +34,7 @@ const LOCAL_AS: u32 = 65_010;
 ///
 /// # Errors
 /// A message does not survive the codec, or a table does not hold what was sent.
-pub fn bgp_rib() -> Result<Vec<Row>> {
+pub fn tables() -> Result<Vec<Row>> {
     let updates: Vec<Update> = (0..NODES).map(|node| update(node, 1)).collect();
     let session = negotiated(1);
     let stream = encode_all(&updates, &session)?;
@@ -60,8 +60,8 @@ pub fn bgp_rib() -> Result<Vec<Row>> {
     Ok(vec![
         Row::absolute("encode", per_second(encoding), "msg/s"),
         Row::absolute("decode", per_second(decoding), "msg/s"),
-        Row::absolute("2 peers x 20000 prefixes to loc-rib", learning, "ms"),
-        Row::absolute("withdraw 2 peers x 20000 prefixes", withdrawing, "ms"),
+        Row::absolute("2 x 20000 from octets to loc-rib, tables alone", learning, "ms"),
+        Row::absolute("2 x 20000 withdrawn, tables alone", withdrawing, "ms"),
     ])
 }
 
