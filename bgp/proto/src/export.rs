@@ -59,6 +59,8 @@ pub(crate) enum Withheld {
     Learned,
     /// No next hop fits it.
     NextHop,
+    /// The peer has as many prefixes as it is to have.
+    Limit(usize),
 }
 
 /// What one peer gets of a prefix, and the rule that says so, if one does.

@@ -28,7 +28,7 @@ use crate::family::Family;
 use crate::negotiated::PeerKind;
 
 pub(crate) use limit::Exceeded;
-pub use limit::MaxPrefixes;
+pub use limit::{MaxPrefixes, MaxPrefixesOut};
 pub(crate) use matching::Subject;
 
 /// What a peer may give us and get from us.
@@ -45,6 +45,8 @@ pub struct PeerPolicy {
     pub filters: Vec<PeerFilter>,
     /// How many prefixes it may advertise.
     pub max_prefixes: Option<MaxPrefixes>,
+    /// How many prefixes it is told of.
+    pub max_prefixes_out: Option<MaxPrefixesOut>,
 }
 
 /// A filter that a peer names.

@@ -15,6 +15,7 @@
 //! - **Order is that of prefixes and peers**, never that of a hash table.
 
 mod adj_in;
+mod advertise;
 mod explain;
 mod import;
 mod intern;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::attribute::{Attributes, Outcome};
-use crate::export::{self, Exported, Source};
+use crate::export::{Exported, Source};
 use crate::family::{Family, FamilySet};
 use crate::message::{NextHop, Update};
 use crate::negotiated::Negotiated;
@@ -413,40 +414,6 @@ impl Rib {
             !goes
         });
     }
-
-    /// Runs the decision for every dirty prefix and queues what peers must learn of it.
-    pub(crate) fn decide(&mut self) {
-        while let Some(prefix) = self.dirty.pop_first() {
-            self.contain(prefix, |rib| rib.decide_one(prefix));
-        }
-        let fresh = self.peers.iter().filter(|(_, peer)| peer.fresh).map(|(id, _)| *id);
-        for id in fresh.collect::<Vec<_>>() {
-            self.fill(id);
-        }
-    }
-
-    fn decide_one(&mut self, prefix: IpNet) {
-        let Some(entry) = self.loc.get_mut(&prefix) else { return };
-        #[cfg(any(test, feature = "fault-injection"))]
-        assert_ne!(self.fault, Some(prefix), "injected fault");
-        entry.decide(&self.peers);
-        self.decided.insert(prefix);
-        let best = source(entry, &self.peers);
-        for (id, peer) in self.peers.iter_mut().filter(|(_, peer)| !peer.fresh) {
-            tell(prefix, best.as_ref(), *id, peer, &self.local, &mut self.exports);
-        }
-    }
-
-    /// Fills the queue of a new session from the whole table.
-    fn fill(&mut self, id: PeerId) {
-        let bests: Vec<(IpNet, Option<Source>)> =
-            self.loc.iter().map(|(prefix, entry)| (*prefix, source(entry, &self.peers))).collect();
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        peer.fresh = false;
-        for (prefix, best) in bests {
-            tell(prefix, best.as_ref(), id, peer, &self.local, &mut self.exports);
-        }
-    }
 }
 
 /// The outcome of a decision as far as peers are told of it.
@@ -457,18 +424,4 @@ fn source(entry: &Entry, peers: &BTreeMap<PeerId, Peer>) -> Option<Source> {
     let path = entry.best()?;
     let session = peers.get(&path.peer)?.session.as_ref()?;
     Some(Source::Learned(path.peer, path.route.clone(), session.negotiated.peer_kind()))
-}
-
-/// Puts what a peer shall have of a prefix into its queue.
-fn tell(
-    prefix: IpNet,
-    best: Option<&Source>,
-    id: PeerId,
-    peer: &mut Peer,
-    local: &Local,
-    exports: &mut Interner<Exported>,
-) {
-    let Some(session) = peer.established() else { return };
-    let exported = best.and_then(|best| export::export(prefix, best, id, local, session).ok());
-    peer.queue.set(prefix, exported.map(|(exported, _)| exports.intern(exported)));
 }

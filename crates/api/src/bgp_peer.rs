@@ -63,6 +63,10 @@ pub struct BgpPeerSpec {
     /// How many prefixes the neighbour may advertise. Unless said, as many as it likes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_prefixes: Option<BgpMaxPrefixes>,
+    /// How many prefixes the neighbour is told of, counted after filters. Those beyond are withheld
+    /// and the status says so; the session goes on. Unless said, as many as there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_prefixes_out: Option<BgpMaxPrefixesOut>,
     /// Names of BGPFilters, asked in this order. While one of them does not exist or is refused,
     /// no route passes, either way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -110,6 +114,24 @@ pub struct BgpMaxPrefixes {
     /// After what time the neighbour may come back. Unless said, once the object changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_after: Option<Duration>,
+}
+
+/// Limits of what a neighbour is told of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BgpMaxPrefixesOut {
+    /// For IPv4. No limit unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
+    pub v4: Option<i64>,
+    /// For IPv6. No limit unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
+    pub v6: Option<i64>,
+    /// From how many percent of a limit on the status warns. 75 unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub warn_percent: Option<i32>,
 }
 
 /// Where a password stands.

@@ -90,6 +90,8 @@ pub struct PeerSettings {
     pub shutdown: Option<Arc<str>>,
     /// How many prefixes it may advertise.
     pub max_prefixes: Option<MaxPrefixes>,
+    /// How many prefixes it is told of.
+    pub max_prefixes_out: Option<MaxPrefixesOut>,
     /// Watch it by BFD.
     pub bfd: Option<Bfd>,
 }
@@ -116,6 +118,17 @@ pub struct MaxPrefixes {
     pub warn_percent: u8,
     /// Seconds after which it may come back; without, once it is configured otherwise.
     pub restart_after: Option<u32>,
+}
+
+/// How many prefixes a neighbour is told of; the others are withheld.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct MaxPrefixesOut {
+    /// For IPv4; no limit unless given.
+    pub ipv4: Option<u32>,
+    /// For IPv6; no limit unless given.
+    pub ipv6: Option<u32>,
+    /// From how many percent on to warn.
+    pub warn_percent: u8,
 }
 
 /// How far away a neighbour may be.

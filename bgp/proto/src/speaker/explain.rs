@@ -273,6 +273,10 @@ fn outward(
             "next hop",
             format!("this node has no address of {family} that the peer could use as next hop"),
         ),
+        Err(Withheld::Limit(limit)) => (
+            "limit",
+            format!("the peer has as many {family} prefixes as it is to have: {limit}"),
+        ),
     };
     let accepts = match &told {
         Ok((_, rule)) => accepted(rule.map(words), policy),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use brindle_bgp_proto::bfd;
 use brindle_bgp_proto::fsm::State;
-use brindle_bgp_proto::policy::{MaxPrefixes, PeerPolicy};
+use brindle_bgp_proto::policy::{MaxPrefixes, MaxPrefixesOut, PeerPolicy};
 use brindle_bgp_proto::rib::{Drain, Origin};
 use brindle_bgp_proto::speaker::{Command, Event, Hops, Identity, PeerConfig, RouteTable};
 use ipnet::IpNet;
@@ -95,6 +95,52 @@ fn a_limit_that_is_lowered_below_what_is_there_counts_at_once() {
     net.run(SECOND);
     assert_eq!(net.status(1, 0).state, State::Idle);
     assert_eq!((net.status(1, 0).flaps, net.status(0, 1).flaps), (1, 1));
+}
+
+fn limit_out(ipv4: u32) -> PeerPolicy {
+    let limits = MaxPrefixesOut { ipv4: Some(ipv4), ipv6: None, warn_percent: 75 };
+    PeerPolicy { max_prefixes_out: Some(limits), ..PeerPolicy::default() }
+}
+
+/// What node 1 has from node 0.
+fn received(net: &Net) -> Vec<String> {
+    let list = net.nodes[1].speaker.routes(RouteTable::Received, None, 99);
+    list.routes.iter().map(|route| route.prefix.to_string()).collect()
+}
+
+#[test]
+fn what_is_beyond_the_limit_of_what_a_peer_is_told_waits_for_a_place() {
+    let mut net = pair([65001, 65002], |identity| identity);
+    set(&mut net, 0, |config| PeerConfig { policy: limit_out(2), ..config });
+    let originate = |net: &mut Net, text: &str| {
+        net.command(0, Command::Originate(prefix(text), Origin::default()));
+        net.run(SECOND);
+    };
+    originate(&mut net, "10.3.0.0/24");
+    originate(&mut net, "10.0.0.0/24");
+    originate(&mut net, "10.2.0.0/24");
+    originate(&mut net, "fd00::/64");
+    assert_eq!(received(&net), ["10.1.0.0/24", "10.3.0.0/24", "fd00::/64"], "who was first");
+    let status = net.status(0, 1);
+    assert_eq!(
+        status.prefix_warning.as_deref(),
+        Some("told of 2 of at most 2 ipv4 unicast prefixes, 2 more are withheld")
+    );
+    let report = net.nodes[0].speaker.explain(prefix("10.2.0.0/24"), None);
+    let last = report.outward[0].steps.last().expect("a step");
+    let why = "the peer has as many ipv4 unicast prefixes as it is to have: 2";
+    assert_eq!((last.step, &*last.detail, last.passed), ("limit", why, false));
+
+    net.command(0, Command::Withdraw(prefix("10.3.0.0/24")));
+    net.run(SECOND);
+    assert_eq!(received(&net), ["10.0.0.0/24", "10.1.0.0/24", "fd00::/64"], "the first that waits");
+    set(&mut net, 0, |config| PeerConfig { policy: limit_out(1), ..config });
+    net.run(SECOND);
+    assert_eq!(received(&net), ["10.0.0.0/24", "fd00::/64"], "lowered");
+    set(&mut net, 0, |config| config);
+    net.run(SECOND);
+    assert_eq!(received(&net), ["10.0.0.0/24", "10.1.0.0/24", "10.2.0.0/24", "fd00::/64"]);
+    assert_eq!((net.status(0, 1).flaps, net.status(0, 1).prefix_warning), (0, None));
 }
 
 #[test]

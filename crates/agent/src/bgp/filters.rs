@@ -6,7 +6,7 @@ use std::time::Duration;
 use brindle_bgp_proto::attribute;
 use brindle_bgp_proto::negotiated::PeerKind;
 use brindle_bgp_proto::policy::{
-    self, Action, AnyCommunity, Change, Filter, Matches, MaxPrefixes, PeerPolicy, PrefixOperator,
+    self, Action, AnyCommunity, Change, Filter, Matches, MaxPrefixes, MaxPrefixesOut, PeerPolicy, PrefixOperator,
     Rule, Rules,
 };
 use brindle_model::routing::Peer;
@@ -24,6 +24,11 @@ pub fn policy(peer: &Peer) -> PeerPolicy {
             ipv6: limits.ipv6,
             warn_percent: limits.warn_percent,
             restart: limits.restart_after.map(|after| Duration::from_secs(after.into())),
+        }),
+        max_prefixes_out: peer.settings.max_prefixes_out.map(|limits| MaxPrefixesOut {
+            ipv4: limits.ipv4,
+            ipv6: limits.ipv6,
+            warn_percent: limits.warn_percent,
         }),
         ..PeerPolicy::default()
     }

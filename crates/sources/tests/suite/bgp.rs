@@ -5,7 +5,7 @@ use brindle_model::routing::filter::{
     Community, FilterAction, FilterRule, MatchOperator, Operation, PeerType, PrefixMatch,
 };
 use brindle_model::routing::{
-    Bfd, BgpConfiguration, BgpPeer, Drain, Hops, MaxPrefixes, NodeScope, PeerSettings,
+    Bfd, BgpConfiguration, BgpPeer, Drain, Hops, MaxPrefixes, MaxPrefixesOut, NodeScope, PeerSettings,
 };
 use brindle_model::selector::Selector;
 use brindle_sources::convert::Input;
@@ -144,7 +144,7 @@ spec:
 
 #[test]
 fn limits_and_watching_of_bgp_peers() {
-    let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: tor}\nspec: {peerIP: 10.0.0.1, asNumber: 1, shutdown: moved, bfd: {multiplier: 5}, maxPrefixes: {v4: 100, restartAfter: 5m}}";
+    let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: tor}\nspec: {peerIP: 10.0.0.1, asNumber: 1, shutdown: moved, bfd: {multiplier: 5}, maxPrefixes: {v4: 100, restartAfter: 5m}, maxPrefixesOut: {v6: 10, warnPercent: 90}}";
     let Input::BgpPeer(found) = accepted(yaml) else { panic!() };
     let expected = PeerSettings {
         shutdown: Some("moved".into()),
@@ -154,6 +154,7 @@ fn limits_and_watching_of_bgp_peers() {
             warn_percent: 75,
             restart_after: Some(300),
         }),
+        max_prefixes_out: Some(MaxPrefixesOut { ipv4: None, ipv6: Some(10), warn_percent: 90 }),
         bfd: Some(Bfd { min_tx: 300, min_rx: 300, multiplier: 5 }),
         ..PeerSettings::default()
     };
