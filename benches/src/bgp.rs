@@ -123,13 +123,7 @@ fn run(lab: &Lab, mut subject: Subject, feeds: &[Feed]) -> Result<Run> {
     let start = told(|feed| &feed.withdrawals)?;
     sink.until(0, PATIENCE)?;
     let withdrawn = start.elapsed().as_secs_f64();
-    Ok(Run {
-        sink: converged,
-        withdrawn,
-        cpu: subject.cpu()? - cpu,
-        memory: grown,
-        silence,
-    })
+    Ok(Run { sink: converged, withdrawn, cpu: subject.cpu()? - cpu, memory: grown, silence })
 }
 
 /// Two top-of-rack routers with the blocks of 5,000 nodes.
@@ -195,6 +189,8 @@ fn to_loc_rib(lab: &Lab, plan: &Plan, feeds: &[Feed]) -> Result<(f64, f64, f64)>
 
 /// Seconds until the kernel has all routes.
 fn to_kernel(lab: &Lab, subject: Subject, feeds: &[Feed]) -> Result<f64> {
+    // Those of a process before this one: it was killed.
+    lab.dut.ip(&["-4", "route", "flush", "proto", subject.protocol()])?;
     let senders = (0..feeds.len())
         .map(|i| Session::open(&lab.outside, i, subject::sender_as(i)))
         .collect::<Result<Vec<_>>>()?;

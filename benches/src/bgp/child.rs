@@ -52,9 +52,11 @@ pub fn run(plan: &str) -> Result<()> {
         while let Some(event) = handle.events.recv().await {
             let input = match event {
                 Event::Best { prefix, next_hops } => {
-                    complete += usize::from(next_hops.len() == plan.senders);
-                    if complete == plan.expect && plan.expect > 0 {
-                        println!("full");
+                    if next_hops.len() == plan.senders {
+                        complete += 1;
+                        if complete == plan.expect {
+                            println!("full");
+                        }
                     }
                     let hop = |gateway: IpAddr| NextHop { gateway, interface: None };
                     RouteInput::Learned(prefix, next_hops.into_iter().map(hop).collect())
@@ -86,6 +88,7 @@ fn identity() -> Identity {
         restart_time: 120,
         next_hops: [IpAddr::from([10, 99, 0, 1])].into_iter().collect::<NextHops>(),
         notification_restart: false,
+        cluster_id: None,
         drain: None,
     }
 }

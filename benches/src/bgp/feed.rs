@@ -69,7 +69,8 @@ impl Feed {
         };
         let (mut announcements, mut withdrawals) = (Chunks::default(), Chunks::default());
         for set in 0..sets {
-            let prefixes = (set * each..(set + 1) * each).map(prefix).collect::<Result<Vec<_>, _>>()?;
+            let prefixes =
+                (set * each..(set + 1) * each).map(prefix).collect::<Result<Vec<_>, _>>()?;
             let attributes = Attributes {
                 as_path: AsPath::sequence(path(set)),
                 communities: vec![Community(0xfde8_0001)],

@@ -51,9 +51,8 @@ pub fn service(lab: &Lab) -> Result<Vec<Row>> {
         agent: None,
     };
     let agent = Agent::start(&node, &dir, &[])?;
-    let mut peers = (0..2)
-        .map(|i| Session::open(&lab.outside, i, sender_as(i)))
-        .collect::<Result<Vec<_>>>()?;
+    let mut peers =
+        (0..2).map(|i| Session::open(&lab.outside, i, sender_as(i))).collect::<Result<Vec<_>>>()?;
     for peer in &mut peers {
         until(peer, "203.0.113.0/24", true)?;
     }

@@ -70,12 +70,12 @@ impl Subject {
         let _ = std::fs::remove_file(&socket);
         let mut command = lab.dut.command("bird");
         command.arg("-f").arg("-c").arg(&config).arg("-s").arg(&socket);
-        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("BIRD")?;
+        let process =
+            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("BIRD")?;
         let subject = Self { process, lines: None };
         wait_until(PATIENCE, "BIRD to answer", || {
-            let asked = Command::new("birdc").arg("-s").arg(&socket).args(["show", "status"]);
-            let mut asked = asked;
-            Ok(asked.output()?.status.success())
+            let mut asked = Command::new("birdc");
+            Ok(asked.arg("-s").arg(&socket).args(["show", "status"]).output()?.status.success())
         })?;
         Ok(subject)
     }

@@ -90,6 +90,7 @@ fn learn_and_withdraw(streams: &[Vec<u8>]) -> Result<(f64, f64)> {
         next_hop_ipv4: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 100))),
         next_hop_ipv6: None,
         drain: None,
+        cluster_id: Ipv4Addr::new(10, 0, 0, 1),
     });
     for tor in 1..=TORS {
         rib.peer_up(PeerId(tor.into()), peer_session(tor));
@@ -158,6 +159,7 @@ fn peer_session(tor: u8) -> PeerSession {
         router_id: Ipv4Addr::new(10, 0, 1, tor),
         peer_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, tor)),
         local_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 100)),
+        role: None,
         policy: PeerPolicy::default(),
     }
 }

@@ -41,6 +41,9 @@ pub struct PeerPolicy {
     /// Tell the peer what we learned from others where no rule decides, not only what we
     /// originate. Between two external peers this makes the node transit.
     pub transit: bool,
+    /// It is our client: what it tells goes to every internal peer, and it is told what any peer
+    /// tells (RFC 4456 §6). Counts for internal peers only.
+    pub reflector_client: bool,
     /// Asked in this order.
     pub filters: Vec<PeerFilter>,
     /// How many prefixes it may advertise.

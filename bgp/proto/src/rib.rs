@@ -30,7 +30,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::attribute::{Attributes, Outcome};
-use crate::export::{Exported, Source};
+use crate::capability::Role;
+use crate::export::{Exported, Learned, Source};
 use crate::family::{Family, FamilySet};
 use crate::message::{NextHop, Update};
 use crate::negotiated::Negotiated;
@@ -54,7 +55,7 @@ pub struct PeerId(pub u32);
 /// Who we are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Local {
-    /// Our BGP identifier; also our cluster id (RFC 4456 §7).
+    /// Our BGP identifier.
     pub router_id: Ipv4Addr,
     /// Next hop of the IPv4 routes that we originate.
     pub next_hop_ipv4: Option<IpAddr>,
@@ -62,6 +63,8 @@ pub struct Local {
     pub next_hop_ipv6: Option<IpAddr>,
     /// Whether traffic shall go elsewhere, and how peers are told.
     pub drain: Option<Drain>,
+    /// What stands for us in CLUSTER_LISTs (RFC 4456 §7).
+    pub cluster_id: Ipv4Addr,
 }
 
 /// How a node is taken out of service while its sessions stay up.
@@ -85,6 +88,8 @@ pub struct PeerSession {
     pub peer_address: IpAddr,
     /// Our address on the session.
     pub local_address: IpAddr,
+    /// Our role to the peer (RFC 9234).
+    pub role: Option<Role>,
     /// What is taken in and let out.
     pub policy: PeerPolicy,
 }
@@ -423,5 +428,11 @@ fn source(entry: &Entry, peers: &BTreeMap<PeerId, Peer>) -> Option<Source> {
     }
     let path = entry.best()?;
     let session = peers.get(&path.peer)?.session.as_ref()?;
-    Some(Source::Learned(path.peer, path.route.clone(), session.negotiated.peer_kind()))
+    Some(Source::Learned(Learned {
+        peer: path.peer,
+        route: path.route.clone(),
+        kind: session.negotiated.peer_kind(),
+        is_client: session.policy.reflector_client,
+        router_id: session.router_id,
+    }))
 }

@@ -126,6 +126,7 @@ const NOBODY: Local = Local {
     next_hop_ipv4: None,
     next_hop_ipv6: None,
     drain: None,
+    cluster_id: Ipv4Addr::UNSPECIFIED,
 };
 
 /// A BGP speaker.

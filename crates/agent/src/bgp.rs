@@ -20,8 +20,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use brindle_bgp_speaker::{
-    BfdConfig, Command, Commands, Config, Drain, Event, Handle, Hops, Identity, NextHops,
-    Origin, PeerConfig, SendError, Stopped,
+    BfdConfig, Command, Commands, Config, Drain, Event, Handle, Hops, Identity, NextHops, Origin,
+    PeerConfig, Role, SendError, Stopped,
 };
 use brindle_dataplane_core::netlink::NextHop;
 use brindle_dataplane_core::{DriverSender, RouteInput, RouteTable};
@@ -73,6 +73,14 @@ fn peer_config(peer: &Peer) -> PeerConfig {
             detect_mult: bfd.multiplier,
         }),
         shutdown: peer.settings.shutdown.clone(),
+        role: peer.settings.role.map(|role| match role {
+            routing::Role::Provider => Role::Provider,
+            routing::Role::RouteServer => Role::RouteServer,
+            routing::Role::RouteServerClient => Role::RouteServerClient,
+            routing::Role::Customer => Role::Customer,
+            routing::Role::Peer => Role::Peer,
+        }),
+        require_role: peer.settings.require_role,
         policy: filters::policy(peer),
         ..PeerConfig::new(peer.address, peer.as_number)
     }
@@ -87,6 +95,7 @@ fn identity(speaker: &Speaker) -> Identity {
         restart_time: speaker.restart_time,
         next_hops: speaker.next_hops.iter().copied().collect::<NextHops>(),
         notification_restart: speaker.notification_restart,
+        cluster_id: speaker.cluster_id,
         drain: match speaker.drain {
             routing::Drain::No => None,
             routing::Drain::GracefulShutdown => Some(Drain::GracefulShutdown),

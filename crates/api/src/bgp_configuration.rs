@@ -50,6 +50,10 @@ pub struct BgpConfigurationSpec {
     /// Hold time to propose (RFC 4271 §4.2): `0s` for none, or `3s` to `65535s`. `90s` unless said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_time: Option<Duration>,
+    /// What stands for the node in CLUSTER_LISTs of routes that it reflects (RFC 4456 §7), as an IPv4
+    /// address; the same for all reflectors of a cluster. The BGP identifier unless said.
+    #[serde(default, rename = "routeReflectorClusterID", skip_serializing_if = "Option::is_none")]
+    pub route_reflector_cluster_id: Option<String>,
     /// Ranges of the cluster IPs of Services. Every node announces each range whole, and those with
     /// a ready endpoint of a Service with `internalTrafficPolicy: Local` also the Service's address.
     #[serde(default, rename = "serviceClusterIPs", skip_serializing_if = "Option::is_none")]

@@ -67,6 +67,21 @@ pub struct BgpPeerSpec {
     /// and the status says so; the session goes on. Unless said, as many as there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_prefixes_out: Option<BgpMaxPrefixesOut>,
+    /// The neighbour is a client of this node as a route reflector (RFC 4456): what it tells goes to
+    /// every internal neighbour, and it is told what any neighbour tells. Counts for internal
+    /// neighbours only. False unless said.
+    #[serde(default)]
+    pub route_reflector_client: bool,
+    /// What the nodes are to the neighbour (RFC 9234), if it is external: what a provider, a lateral
+    /// peer or a route server told goes to customers only. Unless said, nothing is known of roles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = [
+        "Provider", "RouteServer", "RouteServerClient", "Customer", "Peer",
+    ]))]
+    pub local_role: Option<String>,
+    /// Refuses a neighbour that says nothing of its role; needs `localRole`. False unless said.
+    #[serde(default)]
+    pub require_role: bool,
     /// Names of BGPFilters, asked in this order. While one of them does not exist or is refused,
     /// no route passes, either way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -29,7 +29,8 @@ pub use bgp_filter::{
     BgpFilterRule, BgpFilterSpec, BgpFilterValue,
 };
 pub use bgp_peer::{
-    BgpBfd, BgpMaxPrefixes, BgpMaxPrefixesOut, BgpPassword, BgpPeer, BgpPeerSpec, DEFAULT_BGP_PORT, SecretKeyRef,
+    BgpBfd, BgpMaxPrefixes, BgpMaxPrefixesOut, BgpPassword, BgpPeer, BgpPeerSpec, DEFAULT_BGP_PORT,
+    SecretKeyRef,
 };
 pub use cluster_network_policy::{
     ClusterNetworkPolicy, ClusterNetworkPolicyEgressPeer, ClusterNetworkPolicyEgressRule,

@@ -226,9 +226,7 @@ impl Announcements {
         Some(match (self.terms.excluded, ranges.max(), local) {
             (true, ..) => format!("{whose}, and this node is excluded by its label {EXCLUDED}"),
             (_, None, _) => format!("{whose}, and no range of a BGPConfiguration contains it"),
-            (_, _, Some(field))
-                if !ready(node, slices, id).contains(&Family::of(address)) =>
-            {
+            (_, _, Some(field)) if !ready(node, slices, id).contains(&Family::of(address)) => {
                 format!("{whose} with {field} Local, and this node has no ready endpoint of it")
             }
             (_, Some(range), _) => format!("{whose}; {range} is announced for it"),

@@ -87,6 +87,7 @@ struct Settings {
     hold_time: u16,
     notification_restart: bool,
     drain: Drain,
+    cluster_id: Option<Ipv4Addr>,
 }
 
 impl Topology {
@@ -245,6 +246,7 @@ impl Topology {
             hold_time: overlaid(layers, |c| c.hold_time).unwrap_or(HOLD_TIME),
             notification_restart: overlaid(layers, |c| c.notification_restart).unwrap_or(false),
             drain: overlaid(layers, |c| c.drain).unwrap_or_default(),
+            cluster_id: overlaid(layers, |c| c.cluster_id),
         }
     }
 
@@ -263,6 +265,7 @@ impl Topology {
             hold_time: settings.hold_time,
             notification_restart: settings.notification_restart,
             drain: settings.drain,
+            cluster_id: settings.cluster_id,
             next_hops,
         })
     }

@@ -35,6 +35,8 @@ pub struct BgpConfiguration {
     pub notification_restart: Option<bool>,
     /// How the node is taken out of service; in service unless said.
     pub drain: Option<Drain>,
+    /// What stands for the node in CLUSTER_LISTs; the BGP identifier unless said.
+    pub cluster_id: Option<Ipv4Addr>,
     /// Ranges of the cluster IPs of Services that are announced; none unless said.
     pub service_cluster_ips: Option<Vec<IpNet>>,
     /// The same of external IPs.
@@ -92,8 +94,29 @@ pub struct PeerSettings {
     pub max_prefixes: Option<MaxPrefixes>,
     /// How many prefixes it is told of.
     pub max_prefixes_out: Option<MaxPrefixesOut>,
+    /// It is our client (RFC 4456).
+    pub reflector_client: bool,
+    /// What we are to it (RFC 9234).
+    pub role: Option<Role>,
+    /// No session without a role of it that fits.
+    pub require_role: bool,
     /// Watch it by BFD.
     pub bfd: Option<Bfd>,
+}
+
+/// A role on a session (RFC 9234 §4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub enum Role {
+    /// Sells transit.
+    Provider,
+    /// Passes routes on between its clients.
+    RouteServer,
+    /// Of a route server.
+    RouteServerClient,
+    /// Buys transit.
+    Customer,
+    /// Neither sells nor buys.
+    Peer,
 }
 
 /// Timing of BFD (RFC 5880).
@@ -194,6 +217,8 @@ pub struct Speaker {
     pub notification_restart: bool,
     /// How the node is taken out of service.
     pub drain: Drain,
+    /// What stands for us in CLUSTER_LISTs; the BGP identifier unless given.
+    pub cluster_id: Option<Ipv4Addr>,
     /// The node's own addresses: next hops of what it originates, one a family.
     pub next_hops: Vec<IpAddr>,
 }

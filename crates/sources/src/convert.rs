@@ -124,9 +124,7 @@ fn object(
             let account = workload::service_account(account, names, problems);
             Some(wrap(Input::ServiceAccount)(account))
         }
-        Object::Service(service) => {
-            Some(wrap(Input::Service)(service::service(service, problems)))
-        }
+        Object::Service(service) => Some(wrap(Input::Service)(service::service(service, problems))),
         Object::EndpointSlice(slice) => {
             endpoint_slice::endpoint_slice(slice, names, problems).map(wrap(Input::EndpointSlice))
         }

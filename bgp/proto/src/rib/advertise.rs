@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::intern::Interner;
 use super::peer::Peer;
@@ -77,7 +77,16 @@ impl Peer {
 
     /// The first of what was withheld that has a place now; it is withheld no more.
     fn next_over(&mut self) -> Option<IpNet> {
-        let prefix = self.over.iter().find(|prefix| self.has_place(Family::of(prefix))).copied()?;
+        let first = |family: Family| {
+            // All of IPv4 comes before all of IPv6.
+            let from = match family {
+                Family::Ipv4Unicast => IpNet::V4(Ipv4Net::default()),
+                Family::Ipv6Unicast => IpNet::V6(Ipv6Net::default()),
+            };
+            self.over.range(from..).next().copied().filter(|p| Family::of(p) == family)
+        };
+        let open = Family::ALL.into_iter().filter(|family| self.has_place(*family));
+        let prefix = open.filter_map(first).next()?;
         self.over.take(&prefix)
     }
 
@@ -85,7 +94,8 @@ impl Peer {
     fn shrink(&mut self, family: Family) {
         let Some(limit) = self.limit(family) else { return };
         if self.queue.count(family) > limit {
-            let beyond: BTreeSet<IpNet> = self.queue.prefixes(family).into_iter().skip(limit).collect();
+            let beyond: BTreeSet<IpNet> =
+                self.queue.prefixes(family).into_iter().skip(limit).collect();
             beyond.iter().for_each(|prefix| self.queue.set(*prefix, None));
             self.over.extend(beyond);
         }
@@ -104,7 +114,8 @@ fn tell(
     let Some(session) = peer.established() else { return };
     let exported = best.and_then(|best| export::export(prefix, best, id, local, session).ok());
     peer.over.remove(&prefix);
-    if exported.is_some() && !peer.queue.shall_have(&prefix) && !peer.has_place(Family::of(&prefix)) {
+    if exported.is_some() && !peer.queue.shall_have(&prefix) && !peer.has_place(Family::of(&prefix))
+    {
         peer.over.insert(prefix);
         return;
     }

@@ -165,7 +165,9 @@ fn prefixes_of_one_attribute_set_share_messages() {
     for i in 0..5000_u32 {
         rib.originate(
             IpNet::new(std::net::Ipv4Addr::from(0x0a00_0000 + (i << 6)).into(), 26)
-                .expect("a prefix"), Origin::default());
+                .expect("a prefix"),
+            Origin::default(),
+        );
     }
     let peer = told(&mut rib, PeerId(1), &session(1, external_as(1)));
     assert_eq!(peer.routes.len(), 5000);

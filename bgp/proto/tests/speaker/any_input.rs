@@ -82,6 +82,7 @@ fn identity(last: u8) -> Identity {
         restart_time: 20,
         notification_restart: last.is_multiple_of(2),
         drain: None,
+        cluster_id: None,
         next_hops: Default::default(),
     }
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use brindle_bgp_proto::bfd;
+use brindle_bgp_proto::capability::Role;
 use brindle_bgp_proto::fsm::State;
 use brindle_bgp_proto::policy::{MaxPrefixes, MaxPrefixesOut, PeerPolicy};
 use brindle_bgp_proto::rib::{Drain, Origin};
@@ -53,7 +54,10 @@ fn a_peer_over_its_limit_waits_for_its_time_or_another_limit() {
         let mut net = pair([65001, 65002], |identity| identity);
         set(&mut net, 1, |config| PeerConfig { policy: limit(3, restart), ..config });
         for third in 2..=3 {
-            net.command(0, Command::Originate(prefix(&format!("10.{third}.0.0/24")), Origin::default()));
+            net.command(
+                0,
+                Command::Originate(prefix(&format!("10.{third}.0.0/24")), Origin::default()),
+            );
         }
         net.run(SECOND);
         assert!(net.is_up(1, 0), "3 of 3");
@@ -119,8 +123,7 @@ fn what_is_beyond_the_limit_of_what_a_peer_is_told_waits_for_a_place() {
     originate(&mut net, "10.3.0.0/24");
     originate(&mut net, "10.0.0.0/24");
     originate(&mut net, "10.2.0.0/24");
-    originate(&mut net, "fd00::/64");
-    assert_eq!(received(&net), ["10.1.0.0/24", "10.3.0.0/24", "fd00::/64"], "who was first");
+    assert_eq!(received(&net), ["10.1.0.0/24", "10.3.0.0/24"], "who was first");
     let status = net.status(0, 1);
     assert_eq!(
         status.prefix_warning.as_deref(),
@@ -133,13 +136,13 @@ fn what_is_beyond_the_limit_of_what_a_peer_is_told_waits_for_a_place() {
 
     net.command(0, Command::Withdraw(prefix("10.3.0.0/24")));
     net.run(SECOND);
-    assert_eq!(received(&net), ["10.0.0.0/24", "10.1.0.0/24", "fd00::/64"], "the first that waits");
+    assert_eq!(received(&net), ["10.0.0.0/24", "10.1.0.0/24"], "the first that waits");
     set(&mut net, 0, |config| PeerConfig { policy: limit_out(1), ..config });
     net.run(SECOND);
-    assert_eq!(received(&net), ["10.0.0.0/24", "fd00::/64"], "lowered");
+    assert_eq!(received(&net), ["10.0.0.0/24"], "lowered");
     set(&mut net, 0, |config| config);
     net.run(SECOND);
-    assert_eq!(received(&net), ["10.0.0.0/24", "10.1.0.0/24", "10.2.0.0/24", "fd00::/64"]);
+    assert_eq!(received(&net), ["10.0.0.0/24", "10.1.0.0/24", "10.2.0.0/24"]);
     assert_eq!((net.status(0, 1).flaps, net.status(0, 1).prefix_warning), (0, None));
 }
 
@@ -266,4 +269,38 @@ fn bfd_ends_the_session_with_a_neighbour_that_does_not_forward() {
 
     net.cut = false;
     assert!(net.until(90 * SECOND, is_watched), "and it comes back");
+}
+
+#[test]
+fn roles_that_do_not_fit_end_the_session_and_one_that_is_missing_may() {
+    use Role::{Customer, Peer, Provider};
+    for (ours, theirs, required, fits) in [
+        (Some(Provider), Some(Customer), true, true),
+        (Some(Provider), Some(Peer), false, false),
+        (Some(Customer), None, false, true),
+        (Some(Customer), None, true, false),
+        (None, Some(Peer), false, true),
+    ] {
+        let mut net = pair([65001, 65002], |identity| identity);
+        let own = |config| PeerConfig { role: ours, require_role: required, ..config };
+        set(&mut net, 0, own);
+        set(&mut net, 1, |config| PeerConfig { role: theirs, ..config });
+        net.run(SECOND * 5);
+        assert_eq!(net.is_up(0, 1), fits, "{ours:?} {theirs:?} {required}");
+        if !fits {
+            let sent = net.status(0, 1).last_sent_notification;
+            let received = net.status(0, 1).last_received_notification;
+            let mut words = sent.into_iter().chain(received).map(|n| n.message);
+            assert!(words.any(|words| words.starts_with("role mismatch (2/11)")));
+        }
+    }
+}
+
+#[test]
+fn internal_sessions_have_no_role() {
+    let mut net = pair([65001, 65001], |identity| identity);
+    for at in 0..2 {
+        set(&mut net, at, |config| PeerConfig { role: Some(Role::Provider), ..config });
+    }
+    assert!(net.until(10 * SECOND, |net| net.is_up(0, 1)), "two providers");
 }

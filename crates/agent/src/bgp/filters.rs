@@ -6,8 +6,8 @@ use std::time::Duration;
 use brindle_bgp_proto::attribute;
 use brindle_bgp_proto::negotiated::PeerKind;
 use brindle_bgp_proto::policy::{
-    self, Action, AnyCommunity, Change, Filter, Matches, MaxPrefixes, MaxPrefixesOut, PeerPolicy, PrefixOperator,
-    Rule, Rules,
+    self, Action, AnyCommunity, Change, Filter, Matches, MaxPrefixes, MaxPrefixesOut, PeerPolicy,
+    PrefixOperator, Rule, Rules,
 };
 use brindle_model::routing::Peer;
 use brindle_model::routing::filter::{
@@ -18,6 +18,7 @@ use brindle_model::routing::filter::{
 pub fn policy(peer: &Peer) -> PeerPolicy {
     let limits = peer.settings.max_prefixes;
     PeerPolicy {
+        reflector_client: peer.settings.reflector_client,
         filters: peer.filters.iter().map(filter).collect(),
         max_prefixes: limits.map(|limits| MaxPrefixes {
             ipv4: limits.ipv4,

@@ -3,10 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use brindle_api::{
-    BgpBfd, BgpMaxPrefixes, BgpMaxPrefixesOut, BgpPassword, BgpPeerSpec, Duration,
-};
-use brindle_model::routing::{Bfd, Hops, MaxPrefixes, MaxPrefixesOut, PeerSettings};
+use brindle_api::{BgpBfd, BgpMaxPrefixes, BgpMaxPrefixesOut, BgpPassword, BgpPeerSpec, Duration};
+use brindle_model::routing::{Bfd, Hops, MaxPrefixes, MaxPrefixesOut, PeerSettings, Role};
 
 use crate::problem::Problems;
 
@@ -23,6 +21,10 @@ pub(super) fn settings(spec: &BgpPeerSpec, problems: &mut Problems) -> Option<Pe
     let max_prefixes = spec.max_prefixes.as_ref().map(|limits| max_prefixes(limits, problems));
     let max_prefixes_out = spec.max_prefixes_out.as_ref();
     let max_prefixes_out = max_prefixes_out.map(|limits| self::max_prefixes_out(limits, problems));
+    let role = spec.local_role.as_deref().and_then(|text| role(text, problems));
+    if spec.require_role && spec.local_role.is_none() {
+        problems.error("spec.requireRole", "needs localRole");
+    }
     let bfd = spec.bfd.as_ref().map(|bfd| self::bfd(bfd, problems));
     if bfd.is_some() && spec.ebgp_multihop.is_some() {
         problems.error("spec.bfd", "watches one hop; it and ebgpMultihop exclude each other");
@@ -35,8 +37,26 @@ pub(super) fn settings(spec: &BgpPeerSpec, problems: &mut Problems) -> Option<Pe
         shutdown,
         max_prefixes,
         max_prefixes_out,
+        reflector_client: spec.route_reflector_client,
+        role,
+        require_role: spec.require_role,
         bfd,
     })
+}
+
+fn role(text: &str, problems: &mut Problems) -> Option<Role> {
+    match text {
+        "Provider" => Some(Role::Provider),
+        "RouteServer" => Some(Role::RouteServer),
+        "RouteServerClient" => Some(Role::RouteServerClient),
+        "Customer" => Some(Role::Customer),
+        "Peer" => Some(Role::Peer),
+        other => {
+            let all = "Provider, RouteServer, RouteServerClient, Customer, Peer";
+            problems.error("spec.localRole", format!("`{other}` is not one of {all}"));
+            None
+        }
+    }
 }
 
 /// Milliseconds between packets of BFD, unless said.

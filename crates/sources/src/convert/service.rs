@@ -34,9 +34,7 @@ pub(super) fn service(object: &core::Service, problems: &mut Problems) -> Servic
     let ingress = ingress.filter(|(_, entry)| entry.ip_mode.as_deref() != Some("Proxy"));
     Service {
         cluster_ips: read(&mut listed.chain(single)),
-        external_ips: read(
-            &mut external.map(|(i, text)| (format!("spec.externalIPs[{i}]"), text)),
-        ),
+        external_ips: read(&mut external.map(|(i, text)| (format!("spec.externalIPs[{i}]"), text))),
         load_balancer_ips: read(&mut ingress.filter_map(|(i, entry)| {
             Some((format!("status.loadBalancer.ingress[{i}].ip"), entry.ip.as_ref()?))
         })),

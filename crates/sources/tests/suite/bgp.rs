@@ -5,7 +5,8 @@ use brindle_model::routing::filter::{
     Community, FilterAction, FilterRule, MatchOperator, Operation, PeerType, PrefixMatch,
 };
 use brindle_model::routing::{
-    Bfd, BgpConfiguration, BgpPeer, Drain, Hops, MaxPrefixes, MaxPrefixesOut, NodeScope, PeerSettings,
+    Bfd, BgpConfiguration, BgpPeer, Drain, Hops, MaxPrefixes, MaxPrefixesOut, NodeScope,
+    PeerSettings, Role,
 };
 use brindle_model::selector::Selector;
 use brindle_sources::convert::Input;
@@ -14,7 +15,7 @@ use super::{accepted, convert};
 
 #[test]
 fn bgp_configuration() {
-    let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: node.n1}\nspec: {asNumber: 4200000000, routerID: 192.0.2.1, listenPort: 1179, nodeToNodeMeshEnabled: false, restartTime: 2m, holdTime: 9s}";
+    let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: node.n1}\nspec: {asNumber: 4200000000, routerID: 192.0.2.1, listenPort: 1179, nodeToNodeMeshEnabled: false, restartTime: 2m, holdTime: 9s, routeReflectorClusterID: 192.0.2.9}";
     let Input::BgpConfiguration(found) = accepted(yaml) else { panic!() };
     let expected = BgpConfiguration {
         as_number: Some(4_200_000_000),
@@ -23,6 +24,7 @@ fn bgp_configuration() {
         node_to_node_mesh: Some(false),
         restart_time: Some(120),
         hold_time: Some(9),
+        cluster_id: Some("192.0.2.9".parse().unwrap()),
         ..BgpConfiguration::default()
     };
     assert_eq!(*found, expected);
@@ -144,7 +146,7 @@ spec:
 
 #[test]
 fn limits_and_watching_of_bgp_peers() {
-    let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: tor}\nspec: {peerIP: 10.0.0.1, asNumber: 1, shutdown: moved, bfd: {multiplier: 5}, maxPrefixes: {v4: 100, restartAfter: 5m}, maxPrefixesOut: {v6: 10, warnPercent: 90}}";
+    let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: tor}\nspec: {peerIP: 10.0.0.1, asNumber: 1, shutdown: moved, bfd: {multiplier: 5}, maxPrefixes: {v4: 100, restartAfter: 5m}, maxPrefixesOut: {v6: 10, warnPercent: 90}, routeReflectorClient: true, localRole: Customer, requireRole: true}";
     let Input::BgpPeer(found) = accepted(yaml) else { panic!() };
     let expected = PeerSettings {
         shutdown: Some("moved".into()),
@@ -155,6 +157,9 @@ fn limits_and_watching_of_bgp_peers() {
             restart_after: Some(300),
         }),
         max_prefixes_out: Some(MaxPrefixesOut { ipv4: None, ipv6: Some(10), warn_percent: 90 }),
+        reflector_client: true,
+        role: Some(Role::Customer),
+        require_role: true,
         bfd: Some(Bfd { min_tx: 300, min_rx: 300, multiplier: 5 }),
         ..PeerSettings::default()
     };
@@ -166,7 +171,8 @@ fn limits_and_watching_of_bgp_peers() {
 
 #[test]
 fn services_and_communities_of_bgp_configurations() {
-    let head = "apiVersion: brindle.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: default}\n";
+    let head =
+        "apiVersion: brindle.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: default}\n";
     let yaml = format!(
         "{head}spec:
   serviceClusterIPs: [{{cidr: 10.96.0.0/12}}, {{cidr: 'fd96::/112'}}]
