@@ -47,7 +47,7 @@ impl World {
             ..EndpointSlice::default()
         };
         let family = if addresses[0].contains(':') { "v6" } else { "v4" };
-        let id = NamespacedName::new("x", &format!("{service}-{family}"));
+        let id = NamespacedName::new("x", format!("{service}-{family}"));
         self.slices.note(id, Some(Arc::new(slice)));
     }
 

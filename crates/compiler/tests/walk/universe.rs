@@ -128,7 +128,7 @@ fn any_object() -> impl Strategy<Value = Update> {
             .prop_map(|(k, v)| Update::ServiceAccount(k, v)),
         4 => (objects::network_set_id(), some(objects::network_set()))
             .prop_map(|(k, v)| Update::NetworkSet(k, v)),
-        4 => (in_namespace(&["1", "2"]), some(objects::slice()))
+        6 => (in_namespace(&["1", "2"]), some(objects::slice()))
             .prop_map(|(k, v)| Update::EndpointSlice(k, v)),
         3 => (in_namespace(&["api", "db"]), some(objects::service()))
             .prop_map(|(k, v)| Update::Service(k, v)),

@@ -205,7 +205,7 @@ proptest! {
 #[test]
 fn the_text_without_edits_is_objects_without_fault() {
     let decoded = brindle_sources::decode_stream(OBJECTS.as_bytes());
-    assert_eq!(decoded.len(), 12);
+    assert_eq!(decoded.len(), 13);
     for (key, conversion) in decoded {
         assert!(
             conversion.input.is_some() && conversion.problems.is_empty(),
