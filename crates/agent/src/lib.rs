@@ -3,7 +3,8 @@
 //! [`tasks`] has the picture. The rest is one file a joint: [`northbound`] (the source), [`host_links`]
 //! (the node's own interfaces), [`pipeline`] (the compile thread and the barrier), [`backend`] (which dataplane), [`connections`] (those that
 //! were admitted before), [`bgp`] (the bridge to the speaker), [`links`], [`cni_server`] and
-//! [`cni_install`] (pods), [`blocks`] (where nodes agree on addresses), [`packet_log`] (denied
+//! [`cni_install`] (pods), [`blocks`] (where nodes agree on addresses), [`enforcement`]
+//! (what this node tells the API server that it enforces), [`packet_log`] (denied
 //! packets), [`admin`] (HTTP), and what a start must know: [`config`], [`lock`], [`restart`].
 
 pub mod admin;
@@ -15,6 +16,7 @@ pub mod cni_install;
 pub mod cni_server;
 pub mod config;
 pub mod connections;
+pub mod enforcement;
 pub mod heap;
 pub mod host_links;
 pub mod links;
