@@ -1,4 +1,4 @@
-//! Brindle's own image: three static programs and nothing else.
+//! Brindle's own image: four static programs and nothing else.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub fn name() -> String {
 /// One is missing.
 pub fn image(programs: &Path) -> Result<Image> {
     let mut layer = Layer::default();
-    for program in ["brindle-agent", "brindle-cni", "brindlectl"] {
+    for program in ["brindle-agent", "brindle-cni", "brindle-operator", "brindlectl"] {
         layer.program(program, &programs.join(program))?;
     }
     let start = Start { entrypoint: vec!["/brindle-agent".to_owned()], ..Start::default() };
