@@ -12,7 +12,7 @@ help:
 	@echo "make manifests       manifests/brindle.yaml from its pieces"
 	@echo "make cluster         a real Kubernetes of three nodes and a router, with Brindle (root; ARGS=\"--nodes 2\")"
 	@echo "make cluster-down    remove it, or what a crash left of it"
-	@echo "make conformance     the upstream suites on a cluster of their own (root; BACKEND=nftables)"
+	@echo "make conformance     the upstream suites on a cluster of their own (root; BACKEND=nftables, iptables-nft, iptables-legacy, mixed)"
 
 demo:
 	cargo xtask demo $(if $(KEEP),--keep)

@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -23,15 +23,27 @@ pub struct Traffic {
     udp: JoinHandle<Result<u64>>,
     tcp: JoinHandle<Result<u64>>,
     receivers: Vec<JoinHandle<Result<()>>>,
+    gaps: Arc<Mutex<Vec<Gap>>>,
+}
+
+/// Datagrams in a row that did not arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// How many were sent before them.
+    pub after: u64,
+    /// How many they are.
+    pub datagrams: u64,
 }
 
 /// What a run of traffic came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
     /// Datagrams sent.
     pub udp_sent: u64,
     /// Datagrams that did not arrive.
     pub udp_lost: u64,
+    /// Where they are missing among those that did; the pace is one a millisecond.
+    pub udp_gaps: Vec<Gap>,
     /// Bytes sent over the stream.
     pub tcp_sent: u64,
     /// Bytes that did not arrive.
@@ -61,10 +73,11 @@ impl Traffic {
         let (accepted, _) = listener.accept()?;
         let stop = Arc::new(AtomicBool::new(false));
         let [udp_received, tcp_received] = [(); 2].map(|()| Arc::new(AtomicU64::new(0)));
+        let gaps = Arc::<Mutex<Vec<Gap>>>::default();
         let receivers = vec![
             thread::spawn({
-                let (count, stop) = (udp_received.clone(), stop.clone());
-                move || receive_datagrams(&inbox, &count, &stop)
+                let (count, gaps, stop) = (udp_received.clone(), gaps.clone(), stop.clone());
+                move || receive_datagrams(&inbox, &count, &gaps, &stop)
             }),
             thread::spawn({
                 let count = tcp_received.clone();
@@ -73,14 +86,21 @@ impl Traffic {
         ];
         let udp = thread::spawn({
             let stop = stop.clone();
-            move || pace(&stop, || outbox.send(b"brindle").map(|_| ()))
+            let mut number = 0_u64;
+            move || {
+                pace(&stop, || {
+                    outbox.send(&number.to_be_bytes())?;
+                    number += 1;
+                    Ok(())
+                })
+            }
         });
         let tcp = thread::spawn({
             let stop = stop.clone();
             let mut stream = stream;
             move || pace(&stop, || stream.write_all(b"b"))
         });
-        Ok(Self { stop, udp_received, tcp_received, udp, tcp, receivers })
+        Ok(Self { stop, udp_received, tcp_received, udp, tcp, receivers, gaps })
     }
 
     /// Datagrams that have arrived so far.
@@ -104,6 +124,7 @@ impl Traffic {
         Ok(Loss {
             udp_sent,
             udp_lost: lost(udp_sent, &self.udp_received),
+            udp_gaps: std::mem::take(&mut self.gaps.lock().unwrap_or_else(PoisonError::into_inner)),
             tcp_sent,
             tcp_lost: lost(tcp_sent, &self.tcp_received),
         })
@@ -126,13 +147,25 @@ fn pace(stop: &AtomicBool, mut send: impl FnMut() -> std::io::Result<()>) -> Res
     Ok(sent)
 }
 
-fn receive_datagrams(inbox: &UdpSocket, count: &AtomicU64, stop: &AtomicBool) -> Result<()> {
+fn receive_datagrams(
+    inbox: &UdpSocket,
+    count: &AtomicU64,
+    gaps: &Mutex<Vec<Gap>>,
+    stop: &AtomicBool,
+) -> Result<()> {
     inbox.set_read_timeout(Some(Duration::from_millis(200)))?;
-    let mut buffer = [0; 64];
+    let mut number = [0; 8];
+    let mut next = 0;
     loop {
-        match inbox.recv(&mut buffer) {
+        match inbox.recv(&mut number) {
             Ok(_) => {
                 count.fetch_add(1, Ordering::Relaxed);
+                let number = u64::from_be_bytes(number);
+                if number > next {
+                    let gap = Gap { after: next, datagrams: number - next };
+                    gaps.lock().unwrap_or_else(PoisonError::into_inner).push(gap);
+                }
+                next = next.max(number + 1);
             }
             // Quiet after the sender has stopped: everything that will arrive has.
             Err(_) if stop.load(Ordering::Relaxed) => return Ok(()),

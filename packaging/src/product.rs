@@ -1,4 +1,5 @@
-//! Brindle's own image: four static programs and nothing else.
+//! Brindle's own image: four static programs and nothing else. What the iptables dataplane runs is
+//! the node's: its names are links to the agent, which knows what to do under them.
 
 use std::path::Path;
 
@@ -9,6 +10,18 @@ use crate::oci::{Image, Start};
 
 /// The name under which manifests ask for the image, without its tag.
 pub const REPOSITORY: &str = "brindle.io/brindle";
+
+/// The programs of iptables in each family and variant; each has the two others of [`ROLES`] beside.
+const IPTABLES: [&str; 6] = [
+    "iptables",
+    "iptables-nft",
+    "iptables-legacy",
+    "ip6tables",
+    "ip6tables-nft",
+    "ip6tables-legacy",
+];
+/// What is behind their names, nothing included.
+const ROLES: [&str; 3] = ["", "-restore", "-save"];
 
 /// The name with the version of this build.
 pub fn name() -> String {
@@ -23,6 +36,10 @@ pub fn image(programs: &Path) -> Result<Image> {
     let mut layer = Layer::default();
     for program in ["brindle-agent", "brindle-cni", "brindle-operator", "brindlectl"] {
         layer.program(program, &programs.join(program))?;
+    }
+    let iptables = IPTABLES.iter().flat_map(|name| ROLES.map(|role| format!("{name}{role}")));
+    for name in iptables.chain(["ipset".to_owned()]) {
+        layer.link(&format!("usr/sbin/{name}"), "/brindle-agent")?;
     }
     let start = Start { entrypoint: vec!["/brindle-agent".to_owned()], ..Start::default() };
     Image::new(layer, start)

@@ -120,7 +120,7 @@ pub struct RunOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
 pub struct DataplaneOptions {
     /// The dataplane. What another one left of ours is removed once this one filters.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, env = "BRINDLE_DATAPLANE", value_enum, default_value_t)]
     pub dataplane: Dataplane,
     /// Where the jump to our chains stands in FORWARD and INPUT of iptables: `insert`, before all
     /// other rules, or `append`, behind those that are there, whose ACCEPT then goes past policy.

@@ -4,10 +4,15 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use brindle_agent::config::{Cli, Command, DataplaneOptions, RunOptions};
-use brindle_agent::{heap, probe, tasks, uninstall};
+use brindle_agent::{heap, node_programs, probe, tasks, uninstall};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    if let Some(program) = arguments.next().as_deref().and_then(node_programs::named) {
+        eprintln!("{:#}", node_programs::become_program(&program, arguments));
+        return ExitCode::FAILURE;
+    }
     heap::limit_arenas();
     let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let result = match cli.command {

@@ -174,11 +174,21 @@ impl Desired {
         }
     }
 
-    /// A set that is to be made.
-    pub fn new_set(&self, set: &SetUse, replaces: bool) -> NewSet {
+    /// A set that is to be made, where there is none.
+    pub fn new_set(&self, set: &SetUse) -> NewSet {
         let elements = self.elements(set);
         let capacity = set::capacity(elements.len());
-        NewSet { spec: set.spec, elements, capacity, replaces }
+        NewSet { spec: set.spec, elements, late: BTreeSet::new(), capacity, replaces: false }
+    }
+
+    /// A set that is to take the place of one that holds these elements, or some that it must not.
+    pub fn replacement(&self, set: &SetUse, held: &BTreeSet<Element>) -> NewSet {
+        let new = self.new_set(set);
+        let late = match set.source {
+            Source::OwnSources => new.elements.difference(held).cloned().collect(),
+            Source::Fixed(_) | Source::Members(_) => BTreeSet::new(),
+        };
+        NewSet { late, replaces: true, ..new }
     }
 
     /// What makes the kernel as desired from what it is known to hold.
@@ -199,7 +209,7 @@ impl Desired {
             for name in &layout.touched.sets {
                 match (layout.set(name), known.sets.get(name)) {
                     (Some(set), None) => {
-                        plan.sets.create.insert(name.clone(), self.new_set(set, false));
+                        plan.sets.create.insert(name.clone(), self.new_set(set));
                     }
                     (None, Some(_)) => drop(plan.sets.destroy.insert(name.clone())),
                     _ => {}
@@ -230,7 +240,8 @@ impl Desired {
                 add.retain(|element| !both.contains(element));
                 delete.retain(|element| !both.contains(element));
                 if held.len + add.len() > held.capacity {
-                    plan.create.insert(name, self.new_set(used, true));
+                    let new = NewSet { replaces: true, ..self.new_set(used) };
+                    plan.create.insert(name, new);
                     continue;
                 }
                 insert(&mut plan.add, &name, add);

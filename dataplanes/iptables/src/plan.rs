@@ -13,7 +13,8 @@
 //!
 //! What goes from a set goes first of all if rules ask that set together with another: an address
 //! that changes between the two would be in both for a moment. A source that a pod may not use any
-//! more goes first as well, and one that it may use now comes last.
+//! more goes first as well, and one that it may use now comes last, unless the set is a new one, which
+//! no rule asks yet: rules that found it empty would take every packet of a pod for a forged one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter, Write};
@@ -58,6 +59,8 @@ pub struct NewSet {
     pub spec: Spec,
     /// All its elements.
     pub elements: BTreeSet<Element>,
+    /// Those of them that come after the rules: own sources that the set it replaces does not hold.
+    pub late: BTreeSet<Element>,
     /// Room for elements.
     pub capacity: usize,
     /// Whether there is one that is too small, whose place it takes.
@@ -123,7 +126,12 @@ fn line(text: &mut String, line: impl Display) {
     writeln!(text, "{line}").expect("a String takes everything");
 }
 
-fn elements(text: &mut String, verb: &str, name: &str, elements: &BTreeSet<Element>) {
+fn elements<'e>(
+    text: &mut String,
+    verb: &str,
+    name: &str,
+    elements: impl IntoIterator<Item = &'e Element>,
+) {
     for element in elements {
         line(text, format_args!("{verb} {name} {element}"));
     }
@@ -143,13 +151,10 @@ impl SetPlan {
         for (name, going) in self.delete.iter().filter(|(name, _)| early(name)) {
             elements(text, "del", name, going);
         }
-        for (name, NewSet { spec, elements: all, capacity, replaces }) in &self.create {
+        for (name, NewSet { spec, elements: all, late, capacity, replaces }) in &self.create {
             let made = if *replaces { SPARE } else { name };
             line(text, set::create(made, *spec, all.len(), *capacity));
-            // The own sources of a kernel that had none come last, as others do.
-            if !self.roles.own.contains(name) {
-                elements(text, "add", made, all);
-            }
+            elements(text, "add", made, all.difference(late));
             if *replaces {
                 line(text, format_args!("swap {SPARE} {name}"));
                 line(text, format_args!("destroy {SPARE}"));
@@ -173,8 +178,8 @@ impl SetPlan {
             }
         }
         for name in &self.roles.own {
-            if let Some(NewSet { elements: all, .. }) = self.create.get(name) {
-                elements(text, "add", name, all);
+            if let Some(NewSet { late, .. }) = self.create.get(name) {
+                elements(text, "add", name, late);
             }
             if let Some(coming) = self.add.get(name) {
                 elements(text, "add", name, coming);
@@ -227,5 +232,40 @@ impl Display for Script {
         }
         step("ipset restore", &self.after)?;
         step("ipset restore", &self.sweep)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    fn source(last: u8) -> Element {
+        Element::OwnSource(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)), "brd0".into())
+    }
+
+    fn script(replaces: bool, late: BTreeSet<Element>) -> Script {
+        let (name, set) = set::own_sources(Family::V4);
+        let elements = [1, 2].map(source).into();
+        let new = NewSet { spec: set.spec, elements, late, capacity: 64, replaces };
+        let roles = Roles { own: [name.clone()].into(), ..Roles::default() };
+        let sets = SetPlan { create: [(name, new)].into(), roles, ..SetPlan::default() };
+        Plan { sets, ..Plan::default() }.script()
+    }
+
+    #[test]
+    fn rules_never_find_the_own_sources_of_a_pod_missing_that_had_them() {
+        let new = script(false, BTreeSet::new());
+        for element in [1, 2].map(source) {
+            assert!(new.before.contains(&element.to_string()), "{new}");
+        }
+        assert_eq!(new.after, "");
+        let grown = script(true, [source(2)].into());
+        let swap = grown.before.find("swap").expect("it takes another's place");
+        let kept = grown.before.find(&source(1).to_string());
+        assert!(kept.is_some_and(|at| at < swap), "{grown}");
+        assert!(!grown.before.contains(&source(2).to_string()), "{grown}");
+        assert!(grown.after.contains(&source(2).to_string()), "{grown}");
     }
 }

@@ -41,7 +41,7 @@ impl Desired {
         let desired: Vec<_> = self.layouts().iter().flat_map(Layout::sets).collect();
         for (name, set) in &desired {
             match kernel.sets.get(*name) {
-                None => drop(plan.sets.create.insert((*name).clone(), self.new_set(set, false))),
+                None => drop(plan.sets.create.insert((*name).clone(), self.new_set(set))),
                 Some(dump) if dump.spec != Some(set.spec) => {
                     return Err(WrongSet { name: name.to_string() });
                 }
@@ -65,14 +65,14 @@ impl Desired {
         let desired = self.elements(set);
         // What we would not write cannot be named for removal either: the set is made anew.
         if desired.len() > dump.capacity || !dump.strange.is_empty() {
-            plan.create.insert(name.clone(), self.new_set(set, true));
+            plan.create.insert(name.clone(), self.replacement(set, &dump.elements));
             return;
         }
         let add: BTreeSet<_> = desired.difference(&dump.elements).cloned().collect();
         let delete: BTreeSet<_> = dump.elements.difference(&desired).cloned().collect();
         // A foreign element may take the room that ours needs, which are written first.
         if dump.elements.len() + add.len() > dump.capacity {
-            plan.create.insert(name.clone(), self.new_set(set, true));
+            plan.create.insert(name.clone(), self.replacement(set, &dump.elements));
             return;
         }
         if !add.is_empty() {

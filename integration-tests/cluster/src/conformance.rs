@@ -16,14 +16,6 @@ use crate::plan::Families;
 use crate::suites::{self, Outcome, Results, Suite};
 use crate::{go, plan, smoke};
 
-/// What enforces policy on the nodes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Backend {
-    /// nf_tables.
-    #[default]
-    Nftables,
-}
-
 /// Which suites to run, and how.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Selection {
@@ -66,9 +58,6 @@ pub struct Options {
     /// policy have tests that fail, and the others have none.
     #[command(flatten)]
     pub shape: Shape,
-    /// What enforces policy on the nodes.
-    #[arg(long, value_enum, default_value_t)]
-    pub backend: Backend,
     /// The suites.
     #[command(flatten)]
     pub selection: Selection,

@@ -11,6 +11,7 @@ use brindle_lab::process::wait_until;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::backend::Backend;
 use crate::kubectl::Kubectl;
 use crate::network::Network;
 use crate::node::configuration::ProxyMode;
@@ -27,6 +28,9 @@ pub struct Shape {
     /// The pod network.
     #[arg(long, value_enum, default_value_t)]
     pub network: Network,
+    /// What enforces policy on the nodes, where the network is Brindle.
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: Backend,
     /// Address families.
     #[arg(long, value_enum, default_value_t)]
     pub families: Families,
@@ -41,6 +45,12 @@ pub struct Shape {
 /// A part does not come up; what did stays, so that it can be looked at.
 pub fn up(cache: &Cache, paths: &Paths, shape: Shape) -> Result<()> {
     require_tools()?;
+    ensure!(
+        shape.network == Network::Brindle || shape.backend == Backend::default(),
+        "network {} has no backend {}",
+        shape.network,
+        shape.backend
+    );
     ensure!(
         namespaces()?.is_empty() && !paths.root().exists(),
         "a cluster is up already, or was interrupted: run `make cluster-down` first"
@@ -88,7 +98,7 @@ pub fn up(cache: &Cache, paths: &Paths, shape: Shape) -> Result<()> {
     if shape.network == Network::None {
         return Ok(());
     }
-    network::install(shape.network, paths, &kubectl, families, nodes)?;
+    network::install(shape.network, shape.backend, paths, &kubectl, families, nodes)?;
     say("nodes ready");
     let dns = ["-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=120s"];
     kubectl.run(&dns)?;

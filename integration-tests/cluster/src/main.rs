@@ -4,6 +4,7 @@
 //! [`fabric`] (segment and router), [`control_plane`] and [`node`]s, with a [`network`], and takes
 //! it down; [`smoke`] looks whether pods reach each other, [`conformance`] runs the [`suites`].
 
+mod backend;
 mod cgroups;
 mod conformance;
 mod control_plane;

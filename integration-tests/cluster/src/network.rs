@@ -11,6 +11,7 @@ use brindle_packaging::product;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use crate::backend::Backend;
 use crate::fabric;
 use crate::kubectl::Kubectl;
 use crate::node;
@@ -52,13 +53,14 @@ const READY: Duration = Duration::from_secs(120);
 /// It does not become ready.
 pub fn install(
     network: Network,
+    backend: Backend,
     paths: &Paths,
     kubectl: &Kubectl,
     families: Families,
     nodes: usize,
 ) -> Result<()> {
     match network {
-        Network::Brindle => install_brindle(kubectl, families, nodes)?,
+        Network::Brindle => install_brindle(kubectl, backend, families, nodes)?,
         Network::Ptp => install_ptp(paths, kubectl, families, nodes)?,
         Network::None => return Ok(()),
     }
@@ -67,7 +69,12 @@ pub fn install(
 }
 
 /// As a user does, by the manifest that is in the repository; then the objects of this cluster.
-fn install_brindle(kubectl: &Kubectl, families: Families, nodes: usize) -> Result<()> {
+fn install_brindle(
+    kubectl: &Kubectl,
+    backend: Backend,
+    families: Families,
+    nodes: usize,
+) -> Result<()> {
     let image = std::env::var_os("BRINDLE_IMAGE").map(PathBuf::from);
     let image = image.context("BRINDLE_IMAGE names no archive: use `cargo xtask cluster`")?;
     for index in 1..=nodes {
@@ -83,6 +90,7 @@ fn install_brindle(kubectl: &Kubectl, families: Families, nodes: usize) -> Resul
         fs::read_to_string(&upstream).with_context(|| format!("read {}", upstream.display()))?;
     kubectl.apply(&upstream)?;
     kubectl.apply(&manifest)?;
+    let daemon_sets = backend.choose(kubectl, nodes)?;
     for crd in [
         "clusternetworkpolicies.policy.networking.k8s.io",
         "ippools.brindle.io",
@@ -93,10 +101,12 @@ fn install_brindle(kubectl: &Kubectl, families: Families, nodes: usize) -> Resul
     }
     kubectl.apply(&objects(families).to_string())?;
     let timeout = format!("--timeout={}s", READY.as_secs());
-    let rollout = ["-n", NAMESPACE, "rollout", "status", "daemonset/brindle-agent"];
-    kubectl
-        .run(&[&rollout[..], &[&timeout]].concat())
-        .with_context(|| format!("the image is {}", product::name()))?;
+    for name in daemon_sets {
+        let daemon_set = format!("daemonset/{name}");
+        kubectl
+            .run(&["-n", NAMESPACE, "rollout", "status", &daemon_set, &timeout])
+            .with_context(|| format!("the image is {}", product::name()))?;
+    }
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Which flows to ask of a world (§7.2): boundary-seeking, and neither all allowed nor all denied.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use brindle_model::NamespacedName;
@@ -47,22 +47,22 @@ pub fn choose(world: &World, seed: u64, count: usize) -> Vec<Flow> {
 }
 
 /// What a world offers to choose from.
-struct Ground {
+struct Ground<'w> {
     /// Pods with all addresses in their status, whoever owns them.
     pods: Vec<(NamespacedName, Vec<IpAddr>)>,
     nodes: Vec<(String, Vec<IpAddr>)>,
     /// Edges of every prefix that a policy or network set names.
     edges: Vec<IpAddr>,
-    /// Addresses of Services' endpoints.
-    services: Vec<IpAddr>,
+    /// Addresses of Services' endpoints, each with protocols and ports.
+    services: BTreeMap<IpAddr, Vec<(&'w str, u16)>>,
     /// Boundary ports of every rule and container, ascending.
     ports: Vec<u16>,
     /// Whether there are host endpoints.
     hosts: bool,
 }
 
-impl Ground {
-    fn of(world: &World) -> Self {
+impl<'w> Ground<'w> {
+    fn of(world: &'w World) -> Self {
         let pods = world.pods.iter().map(|pod| {
             let status = pod.status.iter();
             let ips = status.flat_map(|s| s.pod_ips.iter().flatten()).map(|ip| ip.ip.as_str());
@@ -80,7 +80,7 @@ impl Ground {
             pods: pods.collect(),
             nodes: nodes.collect(),
             edges: ground::edges(world),
-            services: ground::of_services(world),
+            services: ground::services(world),
             ports: ports.into_iter().collect(),
             hosts,
         }
@@ -90,7 +90,11 @@ impl Ground {
         let v6 = random.once_in(3);
         let (origin, source) = self.origin(random, v6);
         let destination = self.address(random, v6, if origin == Origin::Outside { 1 } else { 4 });
-        let transport = self.transport(random, v6);
+        let listed = self.services.get(&destination).filter(|ports| !ports.is_empty());
+        let transport = match listed {
+            Some(ports) if random.once_in(2) => self.listed(random, ports),
+            _ => self.transport(random, v6),
+        };
         let state = match random.below(40) {
             0 => ConnState::Established,
             1 => ConnState::Related,
@@ -140,7 +144,7 @@ impl Ground {
                 return *addr;
             }
         }
-        let services: Vec<_> = self.services.iter().filter(of_family).collect();
+        let services: Vec<_> = self.services.keys().filter(of_family).collect();
         if !services.is_empty() && random.once_in(6) {
             return **random.pick(&services);
         }
@@ -160,11 +164,24 @@ impl Ground {
         }
     }
 
+    /// Rules may speak of source ports too.
+    fn source_port(&self, random: &mut Random) -> u16 {
+        if random.once_in(6) { self.port(random) } else { 40000 + random.below(1000) as u16 }
+    }
+
+    /// One of the ports of a Service's endpoint: by chance alone, hardly a flow would meet any but
+    /// the commonest.
+    fn listed(&self, random: &mut Random, ports: &[(&str, u16)]) -> Transport {
+        let source = self.source_port(random);
+        match *random.pick(ports) {
+            ("UDP", destination) => Transport::Udp { source, destination },
+            ("SCTP", destination) => Transport::Sctp { source, destination },
+            (_, destination) => Transport::Tcp { source, destination },
+        }
+    }
+
     fn transport(&self, random: &mut Random, v6: bool) -> Transport {
-        let source = 40000 + random.below(1000) as u16;
-        let destination = self.port(random);
-        // Rules may speak of source ports too.
-        let source = if random.once_in(6) { self.port(random) } else { source };
+        let (source, destination) = (self.source_port(random), self.port(random));
         match random.below(20) {
             0..10 => Transport::Tcp { source, destination },
             10..14 => Transport::Udp { source, destination },

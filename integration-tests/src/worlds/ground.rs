@@ -1,6 +1,6 @@
 //! The ports and addresses at which the answers of a world may change.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use brindle_api::{ClusterNetworkPolicyProtocol, EntityRule, PolicyRule};
@@ -46,10 +46,21 @@ pub(super) fn edges(world: &World) -> Vec<IpAddr> {
     nets.flat_map(addresses::edges).collect()
 }
 
-/// Addresses that endpoint slices list.
-pub(super) fn of_services(world: &World) -> Vec<IpAddr> {
-    let endpoints = world.endpoint_slices.iter().flat_map(|slice| &slice.endpoints);
-    endpoints.flat_map(|e| &e.addresses).filter_map(|text| text.parse().ok()).collect()
+/// Addresses that endpoint slices list, each with the protocols and ports that stand beside it.
+pub(super) fn services(world: &World) -> BTreeMap<IpAddr, Vec<(&str, u16)>> {
+    let mut services = BTreeMap::<_, Vec<_>>::new();
+    for slice in &world.endpoint_slices {
+        let ports = slice.ports.iter().flatten().filter_map(|port| {
+            let number = port.port.and_then(|number| number.try_into().ok())?;
+            Some((port.protocol.as_deref().unwrap_or("TCP"), number))
+        });
+        let ports: Vec<_> = ports.collect();
+        let addresses = slice.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
+        for address in addresses.filter_map(|text| text.parse().ok()) {
+            services.entry(address).or_default().extend(&ports);
+        }
+    }
+    services
 }
 
 /// Peers and ports of the rules of every Kubernetes NetworkPolicy, staged ones too.

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 /// What users may also apply by themselves.
 const MANIFEST: &str = include_str!("../../../../manifests/brindle.yaml");
+/// What else an agent needs that runs the node's iptables.
+const IPTABLES: &str = include_str!("../../../../manifests/patches/iptables.yaml");
 /// Marks objects that the operator keeps as they should be.
 pub const MANAGED: (&str, &str) = ("app.kubernetes.io/managed-by", "brindle-operator");
 /// Says which part of Brindle an object belongs to.
@@ -46,8 +48,32 @@ pub fn objects(spec: &InstallationSpec) -> Result<Vec<Value>, ManifestError> {
     Ok(objects)
 }
 
+/// Gives the agent what it needs to run the node's iptables.
+fn add_iptables(daemon_set: &mut Value) -> Result<(), ManifestError> {
+    let patch: Value =
+        serde_saphyr::from_str(IPTABLES).map_err(|error| ManifestError(error.to_string()))?;
+    let missing = |path: &str| ManifestError(format!("{path} is missing"));
+    let rights = format!("{CONTAINER}/securityContext/capabilities/add");
+    let added = patch.pointer(&rights).ok_or_else(|| missing(&rights))?;
+    *daemon_set.pointer_mut(&rights).ok_or_else(|| missing(&rights))? = added.clone();
+    for path in [format!("{CONTAINER}/volumeMounts"), "/spec/template/spec/volumes".to_owned()] {
+        let more = patch.pointer(&path).and_then(Value::as_array).ok_or_else(|| missing(&path))?;
+        let list = daemon_set.pointer_mut(&path).and_then(Value::as_array_mut);
+        list.ok_or_else(|| missing(&path))?.extend(more.iter().cloned());
+    }
+    Ok(())
+}
+
 /// Sets image, options and log level of the agent.
 fn set_up(daemon_set: &mut Value, spec: &InstallationSpec) -> Result<(), ManifestError> {
+    let nodes_own = [
+        InstallationDataplane::Iptables,
+        InstallationDataplane::IptablesNft,
+        InstallationDataplane::IptablesLegacy,
+    ];
+    if spec.dataplane.is_some_and(|dataplane| nodes_own.contains(&dataplane)) {
+        add_iptables(daemon_set)?;
+    }
     let none = || ManifestError("the agent has no container".to_owned());
     let container = daemon_set.pointer_mut(CONTAINER).ok_or_else(none)?;
     if let Some(image) = &spec.image {
@@ -191,6 +217,10 @@ mod tests {
         let (plain_arguments, more) = arguments.split_at(plain["args"].as_array().unwrap().len());
         assert_eq!(plain_arguments, plain["args"].as_array().unwrap());
         assert_eq!(more, ["--dataplane=iptables-nft", "--existing-connections=keep"]);
+        let mounts = set["volumeMounts"].as_array().unwrap();
+        assert!(mounts.iter().any(|mount| mount["mountPath"] == "/host/root"), "{mounts:?}");
+        let rights = set["securityContext"]["capabilities"]["add"].as_array().unwrap();
+        assert!(rights.iter().any(|right| right == "SYS_CHROOT"), "{rights:?}");
         let variable = json!({ "name": "RUST_LOG", "value": "debug" });
         assert_eq!(set["env"].as_array().unwrap().last(), Some(&variable));
     }

@@ -17,7 +17,7 @@ pub fn markdown(options: &Options, results: &[Results]) -> String {
         text.unwrap_or_default().lines().next().unwrap_or_default().trim().to_owned()
     };
     let enforcement = match shape.network {
-        Network::Brindle => format!("Brindle, {:?}", options.backend).to_lowercase(),
+        Network::Brindle => format!("brindle, {}", shape.backend),
         Network::Ptp | Network::None => "none: a control run, in which tests must fail".to_owned(),
     };
     let facts = [
