@@ -38,6 +38,8 @@ impl ApiServer {
     pub fn start(netns: &Netns, dir: &Path, flags: &[&str]) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let path = |name: &str| dir.join(name).display().to_string();
+        // What an earlier run has left.
+        let _ = fs::remove_dir_all(dir.join("etcd"));
         run("openssl", &["genrsa", "-traditional", "-out", &path("sa.key"), "2048"])?;
         fs::write(dir.join("tokens"), format!("{ADMIN},admin,admin,system:masters\n"))?;
         let netns = Netns::existing(netns.name());
