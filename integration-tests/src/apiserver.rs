@@ -10,6 +10,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use brindle_lab::agent::binary;
 use brindle_lab::netns::{Netns, run};
 use brindle_lab::process::{Daemon, wait_until};
 use nix::sys::signal::Signal;
@@ -37,6 +38,8 @@ impl ApiServer {
     pub fn start(netns: &Netns, dir: &Path, flags: &[&str]) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let path = |name: &str| dir.join(name).display().to_string();
+        // What an earlier run has left.
+        let _ = fs::remove_dir_all(dir.join("etcd"));
         run("openssl", &["genrsa", "-traditional", "-out", &path("sa.key"), "2048"])?;
         fs::write(dir.join("tokens"), format!("{ADMIN},admin,admin,system:masters\n"))?;
         let netns = Netns::existing(netns.name());
@@ -141,12 +144,10 @@ impl ApiServer {
     /// The server refuses an object.
     pub fn agent_token(&self, node: &str) -> Result<String> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/rbac");
+        self.apply_manifest("namespace.yaml")?;
         self.kubectl(&["apply", "-f", &folder.display().to_string()])?;
         self.apply(&format!(
-            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: brindle-system}}\n---\n\
-             apiVersion: v1\nkind: ServiceAccount\n\
-             metadata: {{name: brindle-agent, namespace: brindle-system}}\n---\n\
-             apiVersion: v1\nkind: Pod\n\
+            "apiVersion: v1\nkind: Pod\n\
              metadata: {{name: agent-{node}, namespace: brindle-system}}\n\
              spec:\n  nodeName: {node}\n  serviceAccountName: brindle-agent\n  \
              hostNetwork: true\n  containers: [{{name: agent, image: none}}]\n"
@@ -155,6 +156,32 @@ impl ApiServer {
         let account = ["create", "token", "-n", "brindle-system", "brindle-agent"];
         let bound = ["--bound-object-kind", "Pod", "--bound-object-name", &pod];
         Ok(self.kubectl(&[&account[..], &bound].concat())?.trim().to_owned())
+    }
+
+    /// Starts an operator of this name with the rights of the manifest, which must have been applied
+    /// as far as it has them. It is ready when it leads.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn operator(&self, name: &str, options: &[&str]) -> Result<Daemon> {
+        let account = ["create", "token", "-n", "brindle-system", "brindle-operator"];
+        let token = self.kubectl(&account)?;
+        let program = binary("brindle-operator");
+        let program = program.to_str().context("the path of brindle-operator is not UTF-8")?;
+        let mut command = self.netns.command(program);
+        command.arg("--kubeconfig").arg(self.kubeconfig(Some(token.trim()))?);
+        command.args(["--name", name]).args(options);
+        Daemon::start(name, command, &self.dir.join(format!("{name}.log")))
+    }
+
+    /// Applies a file of `manifests/`.
+    ///
+    /// # Errors
+    /// The server refuses an object; the message says why.
+    pub fn apply_manifest(&self, name: &str) -> Result<()> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests").join(name);
+        let path = path.display().to_string();
+        self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &path]).map(drop)
     }
 
     /// Creates or changes the objects of a YAML text.

@@ -2,6 +2,7 @@
 
 pub mod apiserver;
 pub mod case;
+pub mod cluster;
 pub mod fuzz;
 pub mod netfilter;
 pub mod rig;

@@ -83,6 +83,8 @@ const REFUSED: Rows = &[
     ("GlobalNetworkSet", &["{nets: 10.0.0.0/8}", "{nets: [1]}"]),
     ("HostEndpoint", &["{node: n1}", "{interfaceName: eth0}", "{node: n1, expectedIPs: []}"]),
     ("IPAMBlock", &["{cidr: ten, node: n1}", "{cidr: 10.0.0.0/26}"]),
+    // The object's name is another.
+    ("NodeEnforcement", &["{}", "{node: n1}"]),
 ];
 
 const TAKEN: Rows = &[

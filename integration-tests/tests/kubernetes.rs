@@ -3,20 +3,16 @@
 //! Run by `make conformance`, which has the Kubernetes programs; see `brindle_integration_tests::apiserver`.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use brindle_integration_tests::apiserver::ApiServer;
-use brindle_lab::agent::Agent;
-use brindle_lab::fabric::{Fabric, Node};
+use brindle_integration_tests::cluster::Cluster;
 use brindle_lab::netns::Netns;
-use brindle_lab::objects;
 use brindle_lab::pod::Pod;
 use brindle_lab::probe::{Kind, Probe, Rig};
 use brindle_lab::process::wait_until;
 use nix::sys::signal::Signal;
-use serde_json::json;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -29,74 +25,6 @@ spec:
   ingress:
   - ports: [{protocol: TCP, port: 5432}]
 ";
-
-/// Nodes, their router, and an API server in the router.
-struct Cluster {
-    server: ApiServer,
-    fabric: Fabric,
-    /// What each node's agent reads from, with the rights that agents have.
-    sources: Vec<String>,
-}
-
-impl Cluster {
-    fn build(name: &str, flags: &[&str]) -> Result<Self> {
-        let dir = PathBuf::from(format!("/run/{name}"));
-        let fabric = Fabric::without_agents(name, &dir, 2)?;
-        let server = ApiServer::start(&fabric.tor, &dir.join("api"), flags)?;
-        server.install_definitions()?;
-        server.apply(&objects::cluster(&fabric))?;
-        server.apply(&objects::namespace("shop", "retail"))?;
-        let source = |node: &Node| -> Result<String> {
-            let token = server.agent_token(&node.name)?;
-            Ok(format!("kubernetes:{}", server.kubeconfig(Some(&token))?.display()))
-        };
-        let sources = fabric.nodes.iter().map(source).collect::<Result<_>>()?;
-        let mut cluster = Self { server, fabric, sources };
-        for node in 0..2 {
-            cluster.start_agent(node)?;
-        }
-        cluster.fabric.wait_for_sessions()?;
-        Ok(cluster)
-    }
-
-    fn spawn_agent(&self, node: usize) -> Result<Agent> {
-        let options = ["--source", &self.sources[node]];
-        Agent::spawn(&self.fabric.nodes[node], &self.fabric.dir, &options)
-    }
-
-    fn start_agent(&mut self, node: usize) -> Result<()> {
-        let agent = self.spawn_agent(node)?.ready(&self.fabric.nodes[node])?;
-        self.fabric.nodes[node].agent = Some(agent);
-        Ok(())
-    }
-
-    /// A pod as scheduler, kubelet and runtime make it.
-    fn pod(&self, node: usize, name: &str) -> Result<Pod> {
-        let node_name = &self.fabric.nodes[node].name;
-        self.server.apply(&objects::pod("shop", name, name, node_name, &[]))?;
-        let mut pod = Pod {
-            namespace: "shop".to_owned(),
-            name: name.to_owned(),
-            node,
-            netns: Netns::create(&format!("{}-{name}", self.fabric.name))?,
-            addresses: Vec::new(),
-            added_in: Duration::ZERO,
-        };
-        let answer = pod.cni(&self.fabric, "ADD")?;
-        for ip in answer["ips"].as_array().context("the CNI result has no ips")? {
-            let net: ipnet::IpNet = ip["address"].as_str().context("no address")?.parse()?;
-            pod.addresses.push(net.addr());
-        }
-        let ips: Vec<_> = pod.addresses.iter().map(|ip| json!({ "ip": ip })).collect();
-        let status = json!({ "status": {
-            "phase": "Running", "podIP": pod.addresses[0], "podIPs": ips,
-        }});
-        let patch = status.to_string();
-        let arguments = ["patch", "pod", "-n", "shop", name, "--subresource=status"];
-        self.server.kubectl(&[&arguments[..], &["--type=merge", "-p", &patch]].concat())?;
-        Ok(pod)
-    }
-}
 
 /// Tries ports 80 and 5432 from one pod to another, over both families.
 struct Path<'a> {
@@ -217,7 +145,7 @@ fn objects_say_what_became_of_them() -> Result<()> {
 
 #[test]
 #[ignore = "needs kube-apiserver and etcd: make conformance"]
-fn an_agent_writes_the_blocks_of_its_own_node_only() -> Result<()> {
+fn an_agent_writes_what_is_of_its_own_node_only() -> Result<()> {
     let netns = Netns::create("brd-k8s-e")?;
     let server = ApiServer::start(&netns, std::path::Path::new("/run/brd-k8s-e"), &[])?;
     server.install_definitions()?;
@@ -232,11 +160,21 @@ fn an_agent_writes_the_blocks_of_its_own_node_only() -> Result<()> {
     // A policy takes effect a moment after it was made.
     wait_until(DEADLINE, "a block of another node to be refused", || {
         Ok(match server.create_as(&token, &block("theirs", "n2")) {
-            Err(error) => error.to_string().contains("the blocks of its own node n1 only"),
+            Err(error) => error.to_string().contains("the enforcement of its own node n1 only"),
             Ok(()) => server.kubectl(&["delete", "ipamblock", "theirs"]).map(|_| false)?,
         })
     })?;
     server.create_as(&token, &block("ours", "n1"))?;
+    let enforcement = |node: &str| {
+        format!(
+            "apiVersion: brindle.io/v1alpha1\nkind: NodeEnforcement\nmetadata: {{name: {node}}}\n\
+             spec: {{node: {node}}}\n"
+        )
+    };
+    let refused = server.create_as(&token, &enforcement("n2"));
+    let refused = refused.err().context("an agent spoke for another node")?.to_string();
+    ensure!(refused.contains("the enforcement of its own node n1 only"), "{refused}");
+    server.create_as(&token, &enforcement("n1"))?;
     let pool = "apiVersion: brindle.io/v1alpha1\nkind: IPPool\nmetadata: {name: p}\n\
                 spec: {cidr: 10.0.0.0/16}\n";
     let refused = server.create_as(&token, pool).err().context("an agent made a pool")?;

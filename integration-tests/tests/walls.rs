@@ -58,6 +58,11 @@ const WALLS: &[(&str, &[&str], &[&str])] = &[
         ],
         &["rtnetlink"],
     ),
+    (
+        "brindle-operator",
+        &["brindle-api", "brindle-sources"],
+        &["rtnetlink", "brindle-compiler", "brindle-dataplane-core"],
+    ),
     ("brindle-lab", &[], &[]),
     ("brindle-packaging", &[], &["tokio", "k8s-openapi"]),
     ("xtask", &[], &["tokio", "k8s-openapi"]),

@@ -26,7 +26,7 @@ enum Part {
         #[arg(long)]
         out: PathBuf,
     },
-    /// `kustomization.yaml` and `brindle.yaml`, from the pieces beside them.
+    /// `kustomization.yaml`, `brindle.yaml` and `brindle-operator.yaml`, from the pieces beside them.
     Manifests {
         /// That folder.
         #[arg(long)]
@@ -45,6 +45,7 @@ fn main() -> Result<()> {
             let made = [
                 (manifest::LIST, manifest::list(&folder)?),
                 (manifest::JOINED, manifest::join(&folder)?),
+                (manifest::OPERATOR, manifest::join_operator(&folder)?),
             ];
             for (name, text) in made {
                 let path = folder.join(name);

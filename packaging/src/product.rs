@@ -1,4 +1,4 @@
-//! Brindle's own image: three static programs and nothing else. What the iptables dataplane runs is
+//! Brindle's own image: four static programs and nothing else. What the iptables dataplane runs is
 //! the node's: its names are links to the agent, which knows what to do under them.
 
 use std::path::Path;
@@ -34,7 +34,7 @@ pub fn name() -> String {
 /// One is missing.
 pub fn image(programs: &Path) -> Result<Image> {
     let mut layer = Layer::default();
-    for program in ["brindle-agent", "brindle-cni", "brindlectl"] {
+    for program in ["brindle-agent", "brindle-cni", "brindle-operator", "brindlectl"] {
         layer.program(program, &programs.join(program))?;
     }
     let iptables = IPTABLES.iter().flat_map(|name| ROLES.map(|role| format!("{name}{role}")));

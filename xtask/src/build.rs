@@ -16,13 +16,23 @@ pub fn release(name: &str) -> PathBuf {
     target().join("release").join(name)
 }
 
-/// Builds the agent, `brindlectl` and the lab, and the CNI plugin beside them.
+/// Programs of the image that are linked statically for it, each with its package.
+const IN_IMAGE: [(&str, &str); 3] = [
+    ("brindle-agent", "brindle-agent"),
+    ("brindle-operator", "brindle-operator"),
+    ("brindle-ctl", "brindlectl"),
+];
+
+/// Builds the agent, the operator, `brindlectl` and the lab, and the CNI plugin beside them.
 ///
 /// # Errors
 /// Something does not compile.
 pub fn binaries() -> Result<()> {
-    cargo(["build", "--release", "-p", "brindle-agent", "-p", "brindle-ctl", "-p", "brindle-lab"])
-        .run("building agent, brindlectl and lab")?;
+    let packages = IN_IMAGE.iter().map(|(package, _)| *package).chain(["brindle-lab"]);
+    let build = cargo(["build", "--release"]);
+    packages
+        .fold(build, |build, package| build.arg("-p").arg(package))
+        .run("building agent, operator, brindlectl and lab")?;
     cargo(["build", "--profile", "plugin", "-p", "brindle-cni", "--target", STATIC_TARGET])
         .env(
             "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
@@ -46,7 +56,7 @@ pub fn image() -> Result<PathBuf> {
     binaries()?;
     let folder = target().join("image");
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-    for (package, program) in [("brindle-agent", "brindle-agent"), ("brindle-ctl", "brindlectl")] {
+    for (package, program) in IN_IMAGE {
         cargo(["rustc", "--release", "--package", package, "--bin", program, "--"])
             .arg("-Ctarget-feature=+crt-static")
             .arg("-Crelocation-model=static")

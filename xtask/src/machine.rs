@@ -35,6 +35,8 @@ pub const CLUSTER_PACKAGES: &[&str] = &[
     "dnsutils",
     "iperf",
     "iproute2",
+    "ipset",
+    "iptables",
     "netcat-openbsd",
     "nftables",
     "openssl",

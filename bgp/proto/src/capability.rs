@@ -1,5 +1,7 @@
 //! Capabilities of an OPEN (RFC 5492).
 
+use std::fmt;
+
 use crate::family::AfiSafi;
 
 /// One capability. What this speaker does not know stays raw.
@@ -111,6 +113,18 @@ impl Role {
         }
     }
 
+    /// Whether a session between these two makes sense (RFC 9234 §4.2, table 2).
+    pub fn fits(self, other: Self) -> bool {
+        matches!(
+            (self, other),
+            (Self::Provider, Self::Customer)
+                | (Self::Customer, Self::Provider)
+                | (Self::RouteServer, Self::RouteServerClient)
+                | (Self::RouteServerClient, Self::RouteServer)
+                | (Self::Peer, Self::Peer)
+        )
+    }
+
     /// From the octet of the wire.
     pub fn from_octet(octet: u8) -> Self {
         match octet {
@@ -120,6 +134,19 @@ impl Role {
             3 => Self::Customer,
             4 => Self::Peer,
             other => Self::Unassigned(other),
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Provider => f.write_str("provider"),
+            Self::RouteServer => f.write_str("route server"),
+            Self::RouteServerClient => f.write_str("route server client"),
+            Self::Customer => f.write_str("customer"),
+            Self::Peer => f.write_str("peer"),
+            Self::Unassigned(octet) => write!(f, "{octet}, which is no role"),
         }
     }
 }

@@ -6,7 +6,7 @@
 
 mod queue;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -17,7 +17,8 @@ use crate::family::Family;
 use crate::message::NextHop;
 use crate::negotiated::PeerKind;
 use crate::policy::{self, AnyCommunity, Change, Direction, RuleRef, Subject, Verdict};
-use crate::rib::{Drain, Local, PeerId, PeerSession, Route};
+use crate::rib::{Drain, Local, Origin, PeerId, PeerSession, Route};
+use crate::roles;
 
 pub(crate) use queue::{ExportQueue, Progress};
 
@@ -33,9 +34,34 @@ pub(crate) struct Exported {
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
     /// We originate it.
-    Ours,
-    /// The best path was learned from this peer.
-    Learned(PeerId, Arc<Route>, PeerKind),
+    Ours(Arc<Origin>),
+    /// The best path was learned from a peer.
+    Learned(Learned),
+}
+
+/// The best path and whose it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Learned {
+    pub(crate) peer: PeerId,
+    pub(crate) route: Arc<Route>,
+    pub(crate) kind: PeerKind,
+    /// The peer is a client of ours (RFC 4456).
+    pub(crate) is_client: bool,
+    pub(crate) router_id: Ipv4Addr,
+}
+
+impl Learned {
+    /// Who brought the route into the AS (RFC 4456 §8).
+    fn originator(&self) -> Ipv4Addr {
+        self.route.attributes.originator_id.unwrap_or(self.router_id)
+    }
+
+    /// Whether telling a peer is reflecting: both are internal, and one is a client.
+    fn is_reflected_to(&self, session: &PeerSession) -> bool {
+        let kinds = (self.kind, session.negotiated.peer_kind());
+        kinds == (PeerKind::Internal, PeerKind::Internal)
+            && (self.is_client || session.policy.reflector_client)
+    }
 }
 
 /// Why a peer is not told of a prefix, in the order in which it is asked.
@@ -49,6 +75,10 @@ pub(crate) enum Withheld {
     ToldUs,
     /// RFC 4271 §9.2: what an internal peer said, every internal peer has heard.
     ToldInside,
+    /// RFC 4456 §8: the peer brought it into the AS.
+    Originator,
+    /// RFC 9234 §5: it is for customers only, and the peer is none.
+    OnlyToCustomer,
     /// A well-known community keeps it here (RFC 1997).
     Community(Community),
     /// A filter is broken.
@@ -59,6 +89,8 @@ pub(crate) enum Withheld {
     Learned,
     /// No next hop fits it.
     NextHop,
+    /// The peer has as many prefixes as it is to have.
+    Limit(usize),
 }
 
 /// What one peer gets of a prefix, and the rule that says so, if one does.
@@ -77,26 +109,31 @@ pub(crate) fn export(
         return Err(Withheld::Drained);
     }
     let kind = session.negotiated.peer_kind();
+    let reflected = matches!(source, Source::Learned(learned) if learned.is_reflected_to(session));
+    let is_client = kind == PeerKind::Internal && session.policy.reflector_client;
+    let told_by_default = session.policy.transit || reflected || is_client;
     let mut attributes = match source {
-        Source::Ours => Attributes::default(),
-        Source::Learned(from, route, from_kind) => {
-            allowed(&route.attributes, (*from, *from_kind), (to, kind))?;
-            if session.policy.filters.is_empty() && !session.policy.transit {
+        Source::Ours(origin) => origin.attributes(),
+        Source::Learned(learned) => {
+            allowed(learned, to, session)?;
+            if session.policy.filters.is_empty() && !told_by_default {
                 return Err(Withheld::Learned);
             }
-            (*route.attributes).clone()
+            (*learned.route.attributes).clone()
         }
     };
     let kept = match (source, kind) {
-        (Source::Learned(_, route, _), PeerKind::Internal) => {
-            usable(route.next_hop, family, session)
+        (Source::Learned(learned), PeerKind::Internal) => {
+            usable(learned.route.next_hop, family, session)
         }
         _ => None,
     };
     if kind == PeerKind::External {
         leave_as(&mut attributes);
     }
-    let next_hop = kept.or_else(|| own_next_hop(family, local, session));
+    // What is reflected keeps its next hop, or does not go (RFC 4456 §10).
+    let own = || own_next_hop(family, local, session).filter(|_| !reflected);
+    let next_hop = kept.or_else(own);
     let learned = matches!(source, Source::Learned(..));
     let subject =
         Subject { prefix: &prefix, attributes: &attributes, next_hop, peer_kind: kind, learned };
@@ -104,7 +141,7 @@ pub(crate) fn export(
         Verdict::Accept(rule, changes) => (Some(rule), changes),
         Verdict::Reject(rule) => return Err(Withheld::Rejected(rule)),
         Verdict::Broken => return Err(Withheld::BrokenFilter),
-        Verdict::NoMatch if learned && !session.policy.transit => return Err(Withheld::Learned),
+        Verdict::NoMatch if learned && !told_by_default => return Err(Withheld::Learned),
         Verdict::NoMatch => (None, &[][..]),
     };
     let next_hop = match policy::apply(changes, &mut attributes) {
@@ -115,6 +152,11 @@ pub(crate) fn export(
         let graceful = Change::AddCommunity(AnyCommunity::Standard(Community::GRACEFUL_SHUTDOWN));
         policy::apply(&[graceful, Change::SetLocalPref(0)], &mut attributes);
     }
+    if let (Source::Learned(learned), true) = (source, reflected) {
+        attributes.originator_id = Some(learned.originator());
+        attributes.cluster_list.insert(0, local.cluster_id);
+    }
+    attributes.only_to_customer = attributes.only_to_customer.or(roles::mark_told(session));
     match kind {
         PeerKind::Internal => {
             attributes.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
@@ -129,18 +171,23 @@ pub(crate) fn export(
 }
 
 /// Whether what was learned may go on to a peer, whatever its policy says.
-fn allowed(
-    attributes: &Attributes,
-    (from, from_kind): (PeerId, PeerKind),
-    (to, to_kind): (PeerId, PeerKind),
-) -> Result<(), Withheld> {
-    if from == to {
+fn allowed(learned: &Learned, to: PeerId, session: &PeerSession) -> Result<(), Withheld> {
+    let (attributes, kind) = (&learned.route.attributes, session.negotiated.peer_kind());
+    if learned.peer == to {
         return Err(Withheld::ToldUs);
     }
-    if (from_kind, to_kind) == (PeerKind::Internal, PeerKind::Internal) {
-        return Err(Withheld::ToldInside);
+    if (learned.kind, kind) == (PeerKind::Internal, PeerKind::Internal) {
+        if !learned.is_reflected_to(session) {
+            return Err(Withheld::ToldInside);
+        }
+        if learned.originator() == session.router_id {
+            return Err(Withheld::Originator);
+        }
     }
-    match attributes.communities.iter().find(|community| keeps_here(**community, to_kind)) {
+    if attributes.only_to_customer.is_some() && !roles::takes_marked(session) {
+        return Err(Withheld::OnlyToCustomer);
+    }
+    match attributes.communities.iter().find(|community| keeps_here(**community, kind)) {
         Some(community) => Err(Withheld::Community(*community)),
         None => Ok(()),
     }

@@ -14,6 +14,7 @@ pub mod negotiated;
 mod peer;
 pub mod policy;
 pub mod rib;
+mod roles;
 pub mod session;
 pub mod speaker;
 pub mod timer;

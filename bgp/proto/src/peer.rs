@@ -406,9 +406,12 @@ impl Peer {
     fn open(&mut self, place: Place, message: Message, env: &mut Env<'_>) {
         let Message::Open(theirs) = &message else { return };
         let wanted_as = self.config.as_number;
+        let (role, required) = (self.config.role_to(env.identity), self.config.require_role);
         let Some(session) = self.session_mut(place) else { return };
         if session.state == State::OpenSent {
-            if let Err(refusal) = open::check(theirs, env.identity, wanted_as) {
+            let refusal = open::check(theirs, env.identity, wanted_as)
+                .and_then(|()| open::check_role(theirs, role, required));
+            if let Err(refusal) = refusal {
                 let input = Input {
                     notification: Some(refusal.notification),
                     ..Input::new(Event::BgpOpenMessageError, refusal.words)

@@ -28,7 +28,7 @@ use crate::family::Family;
 use crate::negotiated::PeerKind;
 
 pub(crate) use limit::Exceeded;
-pub use limit::MaxPrefixes;
+pub use limit::{MaxPrefixes, MaxPrefixesOut};
 pub(crate) use matching::Subject;
 
 /// What a peer may give us and get from us.
@@ -41,10 +41,15 @@ pub struct PeerPolicy {
     /// Tell the peer what we learned from others where no rule decides, not only what we
     /// originate. Between two external peers this makes the node transit.
     pub transit: bool,
+    /// It is our client: what it tells goes to every internal peer, and it is told what any peer
+    /// tells (RFC 4456 §6). Counts for internal peers only.
+    pub reflector_client: bool,
     /// Asked in this order.
     pub filters: Vec<PeerFilter>,
     /// How many prefixes it may advertise.
     pub max_prefixes: Option<MaxPrefixes>,
+    /// How many prefixes it is told of.
+    pub max_prefixes_out: Option<MaxPrefixesOut>,
 }
 
 /// A filter that a peer names.
@@ -306,7 +311,7 @@ pub(crate) fn apply(changes: &[Change], attributes: &mut Attributes) -> Option<I
             Change::SetCommunities(communities) => {
                 attributes.communities.clear();
                 attributes.large_communities.clear();
-                communities.iter().for_each(|community| add(attributes, *community));
+                add_communities(attributes, communities);
             }
             Change::PrependAsPath(numbers) => {
                 numbers.iter().rev().for_each(|number| attributes.as_path.prepend(*number));
@@ -317,6 +322,11 @@ pub(crate) fn apply(changes: &[Change], attributes: &mut Attributes) -> Option<I
         }
     }
     next_hop
+}
+
+/// Adds those that are not there.
+pub(crate) fn add_communities(attributes: &mut Attributes, communities: &[AnyCommunity]) {
+    communities.iter().for_each(|community| add(attributes, *community));
 }
 
 fn add(attributes: &mut Attributes, community: AnyCommunity) {

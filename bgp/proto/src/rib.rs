@@ -15,6 +15,7 @@
 //! - **Order is that of prefixes and peers**, never that of a hash table.
 
 mod adj_in;
+mod advertise;
 mod explain;
 mod import;
 mod intern;
@@ -29,11 +30,12 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::attribute::{Attributes, Outcome};
-use crate::export::{self, Exported, Source};
+use crate::capability::Role;
+use crate::export::{Exported, Learned, Source};
 use crate::family::{Family, FamilySet};
 use crate::message::{NextHop, Update};
 use crate::negotiated::Negotiated;
-use crate::policy::{Exceeded, PeerPolicy};
+use crate::policy::{self, AnyCommunity, Exceeded, PeerPolicy};
 
 use adj_in::Received;
 use import::Judged;
@@ -53,7 +55,7 @@ pub struct PeerId(pub u32);
 /// Who we are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Local {
-    /// Our BGP identifier; also our cluster id (RFC 4456 §7).
+    /// Our BGP identifier.
     pub router_id: Ipv4Addr,
     /// Next hop of the IPv4 routes that we originate.
     pub next_hop_ipv4: Option<IpAddr>,
@@ -61,6 +63,8 @@ pub struct Local {
     pub next_hop_ipv6: Option<IpAddr>,
     /// Whether traffic shall go elsewhere, and how peers are told.
     pub drain: Option<Drain>,
+    /// What stands for us in CLUSTER_LISTs (RFC 4456 §7).
+    pub cluster_id: Ipv4Addr,
 }
 
 /// How a node is taken out of service while its sessions stay up.
@@ -84,8 +88,28 @@ pub struct PeerSession {
     pub peer_address: IpAddr,
     /// Our address on the session.
     pub local_address: IpAddr,
+    /// Our role to the peer (RFC 9234).
+    pub role: Option<Role>,
     /// What is taken in and let out.
     pub policy: PeerPolicy,
+}
+
+/// What is said of a prefix that this node originates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// What it is, for the operator: `this node originates it: …`. May be empty.
+    pub words: Arc<str>,
+    /// What it carries before any filter changes it.
+    pub communities: Vec<AnyCommunity>,
+}
+
+impl Origin {
+    /// What filters begin with.
+    pub(crate) fn attributes(&self) -> Attributes {
+        let mut attributes = Attributes::default();
+        policy::add_communities(&mut attributes, &self.communities);
+        attributes
+    }
 }
 
 /// A route without its prefix: what is interned.
@@ -175,18 +199,21 @@ impl Rib {
         self.in_sync = true;
     }
 
-    /// Originates a prefix.
-    pub fn originate(&mut self, prefix: IpNet) {
+    /// Originates a prefix like that from now on.
+    pub fn originate(&mut self, prefix: IpNet, origin: Origin) {
         let prefix = prefix.trunc();
-        self.loc.entry(prefix).originated = true;
-        self.dirty.insert(prefix);
+        let entry = self.loc.entry(prefix);
+        if entry.origin.as_deref() != Some(&origin) {
+            entry.origin = Some(Arc::new(origin));
+            self.dirty.insert(prefix);
+        }
     }
 
     /// Stops originating it.
     pub fn withdraw(&mut self, prefix: IpNet) {
         let prefix = prefix.trunc();
         if let Some(entry) = self.loc.get_mut(&prefix) {
-            entry.originated = false;
+            entry.origin = None;
             self.dirty.insert(prefix);
         }
     }
@@ -368,7 +395,7 @@ impl Rib {
 
     /// Prefixes that we originate, in order.
     pub fn originated(&self) -> impl Iterator<Item = IpNet> {
-        self.loc.iter().filter(|(_, entry)| entry.originated).map(|(prefix, _)| *prefix)
+        self.loc.iter().filter(|(_, entry)| entry.origin.is_some()).map(|(prefix, _)| *prefix)
     }
 
     /// Every prefix with its paths, in order of prefix.
@@ -392,62 +419,20 @@ impl Rib {
             !goes
         });
     }
-
-    /// Runs the decision for every dirty prefix and queues what peers must learn of it.
-    pub(crate) fn decide(&mut self) {
-        while let Some(prefix) = self.dirty.pop_first() {
-            self.contain(prefix, |rib| rib.decide_one(prefix));
-        }
-        let fresh = self.peers.iter().filter(|(_, peer)| peer.fresh).map(|(id, _)| *id);
-        for id in fresh.collect::<Vec<_>>() {
-            self.fill(id);
-        }
-    }
-
-    fn decide_one(&mut self, prefix: IpNet) {
-        let Some(entry) = self.loc.get_mut(&prefix) else { return };
-        #[cfg(any(test, feature = "fault-injection"))]
-        assert_ne!(self.fault, Some(prefix), "injected fault");
-        entry.decide(&self.peers);
-        self.decided.insert(prefix);
-        let best = source(entry, &self.peers);
-        for (id, peer) in self.peers.iter_mut().filter(|(_, peer)| !peer.fresh) {
-            tell(prefix, best.as_ref(), *id, peer, &self.local, &mut self.exports);
-        }
-    }
-
-    /// Fills the queue of a new session from the whole table.
-    fn fill(&mut self, id: PeerId) {
-        let bests: Vec<(IpNet, Option<Source>)> =
-            self.loc.iter().map(|(prefix, entry)| (*prefix, source(entry, &self.peers))).collect();
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        peer.fresh = false;
-        for (prefix, best) in bests {
-            tell(prefix, best.as_ref(), id, peer, &self.local, &mut self.exports);
-        }
-    }
 }
 
 /// The outcome of a decision as far as peers are told of it.
 fn source(entry: &Entry, peers: &BTreeMap<PeerId, Peer>) -> Option<Source> {
-    if entry.originated {
-        return Some(Source::Ours);
+    if let Some(origin) = &entry.origin {
+        return Some(Source::Ours(origin.clone()));
     }
     let path = entry.best()?;
     let session = peers.get(&path.peer)?.session.as_ref()?;
-    Some(Source::Learned(path.peer, path.route.clone(), session.negotiated.peer_kind()))
-}
-
-/// Puts what a peer shall have of a prefix into its queue.
-fn tell(
-    prefix: IpNet,
-    best: Option<&Source>,
-    id: PeerId,
-    peer: &mut Peer,
-    local: &Local,
-    exports: &mut Interner<Exported>,
-) {
-    let Some(session) = peer.established() else { return };
-    let exported = best.and_then(|best| export::export(prefix, best, id, local, session).ok());
-    peer.queue.set(prefix, exported.map(|(exported, _)| exports.intern(exported)));
+    Some(Source::Learned(Learned {
+        peer: path.peer,
+        route: path.route.clone(),
+        kind: session.negotiated.peer_kind(),
+        is_client: session.policy.reflector_client,
+        router_id: session.router_id,
+    }))
 }

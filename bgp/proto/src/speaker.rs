@@ -126,6 +126,7 @@ const NOBODY: Local = Local {
     next_hop_ipv4: None,
     next_hop_ipv6: None,
     drain: None,
+    cluster_id: Ipv4Addr::UNSPECIFIED,
 };
 
 /// A BGP speaker.
@@ -191,7 +192,7 @@ impl Speaker {
             Command::SetIdentity(identity) => self.set_identity(identity, now),
             Command::SetPeer(name, config) => self.set_peer(&name, config, now),
             Command::RemovePeer(name) => self.remove_peer(&name, now),
-            Command::Originate(prefix) => self.rib.originate(prefix),
+            Command::Originate(prefix, origin) => self.rib.originate(prefix, origin),
             Command::Withdraw(prefix) => self.rib.withdraw(prefix),
             Command::InSync => {
                 self.deferral.in_sync();

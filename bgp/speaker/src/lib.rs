@@ -27,7 +27,8 @@ use std::thread::{self, JoinHandle};
 use tokio::sync::{mpsc, oneshot};
 
 pub use brindle_bgp_proto::bfd::Config as BfdConfig;
-pub use brindle_bgp_proto::rib::Drain;
+pub use brindle_bgp_proto::capability::Role;
+pub use brindle_bgp_proto::rib::{Drain, Origin};
 pub use brindle_bgp_proto::speaker::status::SpeakerStatus;
 pub use brindle_bgp_proto::speaker::{
     Command, Config, Event, Hops, Identity, InvalidCommand, Md5Key, NextHops, Password, PeerConfig,

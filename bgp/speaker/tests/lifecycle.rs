@@ -51,6 +51,7 @@ fn what_makes_no_sense_is_refused_at_the_door() -> Result<()> {
         hold_time: 2,
         restart_time: 120,
         notification_restart: false,
+        cluster_id: None,
         drain: None,
         next_hops: Default::default(),
     };

@@ -20,11 +20,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use brindle_bgp_speaker::{
-    BfdConfig, Command, Commands, Config, Drain, Event, Handle, Hops, Identity, NextHops,
-    PeerConfig, SendError, Stopped,
+    BfdConfig, Command, Commands, Config, Drain, Event, Handle, Hops, Identity, NextHops, Origin,
+    PeerConfig, Role, SendError, Stopped,
 };
 use brindle_dataplane_core::netlink::NextHop;
 use brindle_dataplane_core::{DriverSender, RouteInput, RouteTable};
+use brindle_model::routing::advertisement::Origination;
 use brindle_model::routing::{self, Change, Peer, Speaker};
 use brindle_model::ruleset::Batch;
 use tokio::sync::mpsc;
@@ -48,7 +49,11 @@ fn command(change: &Change, passwords: &mut Passwords) -> Command {
         Change::Peer(name, Some(peer)) => {
             Command::SetPeer(name.clone(), passwords.complete(name, peer_config(peer), peer))
         }
-        Change::Originate(prefix) => Command::Originate(*prefix),
+        Change::Originate(prefix, Origination { origin, communities }) => {
+            let words = origin.to_string().into();
+            let communities = filters::communities(communities);
+            Command::Originate(*prefix, Origin { words, communities })
+        }
         Change::Withdraw(prefix) => Command::Withdraw(*prefix),
     }
 }
@@ -68,6 +73,14 @@ fn peer_config(peer: &Peer) -> PeerConfig {
             detect_mult: bfd.multiplier,
         }),
         shutdown: peer.settings.shutdown.clone(),
+        role: peer.settings.role.map(|role| match role {
+            routing::Role::Provider => Role::Provider,
+            routing::Role::RouteServer => Role::RouteServer,
+            routing::Role::RouteServerClient => Role::RouteServerClient,
+            routing::Role::Customer => Role::Customer,
+            routing::Role::Peer => Role::Peer,
+        }),
+        require_role: peer.settings.require_role,
         policy: filters::policy(peer),
         ..PeerConfig::new(peer.address, peer.as_number)
     }
@@ -82,6 +95,7 @@ fn identity(speaker: &Speaker) -> Identity {
         restart_time: speaker.restart_time,
         next_hops: speaker.next_hops.iter().copied().collect::<NextHops>(),
         notification_restart: speaker.notification_restart,
+        cluster_id: speaker.cluster_id,
         drain: match speaker.drain {
             routing::Drain::No => None,
             routing::Drain::GracefulShutdown => Some(Drain::GracefulShutdown),

@@ -4,8 +4,9 @@
 //! (the node's own interfaces), [`pipeline`] (the compile thread and the barrier), [`backend`]
 //! (which dataplane), [`connections`] (those that were admitted before), [`bgp`] (the bridge to the
 //! speaker), [`links`], [`cni_server`] and [`cni_install`] (pods), [`blocks`] (where nodes agree on
-//! addresses), [`packet_log`] (denied packets), [`admin`] (HTTP), and what a start must know:
-//! [`config`], [`lock`], [`restart`]. [`node_programs`] is what this binary is under other names.
+//! addresses), [`enforcement`] (what this node tells the API server that it enforces),
+//! [`packet_log`] (denied packets), [`admin`] (HTTP), and what a start must know: [`config`],
+//! [`lock`], [`restart`]. [`node_programs`] is what this binary is under other names.
 
 pub mod admin;
 pub mod backend;
@@ -16,6 +17,7 @@ pub mod cni_install;
 pub mod cni_server;
 pub mod config;
 pub mod connections;
+pub mod enforcement;
 pub mod heap;
 pub mod host_links;
 pub mod links;

@@ -22,6 +22,7 @@ use brindle_sources::kubernetes::{self, KubernetesSource};
 use brindle_sources::status::StatusWriter;
 
 use crate::cni_server::ports::{Pipeline as _, Stopped, Ticket, WaitError};
+use crate::enforcement::Reporter;
 use crate::pipeline::{Origin, Pipeline};
 
 /// Stack of the source's thread, bytes: YAML nests, and the parser recurses to a fixed depth.
@@ -83,7 +84,7 @@ pub enum SyncError {
 pub fn start(
     source: Source,
     pipeline: &Pipeline,
-    status: Option<Arc<StatusWriter>>,
+    status: Status,
     observer: Observer,
     ended: impl FnOnce(Result<(), RunError>) + Send + 'static,
 ) -> io::Result<(Northbound, Barriers)> {
@@ -122,9 +123,18 @@ impl Source {
     }
 }
 
+/// Who hears of what was compiled, and of what is enforced.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// Beside a folder.
+    pub files: Option<Arc<StatusWriter>>,
+    /// With an API server.
+    pub reporter: Option<Reporter>,
+}
+
 struct Intake {
     pipeline: Pipeline,
-    status: Option<Arc<StatusWriter>>,
+    status: Status,
     observer: Observer,
     waiting: Waiting,
 }
@@ -134,7 +144,7 @@ impl Intake {
         match event {
             Event::Changes(changes) => self.changes(changes),
             Event::InSync => {
-                let status = self.status.clone();
+                let status = self.status.files.clone();
                 self.pipeline.submit_then(Vec::new(), move |_| {
                     if let Some(status) = status {
                         status.in_sync();
@@ -157,8 +167,11 @@ impl Intake {
         let seen = updates.clone();
         let status = self.status.clone();
         self.pipeline.submit_then(updates, move |generation| {
-            if let Some(status) = status {
-                status.report(&changes, generation);
+            if let Some(files) = status.files {
+                files.report(&changes, generation);
+            }
+            if let Some(reporter) = status.reporter {
+                reporter.compiled(generation, changes.reached);
             }
         })?;
         (self.observer)(&seen);

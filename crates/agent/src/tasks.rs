@@ -59,6 +59,7 @@ use crate::cni_server::ports::Pipeline as _;
 use crate::cni_server::{CniConfig, CniServer, Listener};
 use crate::config::{EndpointToHost, RunOptions, Source};
 use crate::connections::{Changes, Connections};
+use crate::enforcement::Reporter;
 use crate::heap;
 use crate::host_links::HostLinks;
 use crate::links::Links;
@@ -284,7 +285,7 @@ struct North {
     barriers: Barriers,
     server: Arc<CniServer<BlockStore, Links, Pipeline>>,
     listener: Listener,
-    status: Option<Arc<StatusWriter>>,
+    status: northbound::Status,
 }
 
 impl North {
@@ -293,23 +294,24 @@ impl North {
         pipeline: &Pipeline,
         routes: &DriverSender<RouteTable>,
     ) -> Result<(Self, oneshot::Receiver<Result<(), RunError>>)> {
-        let mut status = None;
+        let mut status = northbound::Status::default();
         let (source, store) = match &options.source {
             Source::Directory(folder) => {
                 if let Some(path) = &options.status_dir {
                     let writer = StatusWriter::open(path, folder, &options.node)?;
-                    status = Some(Arc::new(writer));
+                    status.files = Some(Arc::new(writer));
                 }
                 let source = northbound::Source::Directory(DirectorySource::open(folder)?);
                 (source, BlockStore::folder(options.ipam_dir())?)
             }
             Source::Kubernetes(kubeconfig) => {
                 let connection = Arc::new(Connection::open(kubeconfig.as_deref())?);
+                status.reporter = Some(Reporter::start(&connection, &options.node));
                 let source = KubernetesSource::start(&connection, options.node.clone());
                 (northbound::Source::Kubernetes(source), BlockStore::api_server(connection))
             }
         };
-        if let Some(status) = status.clone() {
+        if let Some(status) = status.files.clone() {
             pipeline.watch_loads(move |loads| {
                 status.warn(Topic::Capacity, capacity::warnings(loads));
             })?;
@@ -323,7 +325,7 @@ impl North {
         let links = Links::new(routes.clone());
         let (server, _) = CniServer::restore(config, Arc::new(ipam), links, pipeline.clone())?;
         pipeline.complete(Origin::Attachments)?;
-        let noted = status.clone();
+        let noted = status.files.clone();
         pipeline.follow(Box::new(move |remarks| {
             for (name, text) in &remarks {
                 warn!(host_endpoint = %name, "{text}");
@@ -448,6 +450,9 @@ async fn follow(
             repairs = progress[0].repairs;
             connections.repaired();
         }
+        if let Some(reporter) = &north.status.reporter {
+            reporter.applied(&tables[0]);
+        }
         let [in_dataplane, in_routes] = progress.map(|table| table.applied);
         let Some((in_dataplane, in_routes)) = in_dataplane.zip(in_routes) else { continue };
         if !ready {
@@ -458,8 +463,8 @@ async fn follow(
             heap::trim();
             info!("ready");
         }
-        if let Some(status) = &north.status {
-            status.enforced(in_dataplane.min(in_routes));
+        if let Some(files) = &north.status.files {
+            files.enforced(in_dataplane.min(in_routes));
         }
     }
 }

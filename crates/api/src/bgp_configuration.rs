@@ -50,4 +50,64 @@ pub struct BgpConfigurationSpec {
     /// Hold time to propose (RFC 4271 §4.2): `0s` for none, or `3s` to `65535s`. `90s` unless said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_time: Option<Duration>,
+    /// What stands for the node in CLUSTER_LISTs of routes that it reflects (RFC 4456 §7), as an IPv4
+    /// address; the same for all reflectors of a cluster. The BGP identifier unless said.
+    #[serde(default, rename = "routeReflectorClusterID", skip_serializing_if = "Option::is_none")]
+    pub route_reflector_cluster_id: Option<String>,
+    /// Ranges of the cluster IPs of Services. Every node announces each range whole, and those with
+    /// a ready endpoint of a Service with `internalTrafficPolicy: Local` also the Service's address.
+    #[serde(default, rename = "serviceClusterIPs", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub service_cluster_ips: Option<Vec<ServiceRange>>,
+    /// The same of external IPs and `externalTrafficPolicy: Local`.
+    #[serde(default, rename = "serviceExternalIPs", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub service_external_ips: Option<Vec<ServiceRange>>,
+    /// The same of load balancer IPs and `externalTrafficPolicy: Local`. A range of one address is
+    /// announced only while a Service has that address, of all three kinds.
+    #[serde(default, rename = "serviceLoadBalancerIPs", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub service_load_balancer_ips: Option<Vec<ServiceRange>>,
+    /// `Enabled`: ranges of load balancer IPs are announced whole. `Disabled`: each address is
+    /// announced by itself, once a Service has it. `Enabled` unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["Enabled", "Disabled"]))]
+    pub service_load_balancer_aggregation: Option<String>,
+    /// Names of communities, for `prefixAdvertisements` of this object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub communities: Option<Vec<NamedCommunity>>,
+    /// Communities of what nodes announce of themselves, blocks of pods and Services alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub prefix_advertisements: Option<Vec<PrefixAdvertisement>>,
+}
+
+/// A range of Service addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceRange {
+    /// The range, such as `10.96.0.0/12` or `fd00:10:96::/112`.
+    pub cidr: String,
+}
+
+/// A community under a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NamedCommunity {
+    /// The name.
+    pub name: String,
+    /// `65001:100` (RFC 1997) or `65001:1:2` (RFC 8092).
+    pub value: String,
+}
+
+/// Communities of what is announced within a prefix.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PrefixAdvertisement {
+    /// Contains what is announced, or is it.
+    pub cidr: String,
+    /// Values, or names of this object's `communities`; all are added.
+    #[schemars(length(max = 64))]
+    pub communities: Vec<String>,
 }

@@ -63,6 +63,25 @@ pub struct BgpPeerSpec {
     /// How many prefixes the neighbour may advertise. Unless said, as many as it likes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_prefixes: Option<BgpMaxPrefixes>,
+    /// How many prefixes the neighbour is told of, counted after filters. Those beyond are withheld
+    /// and the status says so; the session goes on. Unless said, as many as there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_prefixes_out: Option<BgpMaxPrefixesOut>,
+    /// The neighbour is a client of this node as a route reflector (RFC 4456): what it tells goes to
+    /// every internal neighbour, and it is told what any neighbour tells. Counts for internal
+    /// neighbours only. False unless said.
+    #[serde(default)]
+    pub route_reflector_client: bool,
+    /// What the nodes are to the neighbour (RFC 9234), if it is external: what a provider, a lateral
+    /// peer or a route server told goes to customers only. Unless said, nothing is known of roles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = [
+        "Provider", "RouteServer", "RouteServerClient", "Customer", "Peer",
+    ]))]
+    pub local_role: Option<String>,
+    /// Refuses a neighbour that says nothing of its role; needs `localRole`. False unless said.
+    #[serde(default)]
+    pub require_role: bool,
     /// Names of BGPFilters, asked in this order. While one of them does not exist or is refused,
     /// no route passes, either way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -110,6 +129,24 @@ pub struct BgpMaxPrefixes {
     /// After what time the neighbour may come back. Unless said, once the object changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_after: Option<Duration>,
+}
+
+/// Limits of what a neighbour is told of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BgpMaxPrefixesOut {
+    /// For IPv4. No limit unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
+    pub v4: Option<i64>,
+    /// For IPv6. No limit unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
+    pub v6: Option<i64>,
+    /// From how many percent of a limit on the status warns. 75 unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub warn_percent: Option<i32>,
 }
 
 /// Where a password stands.

@@ -15,7 +15,7 @@ use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope, Resource};
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 
-pub use kinds::definitions;
+pub use kinds::{definitions, installation};
 
 /// The category of all kinds: `kubectl get brindle`.
 const CATEGORY: &str = "brindle";
@@ -28,8 +28,51 @@ struct Extras {
     /// CEL expressions and what to say when one is false: of the whole object, and of a spec.
     object_rules: &'static [(&'static str, &'static str)],
     spec_rules: &'static [(&'static str, &'static str)],
-    /// Whether agents report on the objects.
-    has_status: bool,
+    status: Status,
+    /// Whether the API server drops fields that the type does not have, and `kubectl` refuses them.
+    /// Otherwise the reader sees them, and refuses them.
+    prunes: bool,
+}
+
+/// What Brindle reports in an object.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Status {
+    /// Nothing.
+    None,
+    /// Whether it is accepted.
+    Accepted,
+    /// That, and on how many nodes it is enforced.
+    Enforced,
+    /// How it stands with an installation.
+    Installed,
+}
+
+impl Status {
+    /// The types of its conditions that have a column.
+    fn columns(self) -> &'static [&'static str] {
+        match self {
+            Self::None => &[],
+            Self::Accepted => &["Accepted"],
+            Self::Enforced => &["Accepted", "Enforced"],
+            Self::Installed => &["Available", "Progressing", "Degraded"],
+        }
+    }
+
+    fn conditions(self) -> &'static str {
+        match self {
+            Self::None | Self::Accepted => {
+                "`Accepted`: whether the object has effect as it was written."
+            }
+            Self::Enforced => {
+                "`Accepted`: whether the object has effect as it was written. `Enforced`: whether \
+                 every node enforces it so."
+            }
+            Self::Installed => {
+                "`Available`: whether Brindle runs on every node as is asked for. `Progressing`: \
+                 whether it is becoming so. `Degraded`: whether something is wrong."
+            }
+        }
+    }
 }
 
 /// A scope's name in a definition.
@@ -53,8 +96,11 @@ fn schema<K: JsonSchema + Resource>(extras: &Extras) -> Value {
     // The server knows metadata itself, and lets nobody else describe it.
     schema["properties"]["metadata"] = json!({ "type": "object" });
     schema["required"] = json!(["spec"]);
-    if extras.has_status {
-        schema["properties"]["status"] = status();
+    if extras.status != Status::None {
+        schema["properties"]["status"] = status(extras.status);
+    }
+    if extras.prunes {
+        structural::prune(&mut schema["properties"]["spec"]);
     }
     for (rules, place) in [(extras.object_rules, ""), (extras.spec_rules, "/properties/spec")] {
         if rules.is_empty() {
@@ -76,9 +122,9 @@ where
     let singular = K::KIND.to_lowercase();
     let column = |(name, kind, path): &(&str, &str, &str)| json!({ "name": name, "type": kind, "jsonPath": path });
     let mut columns: Vec<Value> = extras.columns.iter().map(column).collect();
-    if extras.has_status {
-        let accepted = ".status.conditions[?(@.type=='Accepted')].status";
-        columns.push(column(&("Accepted", "string", accepted)));
+    for condition in extras.status.columns() {
+        let path = format!(".status.conditions[?(@.type=='{condition}')].status");
+        columns.push(column(&(condition, "string", &path)));
     }
     columns.push(column(&("Age", "date", ".metadata.creationTimestamp")));
     let mut version = json!({
@@ -88,7 +134,7 @@ where
         "schema": { "openAPIV3Schema": schema::<K>(extras) },
         "additionalPrinterColumns": columns,
     });
-    if extras.has_status {
+    if extras.status != Status::None {
         version["subresources"] = json!({ "status": {} });
     }
     let mut names = json!({
@@ -114,10 +160,10 @@ where
     })
 }
 
-/// Schema of what agents report: conditions as everywhere in Kubernetes.
-fn status() -> Value {
+/// Schema of what Brindle reports: conditions as everywhere in Kubernetes.
+fn status(reported: Status) -> Value {
     let text = |description| json!({ "type": "string", "description": description });
-    json!({
+    let mut status = json!({
         "type": "object",
         "description": "What became of the object. Written by Brindle.",
         "properties": {
@@ -128,7 +174,7 @@ fn status() -> Value {
             },
             "conditions": {
                 "type": "array",
-                "description": "`Accepted`: whether the object has effect as it was written.",
+                "description": reported.conditions(),
                 "x-kubernetes-list-type": "map",
                 "x-kubernetes-list-map-keys": ["type"],
                 "items": {
@@ -156,6 +202,31 @@ fn status() -> Value {
                     },
                 },
             },
+        },
+    });
+    if reported == Status::Enforced {
+        status["properties"]["enforcement"] = enforcement();
+    }
+    status
+}
+
+/// Schema of how far nodes are with a policy.
+fn enforcement() -> Value {
+    let whole =
+        |description| json!({ "type": "integer", "format": "int64", "description": description });
+    let text = |description| json!({ "type": "string", "description": description });
+    json!({
+        "type": "object",
+        "description": "How far the nodes are with the object. Written by the operator.",
+        "properties": {
+            "observedGeneration": whole("The `metadata.generation` that this is about."),
+            "resourceVersion": text(
+                "The `metadata.resourceVersion` with which that generation was first seen: a node \
+                 that enforces its kind up to there enforces it.",
+            ),
+            "enforcedNodes": whole("How many nodes enforce it."),
+            "desiredNodes": whole("How many nodes must."),
+            "slowestNode": text("One that does not yet, or was the last to."),
         },
     })
 }

@@ -13,21 +13,26 @@ mod cluster_network_policy;
 pub mod crd;
 mod duration;
 mod host_endpoint;
+mod installation;
 mod ip_pool;
 mod ipam_block;
 mod network_policy;
 mod network_set;
+mod node_enforcement;
 mod policy_rule;
 mod resource;
 mod tier;
 
-pub use bgp_configuration::{BgpConfiguration, BgpConfigurationSpec};
+pub use bgp_configuration::{
+    BgpConfiguration, BgpConfigurationSpec, NamedCommunity, PrefixAdvertisement, ServiceRange,
+};
 pub use bgp_filter::{
     BgpFilter, BgpFilterCommunities, BgpFilterOperation, BgpFilterPrepend, BgpFilterRange,
     BgpFilterRule, BgpFilterSpec, BgpFilterValue,
 };
 pub use bgp_peer::{
-    BgpBfd, BgpMaxPrefixes, BgpPassword, BgpPeer, BgpPeerSpec, DEFAULT_BGP_PORT, SecretKeyRef,
+    BgpBfd, BgpMaxPrefixes, BgpMaxPrefixesOut, BgpPassword, BgpPeer, BgpPeerSpec, DEFAULT_BGP_PORT,
+    SecretKeyRef,
 };
 pub use cluster_network_policy::{
     ClusterNetworkPolicy, ClusterNetworkPolicyEgressPeer, ClusterNetworkPolicyEgressRule,
@@ -38,6 +43,10 @@ pub use cluster_network_policy::{
 };
 pub use duration::{Duration, DurationError};
 pub use host_endpoint::{HostEndpoint, HostEndpointPort, HostEndpointSpec};
+pub use installation::{
+    INSTALLATION_NAME, Installation, InstallationConnections, InstallationDataplane,
+    InstallationLogLevel, InstallationSpec,
+};
 pub use ip_pool::{DEFAULT_BLOCK_SIZE_V4, DEFAULT_BLOCK_SIZE_V6, IpPool, IpPoolSpec};
 pub use ipam_block::{IpamBlock, IpamBlockSpec};
 pub use network_policy::{
@@ -46,6 +55,7 @@ pub use network_policy::{
     StagedKubernetesNetworkPolicySpec, StagedNetworkPolicy, StagedNetworkPolicySpec,
 };
 pub use network_set::{GlobalNetworkSet, NetworkSet, NetworkSetSpec};
+pub use node_enforcement::{NodeEnforcement, NodeEnforcementSpec, ResourceVersion};
 pub use policy_rule::{EntityRule, IcmpFields, PolicyRule, ServiceAccountMatch, ServiceMatch};
 pub use tier::{Tier, TierSpec};
 

@@ -42,6 +42,25 @@ fn definitions_are_checked_in() {
     hold("crds", &files);
 }
 
+/// The definition that only the operator reads, beside its rights.
+#[test]
+fn the_definition_of_installation_is_checked_in() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../manifests/operator/installations.brindle.io.yaml");
+    let text = serde_saphyr::to_string(&brindle_api::crd::installation()).unwrap();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, &text).unwrap();
+    }
+    let found = fs::read_to_string(&path).unwrap();
+    assert!(found == text, "{} is not what the type says; see UPDATE_GOLDEN", path.display());
+}
+
+fn all() -> Vec<Value> {
+    let mut all = brindle_api::crd::definitions();
+    all.push(brindle_api::crd::installation());
+    all
+}
+
 #[test]
 fn schemas_are_checked_in() {
     let file = |definition: &Value| {
@@ -50,7 +69,7 @@ fn schemas_are_checked_in() {
         let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
         (format!("{}.json", kind(definition).to_lowercase()), text)
     };
-    let files: Vec<_> = brindle_api::crd::definitions().iter().map(file).collect();
+    let files: Vec<_> = all().iter().map(file).collect();
     hold("schemas", &files);
 }
 
@@ -75,7 +94,7 @@ fn every_field_is_explained() {
         }
     }
     let mut missing = Vec::new();
-    for definition in brindle_api::crd::definitions() {
+    for definition in all() {
         let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
         for part in ["spec", "status"] {
             if let Some(part_schema) = schema["properties"].get(part) {

@@ -36,6 +36,9 @@ fn objects_survive_a_round_trip() {
             "peerPort": 1790,
             "asNumber": 64_601,
             "passive": true,
+            "routeReflectorClient": true,
+            "localRole": "Customer",
+            "requireRole": true,
         }),
     );
     let read: BgpPeer = serde_json::from_value(peer.clone()).unwrap();

@@ -18,7 +18,7 @@ use crate::hosts::{HostChanges, Hosts};
 use crate::lowering::lower;
 use crate::membership::{Membership, Moment};
 use crate::selection::{Selection, SelectionChanges};
-use crate::topology::Topology;
+use crate::topology::{Surroundings, Topology};
 use crate::uses::Uses;
 use crate::world::World;
 
@@ -103,6 +103,7 @@ impl Compiler {
             Update::BgpConfiguration(name, value) => self.topology.configurations.note(name, value),
             Update::BgpPeer(name, value) => self.topology.peers.note(name, value),
             Update::BgpFilter(name, value) => self.topology.filters.note(name, value),
+            Update::Service(id, value) => self.topology.announcements.services.note(id, value),
             Update::Block(net, value) => self.topology.blocks.note(net, value),
             Update::HostEndpoint(name, value) => {
                 let set = value.as_deref().map(|endpoint| Arc::new(known_addresses(endpoint)));
@@ -165,7 +166,12 @@ impl Compiler {
         let ruleset = self.capacity.apply(&mut self.ruleset, delta);
         self.world.release(&world_changes);
         let nodes_changed = !world_changes.nodes.is_empty();
-        let routing = self.topology.advance(&self.world.nodes, nodes_changed);
+        let routing = self.topology.advance(&Surroundings {
+            nodes: &self.world.nodes,
+            nodes_changed,
+            slices: &self.world.slices,
+            slices_changed: &world_changes.slices,
+        });
         Batch { generation: self.generation, ruleset, routing }
     }
 
@@ -194,6 +200,12 @@ impl Compiler {
     /// What the node announces as of the last flush.
     pub fn routing(&self) -> &Routing {
         self.topology.routing()
+    }
+
+    /// What Service has this prefix for an address, and why it is not announced by itself; `None` if
+    /// it is, or no Service has it.
+    pub fn service_remark(&self, prefix: &IpNet) -> Option<String> {
+        self.topology.service_remark(&self.world.slices, prefix)
     }
 
     /// Endpoints whose program has one of these tiers among its steps. Others do not depend on them:

@@ -53,6 +53,7 @@
 //! | block | that prefix |
 //! | host endpoint, interface of the node | the programs of this node's host endpoints; the sets that know its addresses |
 
+mod announcements;
 mod candidates;
 mod capacity;
 mod claims;

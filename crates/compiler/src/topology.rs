@@ -19,25 +19,32 @@
 //! **Filters** are looked up by name; one that is not there travels on as absent, and closes the
 //! neighbour.
 //!
+//! **Prefixes** are the node's blocks and what [`crate::announcements`] says of Services, with the
+//! communities that the settings give to either.
+//!
 //! Neighbours are computed anew whenever a node, a peer, a filter or the settings change. That is a few words
-//! a node, and nodes change rarely; blocks, which come and go with pods, are followed one by one.
+//! a node, and nodes change rarely; blocks and
+//! Services, which come and go with pods, are followed one by one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use brindle_model::Name;
-use brindle_model::cluster::Node;
+use brindle_model::cluster::{EndpointSlice, Node};
 use brindle_model::net::Family;
+use brindle_model::routing::advertisement::{Origin, Origination, PrefixAdvertisement};
 use brindle_model::routing::filter::{BgpFilter, PeerFilter};
 use brindle_model::routing::{
     BgpConfiguration, BgpPeer, Change, DEFAULT_AS, Drain, Peer, PeerSettings, Routing, Speaker,
 };
+use brindle_model::{Name, NamespacedName};
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
+use crate::announcements::{Announcements, Terms};
 use crate::nodes::Nodes;
-use crate::table::Table;
+use crate::slices::Slices;
+use crate::table::{Before, Table};
 
 /// The port of BGP (RFC 4271 §8.2.1).
 const BGP_PORT: u16 = 179;
@@ -54,8 +61,20 @@ pub(crate) struct Topology {
     pub peers: Table<Name, Arc<BgpPeer>>,
     pub filters: Table<Name, Arc<BgpFilter>>,
     pub blocks: Table<IpNet, ()>,
+    pub announcements: Announcements,
+    communities: Vec<PrefixAdvertisement>,
     routing: Routing,
     shadowed: BTreeMap<Name, Name>,
+}
+
+/// What routing follows and others keep.
+pub(crate) struct Surroundings<'a> {
+    pub nodes: &'a Nodes,
+    /// Whether a node changed since the last advance.
+    pub nodes_changed: bool,
+    pub slices: &'a Slices,
+    /// The slices that changed since, each with its value before.
+    pub slices_changed: &'a Before<NamespacedName, Arc<EndpointSlice>>,
 }
 
 /// Settings of one node with every default filled in.
@@ -68,6 +87,7 @@ struct Settings {
     hold_time: u16,
     notification_restart: bool,
     drain: Drain,
+    cluster_id: Option<Ipv4Addr>,
 }
 
 impl Topology {
@@ -78,6 +98,8 @@ impl Topology {
             peers: Table::default(),
             filters: Table::default(),
             blocks: Table::default(),
+            announcements: Announcements::default(),
+            communities: Vec::new(),
             routing: Routing::default(),
             shadowed: BTreeMap::new(),
         }
@@ -89,35 +111,84 @@ impl Topology {
             || self.peers.has_pending()
             || self.filters.has_pending()
             || self.blocks.has_pending()
+            || self.announcements.services.has_pending()
     }
 
-    /// Takes over what was noted, and the nodes if they changed; returns what it changes for this
-    /// node.
-    pub fn advance(&mut self, nodes: &Nodes, nodes_changed: bool) -> Vec<Change> {
+    /// Takes over what was noted, and what others changed; returns what it changes for this node.
+    pub fn advance(&mut self, around: &Surroundings<'_>) -> Vec<Change> {
         let mut changes = Vec::new();
         let configurations = self.configurations.advance();
         let peers = self.peers.advance();
         let filters = self.filters.advance();
         let settings_changed =
             !configurations.is_empty() || !peers.is_empty() || !filters.is_empty();
-        if nodes_changed || settings_changed {
-            self.renew_sessions(nodes, &mut changes);
+        if around.nodes_changed || settings_changed {
+            self.renew_sessions(around.nodes, &mut changes);
         }
-        let blocks = self.blocks.advance();
-        let (came, went): (Vec<_>, Vec<_>) =
-            blocks.into_keys().partition(|block| self.blocks.get(block).is_some());
-        self.routing.originate.extend(&came);
-        went.iter().for_each(|block| {
-            self.routing.originate.remove(block);
+        let mut prefixes: BTreeSet<IpNet> = self.blocks.advance().into_keys().collect();
+        let renewed = around.nodes_changed || !configurations.is_empty();
+        let terms = renewed.then(|| {
+            let node = around.nodes.get(&self.node);
+            Terms::new(self.layers(&self.node), node.map(|node| &**node))
         });
-        changes.extend(came.into_iter().map(Change::Originate));
-        changes.extend(went.into_iter().map(Change::Withdraw));
+        let slices = (around.slices, around.slices_changed);
+        prefixes.extend(self.announcements.advance(&self.node, terms, slices.0, slices.1));
+        if !configurations.is_empty() {
+            let said = |layer: &BgpConfiguration| layer.prefix_advertisements.clone();
+            let said = self.layers(&self.node).into_iter().flatten().find_map(said);
+            let communities = said.unwrap_or_default();
+            if communities != self.communities {
+                self.communities = communities;
+                prefixes.extend(self.routing.originate.keys());
+            }
+        }
+        self.renew_prefixes(&prefixes, &mut changes);
         changes
+    }
+
+    /// Decides anew about prefixes: first what is announced, then what no longer is.
+    fn renew_prefixes(&mut self, prefixes: &BTreeSet<IpNet>, changes: &mut Vec<Change>) {
+        let mut withdrawn = Vec::new();
+        for prefix in prefixes {
+            match self.origination(prefix) {
+                Some(now) if self.routing.originate.get(prefix) == Some(&now) => {}
+                Some(now) => {
+                    changes.push(Change::Originate(*prefix, now.clone()));
+                    self.routing.originate.insert(*prefix, now);
+                }
+                None if self.routing.originate.remove(prefix).is_some() => {
+                    withdrawn.push(Change::Withdraw(*prefix));
+                }
+                None => {}
+            }
+        }
+        changes.append(&mut withdrawn);
+    }
+
+    /// How a prefix is announced. What is a block stays one, whatever Services say of it.
+    fn origination(&self, prefix: &IpNet) -> Option<Origination> {
+        let origin = match self.blocks.get(prefix) {
+            Some(()) => Origin::Block,
+            None => self.announcements.origin(prefix)?,
+        };
+        let fitting = self.communities.iter().filter(|entry| entry.cidr.contains(prefix));
+        let mut communities = Vec::new();
+        for community in fitting.flat_map(|entry| &entry.communities) {
+            if !communities.contains(community) {
+                communities.push(*community);
+            }
+        }
+        Some(Origination { origin, communities })
     }
 
     /// What this node announces.
     pub fn routing(&self) -> &Routing {
         &self.routing
+    }
+
+    /// See [`Announcements::remark`].
+    pub fn service_remark(&self, slices: &Slices, prefix: &IpNet) -> Option<String> {
+        self.announcements.remark(&self.node, slices, prefix)
     }
 
     /// What this node announces, without the inputs.
@@ -151,16 +222,21 @@ impl Topology {
         self.shadowed = shadowed;
     }
 
-    fn settings(&self, node: &str) -> Settings {
+    /// What is said of a node, the more specific first.
+    fn layers(&self, node: &str) -> [Option<&BgpConfiguration>; 2] {
         let base = self.configurations.get("default").map(|c| &**c);
         let own = self.configurations.get(format!("node.{node}").as_str()).map(|c| &**c);
+        [own, base]
+    }
+
+    fn settings(&self, node: &str) -> Settings {
         fn overlaid<T: Copy>(
             layers: [Option<&BgpConfiguration>; 2],
             field: impl Fn(&BgpConfiguration) -> Option<T>,
         ) -> Option<T> {
             layers.into_iter().flatten().find_map(field)
         }
-        let layers = [own, base];
+        let layers = self.layers(node);
         Settings {
             as_number: overlaid(layers, |c| c.as_number).unwrap_or(DEFAULT_AS),
             router_id: overlaid(layers, |c| c.router_id),
@@ -170,6 +246,7 @@ impl Topology {
             hold_time: overlaid(layers, |c| c.hold_time).unwrap_or(HOLD_TIME),
             notification_restart: overlaid(layers, |c| c.notification_restart).unwrap_or(false),
             drain: overlaid(layers, |c| c.drain).unwrap_or_default(),
+            cluster_id: overlaid(layers, |c| c.cluster_id),
         }
     }
 
@@ -188,6 +265,7 @@ impl Topology {
             hold_time: settings.hold_time,
             notification_restart: settings.notification_restart,
             drain: settings.drain,
+            cluster_id: settings.cluster_id,
             next_hops,
         })
     }

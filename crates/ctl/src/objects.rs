@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use brindle_model::cluster::Update;
+use brindle_model::cluster::{Service, Update};
 use brindle_model::labels::Labels;
 use brindle_sources::directory::read_once;
 use brindle_sources::event::Changes;
@@ -108,6 +108,11 @@ fn plain(changes: &Changes, kind: Kind, format: Format) -> Result<String> {
             }
             (Kind::ServiceAccount, Update::ServiceAccount(id, Some(account))) => {
                 Some(Plain::new(id, None, &[], &account.labels))
+            }
+            (Kind::Service, Update::Service(id, Some(service))) => {
+                let Service { cluster_ips, external_ips, load_balancer_ips, .. } = &**service;
+                let addresses = [&cluster_ips[..], external_ips, load_balancer_ips].concat();
+                Some(Plain::new(id, None, &addresses, &Labels::default()))
             }
             (Kind::EndpointSlice, Update::EndpointSlice(id, Some(slice))) => {
                 let service = ("kubernetes.io/service-name", slice.service.clone());

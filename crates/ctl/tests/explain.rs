@@ -152,6 +152,7 @@ fn every_kind_is_listed() {
     for kind in [
         "serviceaccounts",
         "sa",
+        "svc",
         "endpointslices",
         "networkpolicy",
         "networkpolicies.brindle.io",

@@ -35,6 +35,8 @@ pub enum Update {
     ServiceAccount(NamespacedName, Option<Arc<ServiceAccount>>),
     /// An endpoint slice.
     EndpointSlice(NamespacedName, Option<Arc<EndpointSlice>>),
+    /// A Service.
+    Service(NamespacedName, Option<Arc<Service>>),
     /// A node.
     Node(Name, Option<Arc<Node>>),
     /// An address pool.
@@ -66,6 +68,7 @@ impl Update {
             Self::NetworkSet(key, _) => Self::NetworkSet(key, None),
             Self::ServiceAccount(key, _) => Self::ServiceAccount(key, None),
             Self::EndpointSlice(key, _) => Self::EndpointSlice(key, None),
+            Self::Service(key, _) => Self::Service(key, None),
             Self::Node(key, _) => Self::Node(key, None),
             Self::IpPool(key, _) => Self::IpPool(key, None),
             Self::BgpConfiguration(key, _) => Self::BgpConfiguration(key, None),
@@ -164,6 +167,24 @@ pub struct EndpointSlice {
     pub ports: Vec<(Protocol, u16)>,
     /// As [`NetworkSet::incomplete`], of addresses and ports.
     pub incomplete: bool,
+    /// The nodes of endpoints that are ready, in order, each once.
+    pub ready_on: Vec<Name>,
+}
+
+/// The addresses of a Service, as far as they can be announced. Which endpoints it has, its slices
+/// say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// `spec.clusterIPs`.
+    pub cluster_ips: Vec<IpAddr>,
+    /// `spec.externalIPs`.
+    pub external_ips: Vec<IpAddr>,
+    /// `status.loadBalancer.ingress`, those that nodes answer for (`ipMode: VIP`).
+    pub load_balancer_ips: Vec<IpAddr>,
+    /// `internalTrafficPolicy: Local`: a node without endpoints drops what comes to `cluster_ips`.
+    pub internal_local: bool,
+    /// `externalTrafficPolicy: Local`: the same of the other addresses.
+    pub external_local: bool,
 }
 
 /// A container port with a name.

@@ -1,8 +1,9 @@
 //! Routing: validated BGP inputs, and what the compiler makes of them for one node.
 
+pub mod advertisement;
 pub mod filter;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::Name;
 use crate::labels::Labels;
+use crate::routing::advertisement::{Origination, PrefixAdvertisement};
 use crate::routing::filter::PeerFilter;
 use crate::selector::Selector;
 
@@ -33,6 +35,19 @@ pub struct BgpConfiguration {
     pub notification_restart: Option<bool>,
     /// How the node is taken out of service; in service unless said.
     pub drain: Option<Drain>,
+    /// What stands for the node in CLUSTER_LISTs; the BGP identifier unless said.
+    pub cluster_id: Option<Ipv4Addr>,
+    /// Ranges of the cluster IPs of Services that are announced; none unless said.
+    pub service_cluster_ips: Option<Vec<IpNet>>,
+    /// The same of external IPs.
+    pub service_external_ips: Option<Vec<IpNet>>,
+    /// The same of load balancer IPs.
+    pub service_load_balancer_ips: Option<Vec<IpNet>>,
+    /// Whether ranges of load balancer IPs are announced whole; yes unless said. Otherwise each
+    /// address is, once a Service has it.
+    pub service_load_balancer_aggregation: Option<bool>,
+    /// Communities of what is announced; none unless said.
+    pub prefix_advertisements: Option<Vec<PrefixAdvertisement>>,
 }
 
 /// How a node is taken out of service while its sessions stay up.
@@ -77,8 +92,31 @@ pub struct PeerSettings {
     pub shutdown: Option<Arc<str>>,
     /// How many prefixes it may advertise.
     pub max_prefixes: Option<MaxPrefixes>,
+    /// How many prefixes it is told of.
+    pub max_prefixes_out: Option<MaxPrefixesOut>,
+    /// It is our client (RFC 4456).
+    pub reflector_client: bool,
+    /// What we are to it (RFC 9234).
+    pub role: Option<Role>,
+    /// No session without a role of it that fits.
+    pub require_role: bool,
     /// Watch it by BFD.
     pub bfd: Option<Bfd>,
+}
+
+/// A role on a session (RFC 9234 §4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub enum Role {
+    /// Sells transit.
+    Provider,
+    /// Passes routes on between its clients.
+    RouteServer,
+    /// Of a route server.
+    RouteServerClient,
+    /// Buys transit.
+    Customer,
+    /// Neither sells nor buys.
+    Peer,
 }
 
 /// Timing of BFD (RFC 5880).
@@ -103,6 +141,17 @@ pub struct MaxPrefixes {
     pub warn_percent: u8,
     /// Seconds after which it may come back; without, once it is configured otherwise.
     pub restart_after: Option<u32>,
+}
+
+/// How many prefixes a neighbour is told of; the others are withheld.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct MaxPrefixesOut {
+    /// For IPv4; no limit unless given.
+    pub ipv4: Option<u32>,
+    /// For IPv6; no limit unless given.
+    pub ipv6: Option<u32>,
+    /// From how many percent on to warn.
+    pub warn_percent: u8,
 }
 
 /// How far away a neighbour may be.
@@ -147,8 +196,8 @@ pub struct Routing {
     pub speaker: Option<Speaker>,
     /// Neighbours by name of the object (or `mesh.<node>`).
     pub peers: BTreeMap<Name, Peer>,
-    /// Prefixes to originate; each also has a blackhole route for its unused part.
-    pub originate: BTreeSet<IpNet>,
+    /// Prefixes to originate.
+    pub originate: BTreeMap<IpNet, Origination>,
 }
 
 /// Identity of the local speaker.
@@ -168,6 +217,8 @@ pub struct Speaker {
     pub notification_restart: bool,
     /// How the node is taken out of service.
     pub drain: Drain,
+    /// What stands for us in CLUSTER_LISTs; the BGP identifier unless given.
+    pub cluster_id: Option<Ipv4Addr>,
     /// The node's own addresses: next hops of what it originates, one a family.
     pub next_hops: Vec<IpAddr>,
 }
@@ -196,8 +247,8 @@ pub enum Change {
     Speaker(Option<Speaker>),
     /// A neighbour is new, different or gone.
     Peer(Name, Option<Peer>),
-    /// Announce this prefix and hold its blackhole.
-    Originate(IpNet),
+    /// Announce this prefix like that from now on.
+    Originate(IpNet, Origination),
     /// Stop announcing it.
     Withdraw(IpNet),
 }

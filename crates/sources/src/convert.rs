@@ -15,11 +15,13 @@
 //!
 //! What depends on several objects (pools that overlap) is decided in [`crate::relations`].
 
+mod advertisement;
 mod bgp;
 mod bgp_filter;
 mod bgp_peer;
 mod cidr;
 mod cluster_network_policy;
+mod community;
 mod end;
 mod endpoint_slice;
 mod host_endpoint;
@@ -29,6 +31,7 @@ mod network_set;
 mod policy_rule;
 mod pool;
 mod port;
+mod service;
 mod tier;
 mod tiered_policy;
 mod workload;
@@ -36,7 +39,8 @@ mod workload;
 use std::sync::Arc;
 
 use brindle_model::cluster::{
-    EndpointSlice, IpPool, Namespace, NetworkSet, NetworkSetId, Node, Pod, ServiceAccount, Update,
+    EndpointSlice, IpPool, Namespace, NetworkSet, NetworkSetId, Node, Pod, Service, ServiceAccount,
+    Update,
 };
 use brindle_model::host::HostEndpoint;
 use brindle_model::policy::{Policy, Tier};
@@ -62,6 +66,8 @@ pub enum Input {
     Pod(Arc<Pod>),
     /// A service account.
     ServiceAccount(Arc<ServiceAccount>),
+    /// A Service.
+    Service(Arc<Service>),
     /// An endpoint slice.
     EndpointSlice(Arc<EndpointSlice>),
     /// A policy of any kind.
@@ -118,6 +124,7 @@ fn object(
             let account = workload::service_account(account, names, problems);
             Some(wrap(Input::ServiceAccount)(account))
         }
+        Object::Service(service) => Some(wrap(Input::Service)(service::service(service, problems))),
         Object::EndpointSlice(slice) => {
             endpoint_slice::endpoint_slice(slice, names, problems).map(wrap(Input::EndpointSlice))
         }
@@ -241,6 +248,7 @@ pub fn update(key: &ObjectKey, input: Option<Input>) -> Option<Update> {
         Kind::ServiceAccount => {
             Update::ServiceAccount(key.namespaced_name(), value!(ServiceAccount))
         }
+        Kind::Service => Update::Service(key.namespaced_name(), value!(Service)),
         Kind::EndpointSlice => Update::EndpointSlice(key.namespaced_name(), value!(EndpointSlice)),
         Kind::Tier => Update::Tier(name, value!(Tier)),
         Kind::NetworkSet | Kind::GlobalNetworkSet => {

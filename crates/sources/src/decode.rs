@@ -37,6 +37,7 @@ pub(crate) fn decode(key: &ObjectKey, value: Value) -> Decoded {
         Kind::Node => listings::node(key, &value),
         Kind::Pod => whole(value, Object::Pod),
         Kind::ServiceAccount => whole(value, Object::ServiceAccount),
+        Kind::Service => whole(value, Object::Service),
         Kind::EndpointSlice => listings::endpoint_slice(key, &value),
         Kind::KubernetesNetworkPolicy => kubernetes_policy::decode(key, &value),
         Kind::ClusterNetworkPolicy => cluster_network_policy::decode(key, &value),

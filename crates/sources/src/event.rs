@@ -1,9 +1,11 @@
 //! What a source tells its consumer.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
+use brindle_api::ResourceVersion;
 use brindle_model::cluster::Update;
 
 use crate::object::ObjectKey;
@@ -30,12 +32,25 @@ pub struct Changes {
     pub objects: Vec<(ObjectKey, Option<Arc<ObjectReport>>)>,
     /// Files with something to look at; `None` once there is nothing any more.
     pub files: Vec<(Arc<Path>, Option<Arc<FileReport>>)>,
+    /// Up to where an API server's policies, tiers and sets have been told with this, by resource
+    /// such as `networkpolicies`.
+    pub reached: BTreeMap<&'static str, Reached>,
+}
+
+/// Up to where a resource of an API server has been told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// Every change up to here.
+    pub version: ResourceVersion,
+    /// Whether any of them is about what an object asks for, rather than its status.
+    pub asks: bool,
 }
 
 impl Changes {
     /// Whether nothing is different.
     pub fn is_empty(&self) -> bool {
-        self.updates.is_empty() && self.objects.is_empty() && self.files.is_empty()
+        let Self { updates, objects, files, reached } = self;
+        updates.is_empty() && objects.is_empty() && files.is_empty() && reached.is_empty()
     }
 }
 

@@ -26,7 +26,7 @@ mod connection;
 mod resource;
 mod status;
 mod store;
-mod watch;
+pub mod watch;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -48,8 +48,8 @@ const QUEUE: usize = 256;
 /// Every kind of one API server, followed.
 #[derive(Debug)]
 pub struct KubernetesSource {
-    receiver: mpsc::Receiver<Message>,
-    sender: mpsc::Sender<Message>,
+    receiver: mpsc::Receiver<Message<Kind>>,
+    sender: mpsc::Sender<Message<Kind>>,
     store: Store,
     /// Kinds that have not been listed.
     missing: BTreeSet<Kind>,
@@ -59,7 +59,7 @@ pub struct KubernetesSource {
 
 /// Ends a running [`KubernetesSource`] from another thread.
 #[derive(Debug)]
-pub struct Control(mpsc::Sender<Message>);
+pub struct Control(mpsc::Sender<Message<Kind>>);
 
 impl Control {
     /// Ends the source; [`KubernetesSource::run`] returns soon.
@@ -75,7 +75,8 @@ impl KubernetesSource {
     pub fn start(connection: &Connection, node: Name) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
         for kind in Kind::ALL {
-            let watch = Watch::new(connection.client().clone(), kind, sender.clone());
+            let listing = resource::listing(kind);
+            let watch = Watch::new(connection.client().clone(), kind, listing, sender.clone());
             connection.spawn(watch.run());
         }
         let store = Store::default();

@@ -9,7 +9,7 @@ use brindle_api::{
 };
 use brindle_model::verdict::{PolicyId, PolicyKind};
 use brindle_model::{Name, NamespacedName};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1 as networking;
 
@@ -28,6 +28,8 @@ pub enum Object {
     Pod(Box<Pod>),
     /// `v1` ServiceAccount.
     ServiceAccount(Box<ServiceAccount>),
+    /// `v1` Service.
+    Service(Box<Service>),
     /// `discovery.k8s.io/v1` EndpointSlice.
     EndpointSlice(Box<EndpointSlice>),
     /// `networking.k8s.io/v1` NetworkPolicy.
@@ -73,6 +75,8 @@ pub enum Kind {
     Pod,
     /// `v1` ServiceAccount.
     ServiceAccount,
+    /// `v1` Service.
+    Service,
     /// `discovery.k8s.io/v1` EndpointSlice.
     EndpointSlice,
     /// `networking.k8s.io/v1` NetworkPolicy.
@@ -109,11 +113,12 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
         Self::ServiceAccount,
+        Self::Service,
         Self::EndpointSlice,
         Self::KubernetesNetworkPolicy,
         Self::ClusterNetworkPolicy,
@@ -140,7 +145,7 @@ impl Kind {
     /// The `apiVersion` that is read.
     pub fn api_version(self) -> &'static str {
         match self {
-            Self::Namespace | Self::Node | Self::Pod | Self::ServiceAccount => V1,
+            Self::Namespace | Self::Node | Self::Pod | Self::ServiceAccount | Self::Service => V1,
             Self::EndpointSlice => DISCOVERY,
             Self::KubernetesNetworkPolicy => NETWORKING,
             Self::ClusterNetworkPolicy => POLICY_API_VERSION,
@@ -167,6 +172,7 @@ impl Kind {
             Self::Node => "Node",
             Self::Pod => "Pod",
             Self::ServiceAccount => "ServiceAccount",
+            Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::ClusterNetworkPolicy => "ClusterNetworkPolicy",
             Self::Tier => "Tier",
@@ -191,6 +197,7 @@ impl Kind {
             self,
             Self::Pod
                 | Self::ServiceAccount
+                | Self::Service
                 | Self::EndpointSlice
                 | Self::KubernetesNetworkPolicy
                 | Self::NetworkPolicy
@@ -204,7 +211,12 @@ impl Kind {
     pub fn has_status(self) -> bool {
         !matches!(
             self,
-            Self::Namespace | Self::Node | Self::Pod | Self::ServiceAccount | Self::EndpointSlice
+            Self::Namespace
+                | Self::Node
+                | Self::Pod
+                | Self::ServiceAccount
+                | Self::Service
+                | Self::EndpointSlice
         )
     }
 

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use brindle_model::Name;
 use brindle_model::cluster::EndpointId;
 use brindle_model::routing::Change;
+use brindle_model::routing::advertisement::{Origin, Origination};
 use brindle_model::ruleset::{Batch, Endpoint, Generation};
 use ipnet::IpNet;
 use nix::errno::Errno;
@@ -192,8 +193,12 @@ impl RouteTable {
         }
         for change in &batch.routing {
             match change {
-                Change::Originate(net) => {
-                    self.blackholes.insert(*net);
+                Change::Originate(net, Origination { origin, .. }) => {
+                    match origin {
+                        Origin::Block => self.blackholes.insert(*net),
+                        // What it is announced for is translated before it is routed.
+                        Origin::ServiceRange | Origin::Services(_) => self.blackholes.remove(net),
+                    };
                     self.dirty.insert(*net);
                 }
                 Change::Withdraw(net) => {

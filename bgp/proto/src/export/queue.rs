@@ -24,6 +24,8 @@ pub(crate) struct ExportQueue {
     queued: HashMap<IpNet, Queued>,
     withdrawals: BTreeSet<IpNet>,
     announcements: BTreeMap<Arc<Exported>, BTreeSet<IpNet>>,
+    /// How many prefixes the peer shall have, IPv4 and IPv6.
+    shall_have: [usize; 2],
 }
 
 /// How far a prefix is on its way to the peer.
@@ -48,6 +50,9 @@ struct Queued {
 impl ExportQueue {
     /// The peer shall have this; `None` for nothing.
     pub(crate) fn set(&mut self, prefix: IpNet, state: Option<Arc<Exported>>) {
+        let had = self.shall_have(&prefix);
+        let count = &mut self.shall_have[index(Family::of(&prefix))];
+        *count = *count + usize::from(state.is_some()) - usize::from(had);
         let asked = self.remove(&prefix);
         let known = self.sent.get(&prefix);
         if known == state.as_ref() && !(asked && state.is_some()) {
@@ -62,6 +67,26 @@ impl ExportQueue {
             }
         }
         self.queued.insert(prefix, Queued { state, asked });
+    }
+
+    /// Whether the peer shall have a prefix.
+    pub(crate) fn shall_have(&self, prefix: &IpNet) -> bool {
+        match self.queued.get(prefix) {
+            Some(queued) => queued.state.is_some(),
+            None => self.sent.contains_key(prefix),
+        }
+    }
+
+    /// How many prefixes of a family the peer shall have.
+    pub(crate) fn count(&self, family: Family) -> usize {
+        self.shall_have[index(family)]
+    }
+
+    /// The prefixes of a family that the peer shall have, in order.
+    pub(crate) fn prefixes(&self, family: Family) -> BTreeSet<IpNet> {
+        let all = self.sent.keys().chain(self.queued.keys());
+        let of_family = all.filter(|prefix| Family::of(prefix) == family);
+        of_family.filter(|prefix| self.shall_have(prefix)).copied().collect()
     }
 
     /// Queues everything of a family that the peer has (RFC 2918 §4).
@@ -154,6 +179,13 @@ impl ExportQueue {
             }
         }
         queued.asked
+    }
+}
+
+fn index(family: Family) -> usize {
+    match family {
+        Family::Ipv4Unicast => 0,
+        Family::Ipv6Unicast => 1,
     }
 }
 

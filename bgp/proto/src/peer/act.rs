@@ -9,7 +9,7 @@ use crate::fsm::{Action, Event, Notify, State};
 use crate::message::{Message, Notification, NotificationCode};
 use crate::negotiated::Negotiated;
 use crate::rib::PeerSession;
-use crate::session::open::{self, RestartFlags};
+use crate::session::open::{self, Offers, RestartFlags};
 use crate::session::{OPEN_HOLD, Place};
 use crate::timer::Timer;
 
@@ -33,6 +33,10 @@ impl Peer {
         let now = env.now;
         let ever_up = self.history.established_count > 0;
         let transport = self.transport(env);
+        let offers = Offers {
+            extended_next_hop: self.config.address.is_ipv6(),
+            role: self.config.role_to(env.identity),
+        };
         let Some(session) = self.session_mut(place) else { return };
         match action {
             Action::Connect => {
@@ -52,7 +56,7 @@ impl Peer {
                     // A session that broke while we ran did not stop the kernel's forwarding.
                     forwarding: if ever_up { FamilySet::ALL } else { env.preserved },
                 };
-                let ours = open::ours(env.identity, flags);
+                let ours = open::ours(env.identity, flags, offers);
                 session.negotiated = Negotiated::before_open(ours.as_number);
                 session.ours = Some(ours.clone());
                 session.opened = now;
@@ -105,6 +109,7 @@ impl Peer {
             router_id: theirs.router_id,
             peer_address: self.config.address,
             local_address: local,
+            role: self.config.role_to(env.identity),
             policy: self.config.policy.clone(),
         };
         let keep_stale = self.helper.peer_is_back(&theirs, env.now);

@@ -1,4 +1,4 @@
-//! How many prefixes a peer may advertise (RFC 4271 §6.7, RFC 4486 §4).
+//! How many prefixes a peer may advertise (RFC 4271 §6.7, RFC 4486 §4), and is told of.
 
 use std::time::Duration;
 
@@ -16,6 +16,18 @@ pub struct MaxPrefixes {
     pub warn_percent: u8,
     /// After what time the peer may come back; without, once its configuration changes.
     pub restart: Option<Duration>,
+}
+
+/// How many prefixes a peer is told of, counted after all filters. Those that do not fit are withheld
+/// and the session goes on: who has a place keeps it, the lowest prefix gets the next that is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxPrefixesOut {
+    /// For IPv4; no limit unless given.
+    pub ipv4: Option<u32>,
+    /// For IPv6; no limit unless given.
+    pub ipv6: Option<u32>,
+    /// From how many percent of a limit on the status warns.
+    pub warn_percent: u8,
 }
 
 /// A limit that was passed.
@@ -47,9 +59,35 @@ impl MaxPrefixes {
     /// What to say of a number of prefixes that comes near its limit.
     pub(crate) fn warning(&self, family: Family, count: usize) -> Option<String> {
         let limit = self.of(family)?;
-        let near = count as u128 * 100 >= u128::from(limit) * u128::from(self.warn_percent);
-        near.then(|| format!("{count} of at most {limit} {family} prefixes"))
+        is_near(count, limit, self.warn_percent)
+            .then(|| format!("{count} of at most {limit} {family} prefixes"))
     }
+}
+
+impl MaxPrefixesOut {
+    /// The limit of a family.
+    pub fn of(&self, family: Family) -> Option<u32> {
+        match family {
+            Family::Ipv4Unicast => self.ipv4,
+            Family::Ipv6Unicast => self.ipv6,
+        }
+    }
+
+    /// What to say of a number of prefixes that comes near its limit, with those beyond it.
+    pub(crate) fn warning(&self, family: Family, count: usize, withheld: usize) -> Option<String> {
+        let limit = self.of(family)?;
+        is_near(count, limit, self.warn_percent).then(|| {
+            let told = format!("told of {count} of at most {limit} {family} prefixes");
+            match withheld {
+                0 => told,
+                more => format!("{told}, {more} more are withheld"),
+            }
+        })
+    }
+}
+
+fn is_near(count: usize, limit: u32, warn_percent: u8) -> bool {
+    count as u128 * 100 >= u128::from(limit) * u128::from(warn_percent)
 }
 
 impl Exceeded {

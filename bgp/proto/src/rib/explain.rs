@@ -111,6 +111,12 @@ impl Rib {
         let told = peer.and_then(|peer| peer.established()).and_then(|session| {
             Some(export::export(*prefix, source.as_ref()?, id, &self.local, session))
         });
+        let over = peer.filter(|peer| peer.over.contains(prefix));
+        let limit = over.and_then(|peer| peer.limit(Family::of(prefix)));
+        let told = match limit {
+            Some(limit) => Some(Err(Withheld::Limit(limit))),
+            None => told,
+        };
         let progress = peer.map_or(Progress::Absent, |peer| peer.queue.progress(prefix));
         Outward { source, told, progress }
     }
@@ -125,7 +131,7 @@ impl Rib {
         let paths = entry.paths();
         let mine = paths.iter().position(|path| path.peer == id)?;
         let best = paths.first()?.peer;
-        if entry.originated {
+        if entry.origin.is_some() {
             return Some(Place::Ours);
         }
         if mine == 0 {

@@ -10,10 +10,11 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::intern::Interner;
 use super::{Local, PeerSession, Route};
-use crate::attribute::{Attributes, Community};
+use crate::attribute::Community;
 use crate::message::NextHop;
 use crate::negotiated::PeerKind;
 use crate::policy::{self, Change, Direction, RuleRef, Subject, Verdict};
+use crate::roles;
 
 /// Why a route is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
@@ -39,6 +40,9 @@ pub enum Rejection {
     /// RFC 4271 §6.3: no unicast destination of a network (RFC 6890).
     #[error("the prefix is loopback, link-local or multicast")]
     NotRoutable,
+    /// RFC 9234 §5: what was for customers only comes from one.
+    #[error("a route leak: it was meant for customers only, and comes from the wrong side")]
+    RouteLeak,
     /// A filter of the peer is broken: nothing is taken.
     #[error("a filter of the peer is broken")]
     BrokenFilter,
@@ -100,11 +104,21 @@ impl<'a> Judge<'a> {
 }
 
 /// The route as it enters the filters, if that is not as it came: what an external peer wants to be
-/// rid of gets the least preference (RFC 8326 §4.2).
+/// rid of gets the least preference (RFC 8326 §4.2), and what is for customers only is marked so
+/// (RFC 9234 §5).
 pub(super) fn taken(route: &Route, session: &PeerSession) -> Option<Route> {
-    let leaving = route.attributes.communities.contains(&Community::GRACEFUL_SHUTDOWN);
-    (leaving && session.negotiated.peer_kind() == PeerKind::External).then(|| {
-        let attributes = Attributes { local_pref: Some(0), ..(*route.attributes).clone() };
+    let external = session.negotiated.peer_kind() == PeerKind::External;
+    let leaving = external && route.attributes.communities.contains(&Community::GRACEFUL_SHUTDOWN);
+    let mark = match route.attributes.only_to_customer {
+        Some(_) => None,
+        None => roles::mark_taken(session),
+    };
+    (leaving || mark.is_some()).then(|| {
+        let mut attributes = (*route.attributes).clone();
+        if leaving {
+            attributes.local_pref = Some(0);
+        }
+        attributes.only_to_customer = attributes.only_to_customer.or(mark);
         Route { attributes: Arc::new(attributes), next_hop: route.next_hop }
     })
 }
@@ -151,7 +165,7 @@ fn check(route: &Route, session: &PeerSession, local: &Local) -> Option<Rejectio
         Some(Rejection::OwnAs)
     } else if attributes.originator_id == Some(local.router_id) {
         Some(Rejection::OwnOriginatorId)
-    } else if attributes.cluster_list.contains(&local.router_id) {
+    } else if attributes.cluster_list.contains(&local.cluster_id) {
         Some(Rejection::OwnCluster)
     } else if external && !first_as_is_peers() {
         Some(Rejection::FirstAs)
@@ -159,6 +173,8 @@ fn check(route: &Route, session: &PeerSession, local: &Local) -> Option<Rejectio
         Some(Rejection::AsSet)
     } else if is_own(&route.next_hop, session, local) {
         Some(Rejection::OwnNextHop)
+    } else if roles::is_leak(attributes.only_to_customer, session) {
+        Some(Rejection::RouteLeak)
     } else {
         None
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::peer::Peer;
-use super::{BestPath, PeerId, RibEvent, Route};
+use super::{BestPath, Origin, PeerId, RibEvent, Route};
 use crate::attribute::Attributes;
 use crate::decision::{Candidate, select};
 use crate::message::NextHop;
@@ -22,7 +22,7 @@ pub(super) struct Path {
 #[derive(Debug, Default)]
 pub(super) struct Entry {
     /// We originate it.
-    pub(super) originated: bool,
+    pub(super) origin: Option<Arc<Origin>>,
     /// One path a peer. After a decision the best comes first, then those of equal cost, then
     /// the rest, each part by peer.
     paths: Vec<Path>,
@@ -57,12 +57,12 @@ impl Entry {
             chosen: i < self.equal,
         };
         let paths = self.paths.iter().enumerate().map(path).collect();
-        LocRoute { prefix, originated: self.originated, paths }
+        LocRoute { prefix, origin: self.origin.clone(), paths }
     }
 
     /// Whether nothing is known and nothing has to be taken back.
     pub(super) fn is_empty(&self) -> bool {
-        !self.originated && self.paths.is_empty() && self.reported.is_empty()
+        self.origin.is_none() && self.paths.is_empty() && self.reported.is_empty()
     }
 
     /// Forgets every path, whatever state an interrupted decision left them in. What we originate
@@ -111,7 +111,7 @@ impl Entry {
     }
 
     fn forwarding_paths(&self) -> Vec<BestPath> {
-        if self.originated {
+        if self.origin.is_some() {
             return Vec::new();
         }
         let path = |path: &Path| BestPath { next_hop: path.route.next_hop, peer: path.peer };
@@ -128,7 +128,7 @@ pub struct LocRoute {
     /// The destination.
     pub prefix: IpNet,
     /// We originate it, and that wins over every path.
-    pub originated: bool,
+    pub origin: Option<Arc<Origin>>,
     /// Usable paths of peers, the best one first, then those of equal cost.
     pub paths: Vec<LocPath>,
 }

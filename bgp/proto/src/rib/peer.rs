@@ -1,5 +1,6 @@
 //! What the tables hold for one peer: Adj-RIB-In, Adj-RIB-Out and where both stand.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -26,6 +27,8 @@ pub(super) struct Peer {
     pub(super) end_of_rib_received: FamilySet,
     end_of_rib_sent: FamilySet,
     pub(super) queue: ExportQueue,
+    /// What the peer may have and is not told of: it would be more than its limit.
+    pub(super) over: BTreeSet<IpNet>,
 }
 
 /// Numbers of routes of one family with one peer.
@@ -39,6 +42,8 @@ pub struct FamilyCounts {
     pub stale: usize,
     /// Prefixes that the peer has from us.
     pub advertised: usize,
+    /// Prefixes that are withheld from it because they are more than its limit.
+    pub withheld: usize,
     /// The peer has sent End-of-RIB.
     pub end_of_rib_received: bool,
     /// We have sent End-of-RIB.
@@ -90,6 +95,7 @@ impl Peer {
         self.end_of_rib_received = FamilySet::NONE;
         self.end_of_rib_sent = FamilySet::NONE;
         self.queue = ExportQueue::default();
+        self.over.clear();
     }
 
     /// The session, while it is Established.
@@ -131,6 +137,7 @@ impl Peer {
             accepted: of_family().filter(|received| received.rejection.is_none()).count(),
             stale: of_family().filter(|received| received.stale).count(),
             advertised: self.queue.advertised().filter(|(p, _)| Family::of(p) == family).count(),
+            withheld: self.over.iter().filter(|prefix| Family::of(prefix) == family).count(),
             end_of_rib_received: self.end_of_rib_received.contains(family),
             end_of_rib_sent: self.end_of_rib_sent.contains(family),
             disabled: self.disabled.contains(family),

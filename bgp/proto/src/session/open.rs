@@ -1,7 +1,7 @@
 //! OPEN: what we say, and whether what came is acceptable (RFC 4271 §6.2, RFC 4724 §3).
 
-use crate::capability::{Capability, GracefulRestart, RestartFamily};
-use crate::family::{Family, FamilySet};
+use crate::capability::{Capability, ExtendedNextHop, GracefulRestart, RestartFamily, Role};
+use crate::family::{AFI_IPV6, Family, FamilySet};
 use crate::message::{Notification, NotificationCode, Open};
 use crate::speaker::command::Identity;
 
@@ -23,12 +23,27 @@ pub(crate) struct Refusal {
     pub(crate) words: String,
 }
 
+/// What we offer to one peer and not to every.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Offers {
+    /// IPv4 routes may have an IPv6 next hop (RFC 8950).
+    pub(crate) extended_next_hop: bool,
+    /// Our role (RFC 9234).
+    pub(crate) role: Option<Role>,
+}
+
 /// Our OPEN.
-pub(crate) fn ours(identity: &Identity, flags: RestartFlags) -> Open {
+pub(crate) fn ours(identity: &Identity, flags: RestartFlags, offers: Offers) -> Open {
     let mut capabilities: Vec<_> =
         Family::ALL.into_iter().map(|f| Capability::Multiprotocol(f.afi_safi())).collect();
     capabilities.push(Capability::RouteRefresh);
     capabilities.push(Capability::FourOctetAs(identity.as_number));
+    if offers.extended_next_hop {
+        let family = Family::Ipv4Unicast.afi_safi();
+        let pair = ExtendedNextHop { family, next_hop_afi: AFI_IPV6 };
+        capabilities.push(Capability::ExtendedNextHop(vec![pair]));
+    }
+    capabilities.extend(offers.role.map(Capability::Role));
     capabilities.push(Capability::GracefulRestart(GracefulRestart {
         restarted: flags.restarted,
         notification: identity.notification_restart,
@@ -77,6 +92,32 @@ pub(crate) fn check(theirs: &Open, identity: &Identity, wanted_as: u32) -> Resul
     Ok(())
 }
 
+/// Whether the roles of both sides fit (RFC 9234 §4.2); one that we must not know anything of fits,
+/// unless it is `required`.
+pub(crate) fn check_role(theirs: &Open, ours: Option<Role>, required: bool) -> Result<(), Refusal> {
+    let Some(ours) = ours else { return Ok(()) };
+    let mismatch = |words: String| {
+        Err(Refusal { notification: NotificationCode::RoleMismatch.empty(), words })
+    };
+    let mut roles = theirs.capabilities.iter().filter_map(|capability| match capability {
+        Capability::Role(role) => Some(*role),
+        _ => None,
+    });
+    let Some(role) = roles.next() else {
+        return match required {
+            true => mismatch("the neighbour says nothing of its BGP role, which we require".into()),
+            false => Ok(()),
+        };
+    };
+    if roles.any(|other| other != role) {
+        return mismatch("the neighbour claims several BGP roles".into());
+    }
+    match ours.fits(role) {
+        true => Ok(()),
+        false => mismatch(format!("the neighbour is {role} and we are {ours}: check both roles")),
+    }
+}
+
 /// The graceful restart capability of an OPEN; the last one counts (RFC 4724 §3).
 pub(crate) fn graceful_restart(open: &Open) -> Option<&GracefulRestart> {
     open.capabilities.iter().rev().find_map(|capability| match capability {
@@ -106,6 +147,10 @@ pub(crate) fn capabilities_in_words(ours: &Open, theirs: &Open) -> Vec<String> {
             }
             Capability::RouteRefresh => words.push("route refresh".into()),
             Capability::FourOctetAs(_) => words.push("four-octet AS".into()),
+            Capability::ExtendedNextHop(_) if shared(capability) => {
+                words.push("IPv4 over IPv6 next hops".into());
+            }
+            Capability::Role(role) => words.push(format!("role {role}")),
             Capability::GracefulRestart(restart) => {
                 let families: Vec<_> =
                     restart_families(restart, false).iter().map(|f| f.to_string()).collect();

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::bfd;
+use crate::capability::Role;
 use crate::family::{Family, FamilySet};
 use crate::message::MAX_COMMUNICATION;
 use crate::policy::PeerPolicy;
-use crate::rib::Drain;
+use crate::rib::{Drain, Origin};
 use crate::session::open::MAX_RESTART_TIME;
 use crate::speaker::transport::{Hops, Password};
 
@@ -54,6 +55,9 @@ pub struct Identity {
     pub notification_restart: bool,
     /// Whether traffic shall go elsewhere, and how peers are told.
     pub drain: Option<Drain>,
+    /// What stands for us in CLUSTER_LISTs, where several reflectors are one cluster (RFC 4456 §7);
+    /// our BGP identifier unless given.
+    pub cluster_id: Option<Ipv4Addr>,
 }
 
 /// One next hop a family.
@@ -109,6 +113,10 @@ pub struct PeerConfig {
     pub bfd: Option<bfd::Config>,
     /// No session is wanted: the peer is told so with these words (RFC 9003), which may be empty.
     pub shutdown: Option<Arc<str>>,
+    /// What we are to it, if it is external: says what may be told on of what it tells (RFC 9234).
+    pub role: Option<Role>,
+    /// No session without a role of the peer that fits ours.
+    pub require_role: bool,
     /// What is taken from it and what it is told.
     pub policy: PeerPolicy,
 }
@@ -117,7 +125,7 @@ pub struct PeerConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Who we are. Another AS or router id resets every session (Cease 6/6); hold time, restart time
-    /// and N bit count from the next OPEN on; next hops and draining are advertised anew at once. `None` ends every
+    /// and N bit count from the next OPEN on; next hops, draining and cluster id are advertised anew at once. `None` ends every
     /// session (Cease 6/2) until an identity comes.
     SetIdentity(Option<Identity>),
     /// Adds a neighbour or replaces its configuration. Any change resets its session
@@ -127,8 +135,8 @@ pub enum Command {
     SetPeer(PeerName, PeerConfig),
     /// Forgets a neighbour (Cease 6/3) and its routes.
     RemovePeer(PeerName),
-    /// Advertises this prefix to every peer.
-    Originate(IpNet),
+    /// Advertises this prefix to every peer, like that from now on.
+    Originate(IpNet, Origin),
     /// Stops that.
     Withdraw(IpNet),
     /// All sources have said what to originate: End-of-RIB may go out (RFC 4724 §4.1). Before
@@ -227,8 +235,15 @@ impl PeerConfig {
             password: None,
             bfd: None,
             shutdown: None,
+            role: None,
+            require_role: false,
             policy: PeerPolicy::default(),
         }
+    }
+
+    /// Our role on the session: internal ones have none (RFC 9234 §4).
+    pub(crate) fn role_to(&self, identity: &Identity) -> Option<Role> {
+        self.role.filter(|_| self.as_number != identity.as_number)
     }
 
     /// Why no session is wanted, if none is.

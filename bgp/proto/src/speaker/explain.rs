@@ -193,14 +193,18 @@ impl Speaker {
         let peer = self.peers.get(name)?;
         let Outward { source, told, progress } = self.rib.outward(peer.id, prefix);
         match source {
-            None => steps.stop(
-                "origin",
-                "this node does not originate it (it is none of its blocks) and no peer told of it",
-            ),
-            Some(Source::Ours) => steps.pass("origin", "this node originates it"),
-            Some(Source::Learned(from, ..)) => {
-                steps
-                    .pass("origin", format!("learned; the best path is of {}", self.name_of(from)));
+            None => steps.stop("origin", "this node does not originate it and no peer told of it"),
+            Some(Source::Ours(origin)) if origin.words.is_empty() => {
+                steps.pass("origin", "this node originates it");
+            }
+            Some(Source::Ours(origin)) => {
+                steps.pass("origin", format!("this node originates it: {}", origin.words));
+            }
+            Some(Source::Learned(learned)) => {
+                steps.pass(
+                    "origin",
+                    format!("learned; the best path is of {}", self.name_of(learned.peer)),
+                );
             }
         }
         match told {
@@ -254,6 +258,12 @@ fn outward(
             "the best path came from an internal peer, who tells every internal peer himself"
                 .into(),
         ),
+        Err(Withheld::Originator) => {
+            ("rules", "the peer itself brought it into the AS (ORIGINATOR_ID)".into())
+        }
+        Err(Withheld::OnlyToCustomer) => {
+            ("rules", "it is for customers only (OTC), and the peer is none by our role".into())
+        }
         Err(Withheld::Community(community)) => {
             ("rules", format!("the well-known community {community} keeps it here"))
         }
@@ -268,6 +278,9 @@ fn outward(
             "next hop",
             format!("this node has no address of {family} that the peer could use as next hop"),
         ),
+        Err(Withheld::Limit(limit)) => {
+            ("limit", format!("the peer has as many {family} prefixes as it is to have: {limit}"))
+        }
     };
     let accepts = match &told {
         Ok((_, rule)) => accepted(rule.map(words), policy),

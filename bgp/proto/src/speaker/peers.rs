@@ -30,6 +30,7 @@ impl Speaker {
                 next_hop_ipv4: identity.next_hops.ipv4,
                 next_hop_ipv6: identity.next_hops.ipv6,
                 drain: identity.drain,
+                cluster_id: identity.cluster_id.unwrap_or(identity.router_id),
             });
         }
         if key(&old) != key(&self.identity) {

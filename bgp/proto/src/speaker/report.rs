@@ -64,9 +64,17 @@ impl Speaker {
     }
 
     fn prefix_warning(&self, peer: &Peer) -> Option<String> {
-        let limits = peer.config.policy.max_prefixes?;
-        let warning = |family| limits.warning(family, self.rib.counts(peer.id, family).received);
-        let warnings: Vec<String> = Family::ALL.into_iter().filter_map(warning).collect();
+        let policy = &peer.config.policy;
+        let warnings = |family| {
+            let counts = self.rib.counts(peer.id, family);
+            let limits = policy.max_prefixes;
+            let inward = limits.and_then(|limits| limits.warning(family, counts.received));
+            let limits = policy.max_prefixes_out;
+            let outward = limits
+                .and_then(|limits| limits.warning(family, counts.advertised, counts.withheld));
+            [inward, outward].into_iter().flatten()
+        };
+        let warnings: Vec<String> = Family::ALL.into_iter().flat_map(warnings).collect();
         (!warnings.is_empty()).then(|| warnings.join(", "))
     }
 

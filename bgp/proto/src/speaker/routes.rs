@@ -52,7 +52,7 @@ pub struct RouteStatus {
     pub communities: Vec<String>,
     /// Taken from the peer or told to it or, in the Loc-RIB, chosen.
     pub used: bool,
-    /// What is special about it: why it is not used, or that it is stale.
+    /// What is special about it: why it is not used, that it is stale, or what of ours it is.
     pub note: Option<String>,
 }
 
@@ -91,13 +91,15 @@ impl Speaker {
 
     fn best(&self) -> impl Iterator<Item = RouteStatus> {
         self.rib.routes().flat_map(move |route| {
-            let ours = route.originated.then(|| RouteStatus {
+            let originated = route.origin.is_some();
+            let ours = route.origin.map(|origin| RouteStatus {
                 used: true,
-                ..status(route.prefix, None, &Attributes::default())
+                note: Some(origin.words.to_string()).filter(|words| !words.is_empty()),
+                ..status(route.prefix, None, &origin.attributes())
             });
             let path = move |path: LocPath| RouteStatus {
                 peer: Some(self.name_of(path.peer).into()),
-                used: path.chosen && !route.originated,
+                used: path.chosen && !originated,
                 ..status(route.prefix, Some(path.next_hop), &path.attributes)
             };
             ours.into_iter().chain(route.paths.into_iter().map(path))

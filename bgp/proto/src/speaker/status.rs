@@ -87,7 +87,7 @@ pub struct PeerStatus {
     pub filters: Vec<PeerName>,
     /// Why nothing passes them, if one is broken.
     pub filter_problem: Option<String>,
-    /// How near the peer is to its limit of prefixes, if it is.
+    /// How near the peer is to a limit of prefixes, either way, if it is.
     pub prefix_warning: Option<String>,
     /// Its BFD, while it is watched.
     pub bfd: Option<BfdStatus>,

@@ -7,7 +7,7 @@ use brindle_bgp_proto::attribute::{AsPath, Attributes, Community};
 use brindle_bgp_proto::family::{Family, FamilySet};
 use brindle_bgp_proto::message::{NextHop, Update};
 use brindle_bgp_proto::negotiated::Negotiated;
-use brindle_bgp_proto::rib::{Local, PeerId, PeerSession, Rib};
+use brindle_bgp_proto::rib::{Local, Origin, PeerId, PeerSession, Rib};
 use ipnet::IpNet;
 use proptest::prelude::*;
 
@@ -26,8 +26,8 @@ fn what_we_originate_goes_to_everyone() {
     let mut rib = Rib::new(local());
     rib.peer_up(PeerId(1), external.clone());
     rib.peer_up(PeerId(2), internal.clone());
-    rib.originate(net("10.65.0.0/26"));
-    rib.originate(net("2001:db8:65::/122"));
+    rib.originate(net("10.65.0.0/26"), Origin::default());
+    rib.originate(net("2001:db8:65::/122"), Origin::default());
 
     let outside = told(&mut rib, PeerId(1), &external);
     let (next_hop, attributes) = &outside.routes[&net("10.65.0.0/26")];
@@ -130,8 +130,8 @@ fn next_hops_suit_the_peer() {
     let hops = |local: Local, session: PeerSession| {
         let mut rib = Rib::new(local);
         rib.peer_up(PeerId(1), session.clone());
-        rib.originate(v4);
-        rib.originate(v6);
+        rib.originate(v4, Origin::default());
+        rib.originate(v6, Origin::default());
         let told = told(&mut rib, PeerId(1), &session);
         [v4, v6].map(|prefix| told.routes.get(&prefix).map(|(hop, _)| hop.address()))
     };
@@ -166,6 +166,7 @@ fn prefixes_of_one_attribute_set_share_messages() {
         rib.originate(
             IpNet::new(std::net::Ipv4Addr::from(0x0a00_0000 + (i << 6)).into(), 26)
                 .expect("a prefix"),
+            Origin::default(),
         );
     }
     let peer = told(&mut rib, PeerId(1), &session(1, external_as(1)));
@@ -192,8 +193,8 @@ fn attributes_too_long_for_a_peer_withdraw() {
 fn a_refresh_sends_everything_again() {
     let mut rib = rib_with_peers(1);
     let session = session(1, external_as(1));
-    rib.originate(net("10.65.0.0/26"));
-    rib.originate(net("2001:db8:65::/122"));
+    rib.originate(net("10.65.0.0/26"), Origin::default());
+    rib.originate(net("2001:db8:65::/122"), Origin::default());
     let mut peer = Receiver::default();
     peer.receive(&mut rib, PeerId(1), &session.negotiated, usize::MAX);
     rib.refresh(PeerId(1), Family::Ipv4Unicast);
@@ -274,7 +275,7 @@ proptest! {
                 Step::Withdraw { from, prefix } => {
                     rib.update(PeerId(from.into()), &Update::withdraw(vec![block(prefix)]));
                 }
-                Step::Originate(i) => rib.originate(block(i)),
+                Step::Originate(i) => rib.originate(block(i), Origin::default()),
                 Step::Unoriginate(i) => rib.withdraw(block(i)),
                 Step::SetLocal(other) => {
                     let hop = address(if other { "192.0.2.11" } else { "192.0.2.10" });

@@ -24,6 +24,7 @@ pub fn local() -> Local {
         next_hop_ipv4: Some(address("192.0.2.10")),
         next_hop_ipv6: Some(address("2001:db8::10")),
         drain: None,
+        cluster_id: Ipv4Addr::new(10, 0, 0, 10),
     }
 }
 
@@ -39,6 +40,7 @@ pub fn session(n: u8, peer_as: u32) -> PeerSession {
         router_id: Ipv4Addr::new(10, 0, 0, n),
         peer_address: Ipv4Addr::new(192, 0, 2, n).into(),
         local_address: address("192.0.2.10"),
+        role: None,
         policy: PeerPolicy::default(),
     }
 }

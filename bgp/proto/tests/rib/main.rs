@@ -4,5 +4,7 @@ mod decision;
 mod export;
 mod fixture;
 mod policy;
+mod reflection;
 mod restart;
+mod roles;
 mod table;

@@ -10,7 +10,7 @@ use brindle_bgp_proto::policy::{
     Action, AnyCommunity, Change, Filter, Matches, PeerFilter, PeerPolicy, PrefixMatch,
     PrefixOperator, Rule, Rules,
 };
-use brindle_bgp_proto::rib::{PeerId, PeerSession, Rib};
+use brindle_bgp_proto::rib::{Origin, PeerId, PeerSession, Rib};
 use ipnet::IpNet;
 use proptest::prelude::*;
 
@@ -179,8 +179,8 @@ fn a_next_hop_that_is_set_must_lead_away() {
 fn exported(policy: &PeerPolicy) -> [Receiver; 2] {
     let mut rib = Rib::new(local());
     rib.peer_up(PeerId(1), session(1, external_as(1)));
-    rib.originate(net("10.65.0.0/26"));
-    rib.originate(net("2001:db8:65::/122"));
+    rib.originate(net("10.65.0.0/26"), Origin::default());
+    rib.originate(net("2001:db8:65::/122"), Origin::default());
     rib.update(PeerId(1), &announce(1, attributes(1), &[net("10.1.0.0/26")]));
     [(2, external_as(2)), (3, LOCAL_AS)].map(|(n, peer_as)| {
         let session = with(session(n, peer_as), policy.clone());
@@ -287,7 +287,7 @@ proptest! {
         for (n, session) in (1..).zip(&sessions) {
             rib.peer_up(PeerId(n), session.clone());
         }
-        rib.originate(net("10.65.0.0/26"));
+        rib.originate(net("10.65.0.0/26"), Origin::default());
         for (n, policy, at) in steps {
             let update = announce(n, attributes(n), &[net(PREFIXES[at])]);
             rib.update(PeerId(n.into()), &update);
@@ -301,7 +301,7 @@ proptest! {
         for (n, session) in (1..).zip(&last) {
             fresh.peer_up(PeerId(n), session.clone());
         }
-        fresh.originate(net("10.65.0.0/26"));
+        fresh.originate(net("10.65.0.0/26"), Origin::default());
         for (n, update) in updates {
             fresh.update(PeerId(n.into()), &update);
         }

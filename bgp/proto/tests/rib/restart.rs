@@ -1,7 +1,7 @@
 //! Stale routes while a peer restarts (RFC 4724 §4.2), and our own End-of-RIB (§4.1).
 
 use brindle_bgp_proto::family::{Family, FamilySet};
-use brindle_bgp_proto::rib::{PeerId, Rib, RibEvent};
+use brindle_bgp_proto::rib::{Origin, PeerId, Rib, RibEvent};
 
 use crate::fixture::*;
 
@@ -68,11 +68,11 @@ fn end_of_rib_waits_for_our_sources_and_comes_once() {
     let mut rib = rib_with_peers(1);
     let session = session(1, external_as(1));
     let mut peer = Receiver::default();
-    rib.originate(net("10.65.0.0/26"));
+    rib.originate(net("10.65.0.0/26"), Origin::default());
     peer.receive(&mut rib, PEER, &session.negotiated, usize::MAX);
     assert_eq!((peer.routes.len(), peer.end_of_rib.len()), (1, 0), "not in sync yet");
 
-    rib.originate(net("2001:db8:65::/122"));
+    rib.originate(net("2001:db8:65::/122"), Origin::default());
     rib.set_in_sync();
     peer.receive(&mut rib, PEER, &session.negotiated, 1);
     assert_eq!((peer.routes.len(), peer.end_of_rib.len()), (2, 0), "routes first");
@@ -80,7 +80,7 @@ fn end_of_rib_waits_for_our_sources_and_comes_once() {
     assert_eq!(peer.end_of_rib, Family::ALL);
     assert!(rib.counts(PEER, Family::Ipv6Unicast).end_of_rib_sent);
 
-    rib.originate(net("10.66.0.0/26"));
+    rib.originate(net("10.66.0.0/26"), Origin::default());
     peer.receive(&mut rib, PEER, &session.negotiated, usize::MAX);
     assert_eq!((peer.routes.len(), peer.end_of_rib.len()), (3, 2), "never again");
 }

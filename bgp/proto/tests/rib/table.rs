@@ -8,7 +8,7 @@ use brindle_bgp_proto::attribute::{
 use brindle_bgp_proto::family::{Family, FamilySet};
 use brindle_bgp_proto::message::{NextHop, NotificationCode, Update};
 use brindle_bgp_proto::policy::PeerPolicy;
-use brindle_bgp_proto::rib::{PeerId, PeerSession, Rejection, Rib, RibEvent};
+use brindle_bgp_proto::rib::{Origin, PeerId, PeerSession, Rejection, Rib, RibEvent};
 use ipnet::IpNet;
 use proptest::prelude::*;
 
@@ -96,7 +96,7 @@ fn apply(change: &Change, rib: &mut Rib, model: &mut Model) {
             model.announced.remove(&(prefix, peer));
         }
         Change::Originate(prefix) => {
-            rib.originate(net(PREFIXES[prefix]));
+            rib.originate(net(PREFIXES[prefix]), Origin::default());
             model.originated.insert(net(PREFIXES[prefix]));
         }
         Change::Unoriginate(prefix) => {

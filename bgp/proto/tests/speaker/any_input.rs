@@ -11,6 +11,7 @@ use brindle_bgp_proto::message::{
     Message, NotificationCode, Open, RefreshKind, RouteRefresh, Update,
 };
 use brindle_bgp_proto::negotiated::Negotiated;
+use brindle_bgp_proto::rib::Origin;
 use brindle_bgp_proto::session::ConnId;
 use brindle_bgp_proto::speaker::{Command, Config, Event, Identity, Io, PeerConfig, Speaker};
 use brindle_bgp_proto::timer::Time;
@@ -81,6 +82,7 @@ fn identity(last: u8) -> Identity {
         restart_time: 20,
         notification_restart: last.is_multiple_of(2),
         drain: None,
+        cluster_id: None,
         next_hops: Default::default(),
     }
 }
@@ -96,7 +98,7 @@ fn command(which: u8) -> Command {
         2 => Command::SetIdentity(Some(identity(3))),
         3 => Command::Refresh("peer".into()),
         4 => Command::InSync,
-        _ => Command::Originate("10.1.0.0/24".parse().expect("prefix")),
+        _ => Command::Originate("10.1.0.0/24".parse().expect("prefix"), Origin::default()),
     }
 }
 

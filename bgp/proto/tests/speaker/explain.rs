@@ -6,6 +6,7 @@ use std::time::Duration;
 use brindle_bgp_proto::policy::{
     Action, Filter, Matches, PeerFilter, PeerPolicy, PrefixMatch, PrefixOperator, Rule, Rules,
 };
+use brindle_bgp_proto::rib::Origin;
 use brindle_bgp_proto::speaker::explain::Trace;
 use brindle_bgp_proto::speaker::{Command, PeerConfig, RouteTable};
 use ipnet::IpNet;
@@ -27,7 +28,7 @@ fn triangle() -> Net {
         net.command(at, Command::InSync);
         (0..3).filter(|to| *to != at).for_each(|to| net.peer(at, to, to > at));
     }
-    net.command(0, Command::Originate(self::net(BLOCK)));
+    net.command(0, Command::Originate(self::net(BLOCK), Origin::default()));
     assert!(net.until(10 * SECOND, |net| (0..3).all(|at| net.is_up(at, (at + 1) % 3))));
     net.run(SECOND);
     net
@@ -97,8 +98,7 @@ fn a_block_gets_out_and_in_and_not_on() {
     }
     assert_eq!(
         last(&mut net, 0, true, 1, "10.9.0.0/24"),
-        "stop origin: this node does not originate it (it is none of its blocks) and no peer told \
-         of it"
+        "stop origin: this node does not originate it and no peer told of it"
     );
     let report = net.nodes[1].speaker.explain(self::net("10.1.0.7/32"), None);
     assert_eq!(report.prefix, self::net(BLOCK), "an address stands for its prefix");
@@ -137,8 +137,8 @@ fn a_rule_that_rejects_is_named_at_either_end_and_costs_no_session() {
 #[test]
 fn a_worse_path_says_what_beats_it() {
     let mut net = triangle();
-    net.command(2, Command::Originate(self::net("10.0.0.0/8")));
-    net.command(0, Command::Originate(self::net("10.0.0.0/8")));
+    net.command(2, Command::Originate(self::net("10.0.0.0/8"), Origin::default()));
+    net.command(0, Command::Originate(self::net("10.0.0.0/8"), Origin::default()));
     net.run(SECOND);
     let ok = "ok forwarding: given to the route table";
     assert_eq!(last(&mut net, 1, false, 0, "10.0.0.0/8"), ok);

@@ -306,6 +306,7 @@ pub fn identity(setup: Setup) -> Identity {
         restart_time: setup.restart_time,
         next_hops: Default::default(),
         notification_restart: false,
+        cluster_id: None,
         drain: None,
     }
 }

@@ -7,6 +7,7 @@ use brindle_bgp_proto::encode::encode;
 use brindle_bgp_proto::fsm::State;
 use brindle_bgp_proto::message::{Message, Open};
 use brindle_bgp_proto::negotiated::Negotiated;
+use brindle_bgp_proto::rib::Origin;
 use brindle_bgp_proto::speaker::{Command, Event, Io, PeerConfig};
 
 use crate::net::{Net, Setup, address};
@@ -26,7 +27,7 @@ fn high(seed: u64) -> Setup {
 fn pair(latency: Duration, setups: [Setup; 2]) -> Net {
     let mut net = Net::new(latency, &setups);
     for (at, prefix) in [(0, "10.1.0.0/24"), (1, "10.2.0.0/24")] {
-        net.command(at, Command::Originate(prefix.parse().expect("prefix")));
+        net.command(at, Command::Originate(prefix.parse().expect("prefix"), Origin::default()));
         net.command(at, Command::InSync);
     }
     net.peer(0, 1, false);
@@ -147,7 +148,7 @@ fn a_restart_is_helped_and_the_restarted_waits_before_it_reports() {
     assert!(!reported(&net), "sources of the restarted are not in sync");
     assert_eq!(net.status(0, 1).families[0].stale, 1, "no End-of-RIB, nothing is swept");
 
-    net.command(1, Command::Originate("10.2.0.0/24".parse().expect("prefix")));
+    net.command(1, Command::Originate("10.2.0.0/24".parse().expect("prefix"), Origin::default()));
     net.command(1, Command::InSync);
     net.run(SECOND);
     assert!(reported(&net));
@@ -160,7 +161,7 @@ fn a_restart_is_helped_and_the_restarted_waits_before_it_reports() {
 #[test]
 fn a_restarted_speaker_waits_no_longer_than_its_restart_time() {
     let mut net = Net::new(MS, &[low(1), high(2), Setup::new(65003, [3, 3, 3, 3], 3)]);
-    net.command(1, Command::Originate("10.2.0.0/24".parse().expect("prefix")));
+    net.command(1, Command::Originate("10.2.0.0/24".parse().expect("prefix"), Origin::default()));
     net.command(1, Command::InSync);
     net.peer(1, 0, false);
     net.restart(0);
@@ -196,7 +197,7 @@ fn a_new_connection_after_a_power_failure_replaces_the_dead_one() {
     assert!(net.until(5 * SECOND, both_up));
     net.run(15 * SECOND);
     net.power_failure(1);
-    net.command(1, Command::Originate("10.2.0.0/24".parse().expect("prefix")));
+    net.command(1, Command::Originate("10.2.0.0/24".parse().expect("prefix"), Origin::default()));
     net.command(1, Command::InSync);
     net.peer(1, 0, false);
     assert!(net.until(5 * SECOND, both_up), "long before the hold time of 90 s");

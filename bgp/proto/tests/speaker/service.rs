@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use brindle_bgp_proto::bfd;
+use brindle_bgp_proto::capability::Role;
 use brindle_bgp_proto::fsm::State;
-use brindle_bgp_proto::policy::{MaxPrefixes, PeerPolicy};
-use brindle_bgp_proto::rib::Drain;
+use brindle_bgp_proto::policy::{MaxPrefixes, MaxPrefixesOut, PeerPolicy};
+use brindle_bgp_proto::rib::{Drain, Origin};
 use brindle_bgp_proto::speaker::{Command, Event, Hops, Identity, PeerConfig, RouteTable};
 use ipnet::IpNet;
 
@@ -29,7 +30,7 @@ fn pair(as_numbers: [u32; 2], change: impl Fn(Identity) -> Identity) -> Net {
         net.command(at, Command::InSync);
         net.peer(at, 1 - at, at == 1);
     }
-    net.command(0, Command::Originate(prefix("10.1.0.0/24")));
+    net.command(0, Command::Originate(prefix("10.1.0.0/24"), Origin::default()));
     assert!(net.until(10 * SECOND, |net| net.is_up(0, 1) && net.is_up(1, 0)));
     net.run(SECOND);
     net
@@ -53,14 +54,17 @@ fn a_peer_over_its_limit_waits_for_its_time_or_another_limit() {
         let mut net = pair([65001, 65002], |identity| identity);
         set(&mut net, 1, |config| PeerConfig { policy: limit(3, restart), ..config });
         for third in 2..=3 {
-            net.command(0, Command::Originate(prefix(&format!("10.{third}.0.0/24"))));
+            net.command(
+                0,
+                Command::Originate(prefix(&format!("10.{third}.0.0/24")), Origin::default()),
+            );
         }
         net.run(SECOND);
         assert!(net.is_up(1, 0), "3 of 3");
         let warning = net.status(1, 0).prefix_warning;
         assert_eq!(warning.as_deref(), Some("3 of at most 3 ipv4 unicast prefixes"));
 
-        net.command(0, Command::Originate(prefix("10.4.0.0/24")));
+        net.command(0, Command::Originate(prefix("10.4.0.0/24"), Origin::default()));
         net.run(SECOND);
         let received = net.status(0, 1).last_received_notification.expect("a Cease").message;
         let data = "maximum number of prefixes reached (6/1), data 00010100000003";
@@ -89,12 +93,57 @@ fn a_peer_over_its_limit_waits_for_its_time_or_another_limit() {
 #[test]
 fn a_limit_that_is_lowered_below_what_is_there_counts_at_once() {
     let mut net = pair([65001, 65002], |identity| identity);
-    net.command(0, Command::Originate(prefix("10.2.0.0/24")));
+    net.command(0, Command::Originate(prefix("10.2.0.0/24"), Origin::default()));
     net.run(SECOND);
     set(&mut net, 1, |config| PeerConfig { policy: limit(1, None), ..config });
     net.run(SECOND);
     assert_eq!(net.status(1, 0).state, State::Idle);
     assert_eq!((net.status(1, 0).flaps, net.status(0, 1).flaps), (1, 1));
+}
+
+fn limit_out(ipv4: u32) -> PeerPolicy {
+    let limits = MaxPrefixesOut { ipv4: Some(ipv4), ipv6: None, warn_percent: 75 };
+    PeerPolicy { max_prefixes_out: Some(limits), ..PeerPolicy::default() }
+}
+
+/// What node 1 has from node 0.
+fn received(net: &Net) -> Vec<String> {
+    let list = net.nodes[1].speaker.routes(RouteTable::Received, None, 99);
+    list.routes.iter().map(|route| route.prefix.to_string()).collect()
+}
+
+#[test]
+fn what_is_beyond_the_limit_of_what_a_peer_is_told_waits_for_a_place() {
+    let mut net = pair([65001, 65002], |identity| identity);
+    set(&mut net, 0, |config| PeerConfig { policy: limit_out(2), ..config });
+    let originate = |net: &mut Net, text: &str| {
+        net.command(0, Command::Originate(prefix(text), Origin::default()));
+        net.run(SECOND);
+    };
+    originate(&mut net, "10.3.0.0/24");
+    originate(&mut net, "10.0.0.0/24");
+    originate(&mut net, "10.2.0.0/24");
+    assert_eq!(received(&net), ["10.1.0.0/24", "10.3.0.0/24"], "who was first");
+    let status = net.status(0, 1);
+    assert_eq!(
+        status.prefix_warning.as_deref(),
+        Some("told of 2 of at most 2 ipv4 unicast prefixes, 2 more are withheld")
+    );
+    let report = net.nodes[0].speaker.explain(prefix("10.2.0.0/24"), None);
+    let last = report.outward[0].steps.last().expect("a step");
+    let why = "the peer has as many ipv4 unicast prefixes as it is to have: 2";
+    assert_eq!((last.step, &*last.detail, last.passed), ("limit", why, false));
+
+    net.command(0, Command::Withdraw(prefix("10.3.0.0/24")));
+    net.run(SECOND);
+    assert_eq!(received(&net), ["10.0.0.0/24", "10.1.0.0/24"], "the first that waits");
+    set(&mut net, 0, |config| PeerConfig { policy: limit_out(1), ..config });
+    net.run(SECOND);
+    assert_eq!(received(&net), ["10.0.0.0/24"], "lowered");
+    set(&mut net, 0, |config| config);
+    net.run(SECOND);
+    assert_eq!(received(&net), ["10.0.0.0/24", "10.1.0.0/24", "10.2.0.0/24"]);
+    assert_eq!((net.status(0, 1).flaps, net.status(0, 1).prefix_warning), (0, None));
 }
 
 #[test]
@@ -220,4 +269,38 @@ fn bfd_ends_the_session_with_a_neighbour_that_does_not_forward() {
 
     net.cut = false;
     assert!(net.until(90 * SECOND, is_watched), "and it comes back");
+}
+
+#[test]
+fn roles_that_do_not_fit_end_the_session_and_one_that_is_missing_may() {
+    use Role::{Customer, Peer, Provider};
+    for (ours, theirs, required, fits) in [
+        (Some(Provider), Some(Customer), true, true),
+        (Some(Provider), Some(Peer), false, false),
+        (Some(Customer), None, false, true),
+        (Some(Customer), None, true, false),
+        (None, Some(Peer), false, true),
+    ] {
+        let mut net = pair([65001, 65002], |identity| identity);
+        let own = |config| PeerConfig { role: ours, require_role: required, ..config };
+        set(&mut net, 0, own);
+        set(&mut net, 1, |config| PeerConfig { role: theirs, ..config });
+        net.run(SECOND * 5);
+        assert_eq!(net.is_up(0, 1), fits, "{ours:?} {theirs:?} {required}");
+        if !fits {
+            let sent = net.status(0, 1).last_sent_notification;
+            let received = net.status(0, 1).last_received_notification;
+            let mut words = sent.into_iter().chain(received).map(|n| n.message);
+            assert!(words.any(|words| words.starts_with("role mismatch (2/11)")));
+        }
+    }
+}
+
+#[test]
+fn internal_sessions_have_no_role() {
+    let mut net = pair([65001, 65001], |identity| identity);
+    for at in 0..2 {
+        set(&mut net, at, |config| PeerConfig { role: Some(Role::Provider), ..config });
+    }
+    assert!(net.until(10 * SECOND, |net| net.is_up(0, 1)), "two providers");
 }

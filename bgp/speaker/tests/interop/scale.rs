@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Instant;
 
 use anyhow::Result;
-use brindle_bgp_speaker::Command;
+use brindle_bgp_speaker::{Command, Origin};
 use brindle_lab::process::wait_until;
 
 use crate::bird::Bird;
@@ -31,7 +31,7 @@ fn twenty_thousand_routes_go_both_ways() -> Result<()> {
     let bird = Bird::start(&world, &format!("{statics}{neighbour}"))?;
     let mut us = world.speaker()?;
     for n in 0..ROUTES {
-        us.send(Command::Originate(block(12, n)?))?;
+        us.send(Command::Originate(block(12, n)?, Origin::default()))?;
     }
     us.send(Command::InSync)?;
     us.set_peer("tor", peer(ROUTER[0], ROUTER_AS))?;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use brindle_bgp_proto::fsm::State;
-use brindle_bgp_proto::policy::{MaxPrefixes, PeerPolicy};
+use brindle_bgp_proto::policy::{MaxPrefixes, MaxPrefixesOut, PeerPolicy};
 use brindle_bgp_speaker::{Command, Drain, Identity, PeerConfig};
 use brindle_lab::process::wait_until;
 
@@ -100,4 +100,25 @@ fn limited(ipv4: u32) -> PeerConfig {
     let limits = MaxPrefixes { ipv4: Some(ipv4), ipv6: None, warn_percent: 75, restart: None };
     let policy = PeerPolicy { max_prefixes: Some(limits), ..PeerPolicy::default() };
     PeerConfig { policy, ..peer(ROUTER[0], ROUTER_AS) }
+}
+
+#[test]
+fn a_router_is_told_of_no_more_than_its_limit() -> Result<()> {
+    for kind in [Kind::Bird, Kind::Frr] {
+        let world = World::new()?;
+        let router = Router::start(kind, &world, 0, ROUTER_AS)?;
+        let mut us = world.speaker()?;
+        let limits = MaxPrefixesOut { ipv4: Some(2), ipv6: None, warn_percent: 75 };
+        let policy = PeerPolicy { max_prefixes_out: Some(limits), ..PeerPolicy::default() };
+        us.set_peer("tor", PeerConfig { policy, ..peer(ROUTER[0], ROUTER_AS) })?;
+        us.originate(&["10.65.0.0/26", "10.65.0.64/26", "10.65.0.128/26", "fd65::/122"])?;
+        router.until_path("10.65.0.64/26")?;
+        router.until_path("fd65::/122")?;
+        assert_eq!(router.path("10.65.0.128/26")?, None, "{kind:?}");
+        us.send(Command::Withdraw("10.65.0.0/26".parse()?))?;
+        router.until_path("10.65.0.128/26")?;
+        router.until_no_path("10.65.0.0/26")?;
+        us.stop(false)?;
+    }
+    Ok(())
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use brindle_bgp_proto::family::FamilySet;
 use brindle_bgp_proto::fsm::State;
 use brindle_bgp_proto::speaker::status::PeerStatus;
-use brindle_bgp_speaker::{Command, Config, Event, Handle, Identity, PeerConfig, Status};
+use brindle_bgp_speaker::{Command, Config, Event, Handle, Identity, Origin, PeerConfig, Status};
 use brindle_lab::netns::{Netns, veth};
 use ipnet::IpNet;
 use tempfile::TempDir;
@@ -44,6 +44,8 @@ impl World {
             netns.ip(&["addr", "add", &format!("{}/24", addresses[0]), "dev", "eth0"])?;
             netns.ip(&["addr", "add", &format!("{}/64", addresses[1]), "dev", "eth0", "nodad"])?;
         }
+        router.ip(&["addr", "add", &format!("{SECOND}/24"), "dev", "eth0"])?;
+        us.ip(&["addr", "add", &format!("{BESIDE}/24"), "dev", "eth0"])?;
         Ok(Self { us, router, dir: TempDir::with_prefix("bgpspeaker")? })
     }
 
@@ -74,6 +76,24 @@ impl World {
     }
 }
 
+/// A second address of the router, and one of ours.
+pub const SECOND: &str = "10.77.0.3";
+pub const BESIDE: &str = "10.77.0.4";
+
+/// A speaker beside us, at [`BESIDE`], with a peer that it connects to.
+pub fn second_speaker(world: &World, as_number: u32, config: PeerConfig) -> Result<Speaker> {
+    let identity = Identity {
+        router_id: BESIDE.parse()?,
+        // We have the port.
+        listen_port: 0,
+        next_hops: [BESIDE.parse::<IpAddr>()?].into_iter().collect(),
+        ..identity(as_number)
+    };
+    let mut speaker = World::speaker_in(&world.us, first_start(), identity)?;
+    speaker.set_peer("peer", PeerConfig { source: Some(BESIDE.parse()?), ..config })?;
+    Ok(speaker)
+}
+
 /// Facts of a first start.
 pub fn first_start() -> Config {
     Config { restarting: false, forwarding_preserved: FamilySet::NONE, jitter_seed: 1 }
@@ -89,6 +109,7 @@ pub fn identity(as_number: u32) -> Identity {
         restart_time: 30,
         next_hops: US.iter().map(|a| a.parse::<IpAddr>().expect("address")).collect(),
         notification_restart: false,
+        cluster_id: None,
         drain: None,
     }
 }
@@ -122,7 +143,9 @@ impl Speaker {
     }
 
     pub fn originate(&mut self, prefixes: &[&str]) -> Result<()> {
-        prefixes.iter().try_for_each(|p| self.send(Command::Originate(p.parse()?)))
+        prefixes
+            .iter()
+            .try_for_each(|p| self.send(Command::Originate(p.parse()?, Origin::default())))
     }
 
     pub fn status(&self) -> Result<Status> {

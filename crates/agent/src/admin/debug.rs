@@ -8,7 +8,7 @@ use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use brindle_bgp_speaker::{PeerName, RouteQuery, RouteTable};
+use brindle_bgp_speaker::{PeerName, PrefixReport, RouteQuery, RouteTable};
 use brindle_compiler::Compiler;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -118,7 +118,22 @@ async fn bgp_why(
     Query(query): Query<WhyQuery>,
 ) -> Result<Response, Refused> {
     let peer = known(&sources, query.peer).await?;
-    Ok(document(text(&sources.bgp.explain(query.prefix, peer).await.map_err(stopping)?)))
+    let report = sources.bgp.explain(query.prefix, peer).await.map_err(stopping)?;
+    let remark = blocking(move || {
+        sources.pipeline.inspect(move |compiler| compiler.service_remark(&query.prefix))
+    });
+    let remark = remark.await?.map_err(stopping)?;
+    Ok(document(text(&Explained { report, remark })))
+}
+
+/// What the speaker knows of a prefix, and what it was not told.
+#[derive(Serialize)]
+struct Explained {
+    #[serde(flatten)]
+    report: PrefixReport,
+    /// Why the address of a Service is not announced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remark: Option<String>,
 }
 
 /// A neighbour that was asked about must be there: an empty answer would look like the truth.

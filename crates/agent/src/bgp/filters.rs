@@ -6,8 +6,8 @@ use std::time::Duration;
 use brindle_bgp_proto::attribute;
 use brindle_bgp_proto::negotiated::PeerKind;
 use brindle_bgp_proto::policy::{
-    self, Action, AnyCommunity, Change, Filter, Matches, MaxPrefixes, PeerPolicy, PrefixOperator,
-    Rule, Rules,
+    self, Action, AnyCommunity, Change, Filter, Matches, MaxPrefixes, MaxPrefixesOut, PeerPolicy,
+    PrefixOperator, Rule, Rules,
 };
 use brindle_model::routing::Peer;
 use brindle_model::routing::filter::{
@@ -18,12 +18,18 @@ use brindle_model::routing::filter::{
 pub fn policy(peer: &Peer) -> PeerPolicy {
     let limits = peer.settings.max_prefixes;
     PeerPolicy {
+        reflector_client: peer.settings.reflector_client,
         filters: peer.filters.iter().map(filter).collect(),
         max_prefixes: limits.map(|limits| MaxPrefixes {
             ipv4: limits.ipv4,
             ipv6: limits.ipv6,
             warn_percent: limits.warn_percent,
             restart: limits.restart_after.map(|after| Duration::from_secs(after.into())),
+        }),
+        max_prefixes_out: peer.settings.max_prefixes_out.map(|limits| MaxPrefixesOut {
+            ipv4: limits.ipv4,
+            ipv6: limits.ipv6,
+            warn_percent: limits.warn_percent,
         }),
         ..PeerPolicy::default()
     }
@@ -92,7 +98,8 @@ fn change(operation: &Operation) -> Change {
     }
 }
 
-fn communities(all: &[Community]) -> Vec<AnyCommunity> {
+/// Communities of the model.
+pub fn communities(all: &[Community]) -> Vec<AnyCommunity> {
     all.iter().map(community).collect()
 }
 

@@ -5,6 +5,7 @@ mod bgp;
 mod hosts;
 mod node;
 mod router;
+mod services;
 
 use std::collections::BTreeSet;
 use std::fs;

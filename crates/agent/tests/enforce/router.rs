@@ -58,6 +58,11 @@ impl Router {
         words.collect::<Vec<_>>().join(" ")
     }
 
+    /// Everything about a prefix that the router heard.
+    pub fn route(&self, prefix: &str) -> String {
+        self.ask(&format!("show route all {prefix}"))
+    }
+
     /// Everything about the session.
     pub fn session(&self) -> String {
         self.ask("show protocols all node")

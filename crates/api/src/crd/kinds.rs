@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::{Extras, definition};
+use super::{Extras, Status, definition};
 use crate::{
     BgpConfiguration, BgpFilter, BgpPeer, GlobalNetworkPolicy, GlobalNetworkSet, HostEndpoint,
-    IpPool, IpamBlock, NetworkPolicy, NetworkSet, StagedGlobalNetworkPolicy,
-    StagedKubernetesNetworkPolicy, StagedNetworkPolicy, Tier,
+    Installation, IpPool, IpamBlock, NetworkPolicy, NetworkSet, NodeEnforcement,
+    StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy, Tier,
 };
 
 type Columns = &'static [(&'static str, &'static str, &'static str)];
@@ -99,15 +99,39 @@ const BLOCK_RULES: Rules = &[
     ("self == oldSelf", "a block does not change; delete it and make another"),
 ];
 
-/// The CustomResourceDefinition of every own kind, by name.
+const NODE_ENFORCEMENT_OBJECT: Rules =
+    &[("self.metadata.name == self.spec.node", "the name is that of the node")];
+
+const INSTALLATION_OBJECT: Rules = &[("self.metadata.name == 'default'", "the name is `default`")];
+
+const INSTALLATION_RULES: Rules = &[(
+    "!has(self.nodeGracePeriod) || duration(self.nodeGracePeriod) >= duration('10s')",
+    "nodeGracePeriod is 10s at least",
+)];
+
+/// The CustomResourceDefinition of `Installation`, which the operator reads and agents do not.
+pub fn installation() -> Value {
+    definition::<Installation>(&Extras {
+        short_names: &[],
+        columns: &[("Image", "string", ".spec.image"), ("Dataplane", "string", ".spec.dataplane")],
+        object_rules: INSTALLATION_OBJECT,
+        spec_rules: INSTALLATION_RULES,
+        status: Status::Installed,
+        prunes: true,
+    })
+}
+
+/// The CustomResourceDefinition of every kind that agents read or write, by name.
 pub fn definitions() -> Vec<Value> {
     let with = |short_names, columns: Columns, spec_rules: Rules| Extras {
         short_names,
         columns,
         object_rules: &[],
         spec_rules,
-        has_status: true,
+        status: Status::Accepted,
+        prunes: false,
     };
+    let enforced = |extras| Extras { status: Status::Enforced, ..extras };
     let nets: Columns = &[("Nets", "string", ".spec.nets")];
     let pool: Columns = &[
         ("CIDR", "string", ".spec.cidr"),
@@ -129,19 +153,28 @@ pub fn definitions() -> Vec<Value> {
     let mut all = vec![
         definition::<Tier>(&Extras {
             object_rules: &[("!self.metadata.name.contains('.')", "names of tiers have no dots")],
-            ..with(&[], tier, &[])
+            ..enforced(with(&[], tier, &[]))
         }),
-        definition::<NetworkPolicy>(&with(&["bnp"], POLICY_COLUMNS, POLICY_RULES)),
-        definition::<GlobalNetworkPolicy>(&with(&["gnp"], POLICY_COLUMNS, GLOBAL_POLICY_RULES)),
+        definition::<NetworkPolicy>(&enforced(with(&["bnp"], POLICY_COLUMNS, POLICY_RULES))),
+        definition::<GlobalNetworkPolicy>(&enforced(with(
+            &["gnp"],
+            POLICY_COLUMNS,
+            GLOBAL_POLICY_RULES,
+        ))),
         definition::<StagedNetworkPolicy>(&with(&["snp"], POLICY_COLUMNS, STAGED_RULES)),
         definition::<StagedGlobalNetworkPolicy>(&with(&["sgnp"], POLICY_COLUMNS, STAGED_RULES)),
         definition::<StagedKubernetesNetworkPolicy>(&with(&["sknp"], &[], STAGED_KUBERNETES_RULES)),
-        definition::<NetworkSet>(&with(&["netset"], nets, &[])),
-        definition::<GlobalNetworkSet>(&with(&["gnetset"], nets, &[])),
+        definition::<NetworkSet>(&enforced(with(&["netset"], nets, &[]))),
+        definition::<GlobalNetworkSet>(&enforced(with(&["gnetset"], nets, &[]))),
         definition::<IpPool>(&with(&["pool"], pool, POOL_RULES)),
         definition::<IpamBlock>(&Extras {
-            has_status: false,
+            status: Status::None,
             ..with(&["block"], block, BLOCK_RULES)
+        }),
+        definition::<NodeEnforcement>(&Extras {
+            status: Status::None,
+            object_rules: NODE_ENFORCEMENT_OBJECT,
+            ..with(&[], &[("Problem", "string", ".spec.problem")], &[])
         }),
         definition::<BgpConfiguration>(&Extras {
             object_rules: BGP_CONFIGURATION_OBJECT,

@@ -19,6 +19,18 @@ pub(super) fn schema<T: JsonSchema>() -> Value {
     schema
 }
 
+/// Makes the API server drop what the schema does not name, and `kubectl` refuse it.
+pub(super) fn prune(schema: &mut Value) {
+    let Value::Object(fields) = schema else { return };
+    if fields.contains_key("properties") {
+        fields.remove(PRESERVE);
+    }
+    fields.get_mut("items").into_iter().for_each(prune);
+    if let Some(Value::Object(properties)) = fields.get_mut("properties") {
+        properties.values_mut().for_each(prune);
+    }
+}
+
 fn rewrite(schema: &mut Value) {
     if *schema == Value::Bool(true) {
         // Any value at all.
@@ -27,6 +39,7 @@ fn rewrite(schema: &mut Value) {
     }
     let Value::Object(fields) = schema else { return };
     unwrap_optional(fields);
+    gather_words(fields);
     fields.remove("title");
     if let Some(Value::String(text)) = fields.get_mut("description") {
         // Lines end where the source's do.
@@ -80,6 +93,16 @@ fn unwrap_optional(fields: &mut Map<String, Value>) {
             fields.entry(key).or_insert(value);
         }
     }
+}
+
+/// A choice among words that are each explained becomes a list of the words.
+fn gather_words(fields: &mut Map<String, Value>) {
+    let Some(Value::Array(choices)) = fields.get("oneOf") else { return };
+    let words: Option<Vec<Value>> = choices.iter().map(|c| c.get("const").cloned()).collect();
+    let Some(words) = words else { return };
+    fields.remove("oneOf");
+    fields.insert("type".to_owned(), "string".into());
+    fields.insert("enum".to_owned(), words.into());
 }
 
 fn is_known_format(format: &Value) -> bool {

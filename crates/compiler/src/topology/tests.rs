@@ -1,5 +1,6 @@
 use brindle_model::labels::Labels;
 use brindle_model::routing::NodeScope;
+use brindle_model::routing::filter::Community;
 use brindle_model::selector::Selector;
 
 use super::*;
@@ -31,12 +32,19 @@ fn everywhere() -> NodeScope {
 struct Cluster {
     topology: Topology,
     nodes: Nodes,
+    slices: Slices,
 }
 
 impl Cluster {
     fn advance(&mut self) -> Vec<Change> {
         let nodes_changed = !self.nodes.advance().is_empty();
-        self.topology.advance(&self.nodes, nodes_changed)
+        let slices_changed = self.slices.advance();
+        self.topology.advance(&Surroundings {
+            nodes: &self.nodes,
+            nodes_changed,
+            slices: &self.slices,
+            slices_changed: &slices_changed,
+        })
     }
 }
 
@@ -59,7 +67,7 @@ fn two_nodes() -> Cluster {
     let mut nodes = Nodes::default();
     nodes.note("n1".into(), node(&["fd00::1", "192.0.2.1", "192.0.2.99"], &[("rack", "a")]));
     nodes.note("n2".into(), node(&["192.0.2.2", "fd00::2"], &[]));
-    Cluster { topology: Topology::new("n1".into()), nodes }
+    Cluster { topology: Topology::new("n1".into()), nodes, slices: Slices::default() }
 }
 
 fn neighbours(topology: &Topology) -> Vec<String> {
@@ -158,6 +166,35 @@ fn either_side_may_switch_the_mesh_off() {
     }
 }
 
+fn ours() -> Origination {
+    Origination { origin: Origin::Block, communities: Vec::new() }
+}
+
+#[test]
+fn communities_follow_the_settings() {
+    let mut topology = two_nodes();
+    let net = |text: &str| text.parse::<IpNet>().unwrap();
+    topology.blocks.note(net("10.65.0.0/26"), Some(()));
+    topology.blocks.note(net("10.66.0.0/26"), Some(()));
+    topology.advance();
+    let set = |cidr: &str, values: &[u16]| PrefixAdvertisement {
+        cidr: net(cidr),
+        communities: values.iter().map(|value| Community::Standard(65001, *value)).collect(),
+    };
+    let configuration = BgpConfiguration {
+        prefix_advertisements: Some(vec![
+            set("10.64.0.0/10", &[1, 2]),
+            set("10.65.0.0/26", &[2, 3]),
+        ]),
+        ..BgpConfiguration::default()
+    };
+    topology.configurations.note("node.n1".into(), Some(Arc::new(configuration)));
+    let changes = topology.advance();
+    let carried: Vec<_> =
+        topology.routing().originate.values().map(|o| o.communities.len()).collect();
+    assert_eq!((changes.len(), carried), (2, vec![3, 2]), "{changes:?}");
+}
+
 #[test]
 fn changes_come_in_order_and_only_if_something_changed() {
     let mut topology = two_nodes();
@@ -171,8 +208,8 @@ fn changes_come_in_order_and_only_if_something_changed() {
         [
             Change::Speaker(routing.speaker.clone()),
             Change::Peer("mesh.n2".into(), routing.peers.get("mesh.n2").cloned()),
-            Change::Originate(block("10.65.0.0/26")),
-            Change::Originate(block("10.65.0.64/26")),
+            Change::Originate(block("10.65.0.0/26"), ours()),
+            Change::Originate(block("10.65.0.64/26"), ours()),
         ]
     );
     topology.blocks.note(block("10.65.0.0/26"), None);

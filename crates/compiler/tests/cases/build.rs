@@ -102,7 +102,7 @@ pub fn slice(namespace: &str, name: &str, service: &str, addresses: &[&str], por
         service: service.into(),
         addresses: addrs(addresses),
         ports: vec![(Protocol::TCP, port)],
-        incomplete: false,
+        ..EndpointSlice::default()
     };
     Update::EndpointSlice(NamespacedName::new(namespace, name), Some(Arc::new(slice)))
 }

@@ -87,8 +87,13 @@ fn reroute(routing: &mut Routing, changes: &[Change]) {
             Change::Peer(name, None) => {
                 assert!(routing.peers.remove(&name).is_some(), "{name} was no neighbour");
             }
-            Change::Originate(net) => assert!(routing.originate.insert(net), "{net} twice"),
-            Change::Withdraw(net) => assert!(routing.originate.remove(&net), "{net} unannounced"),
+            Change::Originate(net, how) => {
+                let before = routing.originate.insert(net, how.clone());
+                assert_ne!(before, Some(how), "{net} twice");
+            }
+            Change::Withdraw(net) => {
+                assert!(routing.originate.remove(&net).is_some(), "{net} unannounced");
+            }
         }
     }
 }

@@ -128,8 +128,10 @@ fn any_object() -> impl Strategy<Value = Update> {
             .prop_map(|(k, v)| Update::ServiceAccount(k, v)),
         4 => (objects::network_set_id(), some(objects::network_set()))
             .prop_map(|(k, v)| Update::NetworkSet(k, v)),
-        4 => (in_namespace(&["1", "2"]), some(objects::slice()))
+        6 => (in_namespace(&["1", "2"]), some(objects::slice()))
             .prop_map(|(k, v)| Update::EndpointSlice(k, v)),
+        3 => (in_namespace(&["api", "db"]), some(objects::service()))
+            .prop_map(|(k, v)| Update::Service(k, v)),
         2 => (name(&["n1", "n2", "n3"]), some(objects::node()))
             .prop_map(|(k, v)| Update::Node(k, v)),
         2 => (name(&TIERS), some(policies::tier())).prop_map(|(k, v)| Update::Tier(k, v)),
@@ -137,7 +139,7 @@ fn any_object() -> impl Strategy<Value = Update> {
         8 => (policies::id(), some(policies::policy())).prop_map(|(k, v)| Update::Policy(k, v)),
         6 => (objects::endpoint_id(), some(objects::attachment()))
             .prop_map(|(k, v)| Update::Endpoint(k, v)),
-        1 => (name(&["default", "node.n1", "node.n2"]), some(objects::configuration()))
+        2 => (name(&["default", "node.n1", "node.n2"]), some(objects::configuration()))
             .prop_map(|(k, v)| Update::BgpConfiguration(k, v)),
         1 => (name(&["a", "b", "mesh.n2"]), some(objects::peer()))
             .prop_map(|(k, v)| Update::BgpPeer(k, v)),

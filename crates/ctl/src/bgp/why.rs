@@ -15,6 +15,7 @@ struct Report {
     prefix: IpNet,
     inward: Vec<Trace>,
     outward: Vec<Trace>,
+    remark: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -49,6 +50,9 @@ fn table(report: &Report) -> String {
         text += &format!(", which contains {}", report.asked);
     }
     text += "\n";
+    if let Some(remark) = &report.remark {
+        text += &format!("{remark}\n");
+    }
     let directions = [("to", &report.outward), ("from", &report.inward)];
     if directions.iter().all(|(_, traces)| traces.is_empty()) {
         text += "\nthere is no neighbour; see `brindlectl bgp`\n";

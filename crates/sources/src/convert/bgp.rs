@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use brindle_api::{BgpConfigurationSpec, BgpPeerSpec, DEFAULT_BGP_PORT, Duration};
+use brindle_api::{BgpConfigurationSpec, BgpPeerSpec, DEFAULT_BGP_PORT, Duration, ServiceRange};
 use brindle_model::Name;
 use brindle_model::routing::{BgpConfiguration, BgpPeer, Drain, NodeScope};
 use brindle_model::selector::Selector;
+use ipnet::IpNet;
 
+use super::advertisement;
 use super::bgp_peer;
 use super::labels::{Scope, selector};
 use super::port;
@@ -37,15 +39,46 @@ pub(super) fn configuration(
     }
     let configuration = BgpConfiguration {
         as_number: spec.as_number.and_then(|n| as_number(n, "spec.asNumber", problems)),
-        router_id: spec.router_id.as_deref().and_then(|id| router_id(id, problems)),
+        router_id: spec
+            .router_id
+            .as_deref()
+            .and_then(|id| identifier(id, "spec.routerID", problems)),
         listen_port: spec.listen_port.and_then(|p| port::number(p, "spec.listenPort", problems)),
         node_to_node_mesh: spec.node_to_node_mesh_enabled,
         restart_time: spec.restart_time.and_then(|t| restart_time(t, problems)),
         hold_time: spec.hold_time.and_then(|t| hold_time(t, problems)),
         notification_restart: spec.graceful_notification,
         drain: spec.drain.as_deref().and_then(|text| drain(text, problems)),
+        cluster_id: spec
+            .route_reflector_cluster_id
+            .as_deref()
+            .and_then(|id| identifier(id, "spec.routeReflectorClusterID", problems)),
+        service_cluster_ips: ranges(&spec.service_cluster_ips, "spec.serviceClusterIPs", problems),
+        service_external_ips: ranges(
+            &spec.service_external_ips,
+            "spec.serviceExternalIPs",
+            problems,
+        ),
+        service_load_balancer_ips: ranges(
+            &spec.service_load_balancer_ips,
+            "spec.serviceLoadBalancerIPs",
+            problems,
+        ),
+        service_load_balancer_aggregation: spec
+            .service_load_balancer_aggregation
+            .as_deref()
+            .and_then(|text| advertisement::aggregation(text, problems)),
+        prefix_advertisements: advertisement::prefix_advertisements(spec, problems),
     };
     (problems.errors() == before).then_some(configuration)
+}
+
+fn ranges(
+    written: &Option<Vec<ServiceRange>>,
+    at: &str,
+    problems: &mut Problems,
+) -> Option<Vec<IpNet>> {
+    Some(advertisement::ranges(written.as_deref()?, at, problems))
 }
 
 /// Converts a neighbour; `None` if any of its fields is broken.
@@ -135,11 +168,11 @@ pub(super) fn as_number(number: i64, at: &str, problems: &mut Problems) -> Optio
     }
 }
 
-fn router_id(text: &str, problems: &mut Problems) -> Option<Ipv4Addr> {
+fn identifier(text: &str, at: &str, problems: &mut Problems) -> Option<Ipv4Addr> {
     let id = text.parse::<Ipv4Addr>().ok().filter(|id| !id.is_unspecified());
     if id.is_none() {
         let message = format!("`{text}` is not a BGP identifier such as 192.0.2.1");
-        problems.error("spec.routerID", message);
+        problems.error(at, message);
     }
     id
 }

@@ -14,6 +14,7 @@ use ipnet::IpNet;
 
 use super::bgp::as_number;
 use super::cidr;
+use super::community;
 use crate::problem::Problems;
 
 /// Most rules of a list.
@@ -188,18 +189,13 @@ impl Reader<'_> {
     }
 
     fn community(&mut self, text: &str, field: &str) -> Option<Community> {
-        let parts: Option<Vec<u32>> = text.split(':').map(decimal).collect();
-        let short = |part: u32| u16::try_from(part).ok();
-        let community = match parts.as_deref() {
-            Some([a, b]) => short(*a).zip(short(*b)).map(|(a, b)| Community::Standard(a, b)),
-            Some([a, b, c]) => Some(Community::Large(*a, *b, *c)),
-            _ => None,
-        };
-        if community.is_none() {
-            let message = format!("`{text}` is not a community such as 65001:100 or 65001:1:2");
-            self.error(field, message);
+        match community::community(text) {
+            Ok(community) => Some(community),
+            Err(message) => {
+                self.error(field, message);
+                None
+            }
         }
-        community
     }
 
     fn action(&mut self, rule: &BgpFilterRule) -> Option<FilterAction> {
@@ -287,9 +283,4 @@ impl Reader<'_> {
         }
         address
     }
-}
-
-/// A number of digits only: `parse` alone would take a sign.
-fn decimal(text: &str) -> Option<u32> {
-    text.bytes().all(|c| c.is_ascii_digit()).then(|| text.parse().ok())?
 }

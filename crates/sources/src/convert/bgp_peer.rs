@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use brindle_api::{BgpBfd, BgpMaxPrefixes, BgpPassword, BgpPeerSpec, Duration};
-use brindle_model::routing::{Bfd, Hops, MaxPrefixes, PeerSettings};
+use brindle_api::{BgpBfd, BgpMaxPrefixes, BgpMaxPrefixesOut, BgpPassword, BgpPeerSpec, Duration};
+use brindle_model::routing::{Bfd, Hops, MaxPrefixes, MaxPrefixesOut, PeerSettings, Role};
 
 use crate::problem::Problems;
 
@@ -19,13 +19,44 @@ pub(super) fn settings(spec: &BgpPeerSpec, problems: &mut Problems) -> Option<Pe
     let before = problems.errors();
     let shutdown = spec.shutdown.as_deref().map(|words| shutdown(words, problems));
     let max_prefixes = spec.max_prefixes.as_ref().map(|limits| max_prefixes(limits, problems));
+    let max_prefixes_out = spec.max_prefixes_out.as_ref();
+    let max_prefixes_out = max_prefixes_out.map(|limits| self::max_prefixes_out(limits, problems));
+    let role = spec.local_role.as_deref().and_then(|text| role(text, problems));
+    if spec.require_role && spec.local_role.is_none() {
+        problems.error("spec.requireRole", "needs localRole");
+    }
     let bfd = spec.bfd.as_ref().map(|bfd| self::bfd(bfd, problems));
     if bfd.is_some() && spec.ebgp_multihop.is_some() {
         problems.error("spec.bfd", "watches one hop; it and ebgpMultihop exclude each other");
     }
     let whole = problems.errors() == before;
     let (hops, password_file) = (hops?, password_file?);
-    whole.then_some(PeerSettings { hops, password_file, shutdown, max_prefixes, bfd })
+    whole.then_some(PeerSettings {
+        hops,
+        password_file,
+        shutdown,
+        max_prefixes,
+        max_prefixes_out,
+        reflector_client: spec.route_reflector_client,
+        role,
+        require_role: spec.require_role,
+        bfd,
+    })
+}
+
+fn role(text: &str, problems: &mut Problems) -> Option<Role> {
+    match text {
+        "Provider" => Some(Role::Provider),
+        "RouteServer" => Some(Role::RouteServer),
+        "RouteServerClient" => Some(Role::RouteServerClient),
+        "Customer" => Some(Role::Customer),
+        "Peer" => Some(Role::Peer),
+        other => {
+            let all = "Provider, RouteServer, RouteServerClient, Customer, Peer";
+            problems.error("spec.localRole", format!("`{other}` is not one of {all}"));
+            None
+        }
+    }
 }
 
 /// Milliseconds between packets of BFD, unless said.
@@ -66,30 +97,48 @@ fn shutdown(words: &str, problems: &mut Problems) -> Arc<str> {
 const WARN_PERCENT: u8 = 75;
 
 fn max_prefixes(limits: &BgpMaxPrefixes, problems: &mut Problems) -> MaxPrefixes {
-    if limits.v4.is_none() && limits.v6.is_none() {
-        problems.error("spec.maxPrefixes", "limits neither v4 nor v6");
-    }
-    let mut limit = |limit: Option<i64>, field: &str| {
-        let limit = limit?;
-        let number = u32::try_from(limit).ok().filter(|number| *number > 0);
-        if number.is_none() {
-            let message = format!("{limit} is not a limit: 1 to {} are", u32::MAX);
-            problems.error(format!("spec.maxPrefixes.{field}"), message);
+    let read = Limits { v4: limits.v4, v6: limits.v6, warn_percent: limits.warn_percent };
+    let (ipv4, ipv6, warn_percent) = read.convert("spec.maxPrefixes", problems);
+    let restart_after = limits.restart_after.map(Duration::seconds);
+    MaxPrefixes { ipv4, ipv6, warn_percent, restart_after }
+}
+
+fn max_prefixes_out(limits: &BgpMaxPrefixesOut, problems: &mut Problems) -> MaxPrefixesOut {
+    let read = Limits { v4: limits.v4, v6: limits.v6, warn_percent: limits.warn_percent };
+    let (ipv4, ipv6, warn_percent) = read.convert("spec.maxPrefixesOut", problems);
+    MaxPrefixesOut { ipv4, ipv6, warn_percent }
+}
+
+/// What limits of either direction have.
+struct Limits {
+    v4: Option<i64>,
+    v6: Option<i64>,
+    warn_percent: Option<i32>,
+}
+
+impl Limits {
+    /// Limits for IPv4 and IPv6, and from how many percent on to warn.
+    fn convert(self, at: &str, problems: &mut Problems) -> (Option<u32>, Option<u32>, u8) {
+        if self.v4.is_none() && self.v6.is_none() {
+            problems.error(at, "limits neither v4 nor v6");
         }
-        number
-    };
-    let (ipv4, ipv6) = (limit(limits.v4, "v4"), limit(limits.v6, "v6"));
-    let percent = limits.warn_percent.unwrap_or(WARN_PERCENT.into());
-    let warn_percent = u8::try_from(percent).ok().filter(|percent| (1..=100).contains(percent));
-    if warn_percent.is_none() {
-        let message = format!("{percent} is not between 1 and 100");
-        problems.error("spec.maxPrefixes.warnPercent", message);
-    }
-    MaxPrefixes {
-        ipv4,
-        ipv6,
-        warn_percent: warn_percent.unwrap_or(WARN_PERCENT),
-        restart_after: limits.restart_after.map(Duration::seconds),
+        let mut limit = |limit: Option<i64>, field: &str| {
+            let limit = limit?;
+            let number = u32::try_from(limit).ok().filter(|number| *number > 0);
+            if number.is_none() {
+                let message = format!("{limit} is not a limit: 1 to {} are", u32::MAX);
+                problems.error(format!("{at}.{field}"), message);
+            }
+            number
+        };
+        let (ipv4, ipv6) = (limit(self.v4, "v4"), limit(self.v6, "v6"));
+        let percent = self.warn_percent.unwrap_or(WARN_PERCENT.into());
+        let warn_percent = u8::try_from(percent).ok().filter(|p| (1..=100).contains(p));
+        if warn_percent.is_none() {
+            let message = format!("{percent} is not between 1 and 100");
+            problems.error(format!("{at}.warnPercent"), message);
+        }
+        (ipv4, ipv6, warn_percent.unwrap_or(WARN_PERCENT))
     }
 }
 

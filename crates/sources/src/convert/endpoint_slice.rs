@@ -1,5 +1,6 @@
 //! `EndpointSlice`: which addresses and ports are a Service's (C26).
 
+use brindle_model::Name;
 use brindle_model::cluster::EndpointSlice;
 use brindle_model::net::Family;
 use k8s_openapi::api::discovery::v1 as discovery;
@@ -59,5 +60,20 @@ pub(super) fn endpoint_slice(
         ports.extend(protocol.zip(number));
     }
     let incomplete = problems.errors() > before;
-    Some(EndpointSlice { service: names.intern(service), addresses, ports, incomplete })
+    let ready_on = ready_on(&object.endpoints, names);
+    Some(EndpointSlice { service: names.intern(service), addresses, ports, incomplete, ready_on })
+}
+
+/// Where endpoints are that take new connections. One whose condition is not known counts as ready,
+/// one that is terminating never is.
+fn ready_on(endpoints: &[discovery::Endpoint], names: &mut Interner) -> Vec<Name> {
+    let ready = |endpoint: &&discovery::Endpoint| {
+        endpoint.conditions.as_ref().and_then(|conditions| conditions.ready) != Some(false)
+    };
+    let nodes = endpoints.iter().filter(ready).filter_map(|e| e.node_name.as_deref());
+    let mut nodes: Vec<Name> = nodes.map(|node| names.intern(node)).collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    nodes.shrink_to_fit();
+    nodes
 }

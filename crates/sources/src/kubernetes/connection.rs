@@ -84,7 +84,8 @@ impl Connection {
         self.runtime.block_on(requests)
     }
 
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    /// Runs a task on the client's thread, until the connection is dropped.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.runtime.spawn(task);
     }
 }

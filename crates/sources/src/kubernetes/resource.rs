@@ -6,14 +6,25 @@ use brindle_api::{
     StagedKubernetesNetworkPolicy, StagedNetworkPolicy, Tier,
 };
 use k8s_openapi::Resource;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1 as networking;
 
+use super::watch::Listing;
 use crate::object::{Kind, ObjectKey};
 
+/// What is followed of a kind.
+pub(super) fn listing(kind: Kind) -> Listing {
+    Listing {
+        path: path(kind),
+        labels: None,
+        metadata_only: metadata_suffices(kind),
+        comes_soon: kind.api_version() == brindle_api::API_VERSION,
+    }
+}
+
 /// The path of all objects of a kind.
-pub(super) fn path(kind: Kind) -> String {
+fn path(kind: Kind) -> String {
     format!("{}/{}", version(kind), plural(kind))
 }
 
@@ -35,16 +46,18 @@ fn version(kind: Kind) -> String {
 }
 
 /// Whether a kind's metadata is all that is read of it.
-pub(super) fn metadata_suffices(kind: Kind) -> bool {
+fn metadata_suffices(kind: Kind) -> bool {
     matches!(kind, Kind::Namespace | Kind::ServiceAccount)
 }
 
-fn plural(kind: Kind) -> &'static str {
+/// A kind's resource, as it stands in paths.
+pub(super) fn plural(kind: Kind) -> &'static str {
     match kind {
         Kind::Namespace => Namespace::URL_PATH_SEGMENT,
         Kind::Node => Node::URL_PATH_SEGMENT,
         Kind::Pod => Pod::URL_PATH_SEGMENT,
         Kind::ServiceAccount => ServiceAccount::URL_PATH_SEGMENT,
+        Kind::Service => Service::URL_PATH_SEGMENT,
         Kind::EndpointSlice => EndpointSlice::URL_PATH_SEGMENT,
         Kind::KubernetesNetworkPolicy => networking::NetworkPolicy::URL_PATH_SEGMENT,
         Kind::ClusterNetworkPolicy => ClusterNetworkPolicy::URL_PATH_SEGMENT,

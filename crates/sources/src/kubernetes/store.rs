@@ -5,11 +5,12 @@ use std::sync::{Arc, PoisonError};
 
 use serde_json::Value;
 
+use super::resource;
 use super::status::{self, AllTold, Board};
 use super::watch::Told;
 use crate::decode::decode;
 use crate::document::{self, Revision};
-use crate::event::Changes;
+use crate::event::{Changes, Reached};
 use crate::object::{Kind, ObjectKey};
 use crate::objects::Objects;
 use crate::report::ObjectReport;
@@ -22,6 +23,8 @@ pub(super) struct Store {
     listing: BTreeMap<Kind, BTreeSet<ObjectKey>>,
     listed: BTreeSet<Kind>,
     told: AllTold,
+    /// Up to where resources have been told since the last flush.
+    reached: BTreeMap<&'static str, Reached>,
 }
 
 impl Store {
@@ -34,12 +37,14 @@ impl Store {
             }
             Told::Object(object) => self.put(kind, object),
             Told::Deleted(object) => {
+                self.advance(kind, &object["metadata"]["resourceVersion"], true);
                 if let Some(key) = key(kind, &object) {
                     self.remove(key);
                 }
             }
-            Told::Listed => {
+            Told::Listed(version) => {
                 let gone = self.listing.remove(&kind).unwrap_or_default();
+                self.advance(kind, &version.into(), true);
                 gone.into_iter().for_each(|key| self.remove(key));
                 self.listed.insert(kind);
             }
@@ -53,9 +58,23 @@ impl Store {
 
     /// Takes what has changed since the last time.
     pub fn flush(&mut self) -> Changes {
-        let mut changes = Changes::default();
+        let mut changes =
+            Changes { reached: std::mem::take(&mut self.reached), ..Changes::default() };
         self.objects.flush(&mut changes, |_| {});
         changes
+    }
+
+    /// Notes that a kind has been told up to a version. `asks` tells whether what is asked for has
+    /// changed with it.
+    fn advance(&mut self, kind: Kind, version: &Value, asks: bool) {
+        // What a list tells has no order.
+        if !decides(kind) || self.listing.contains_key(&kind) {
+            return;
+        }
+        let Some(version) = version.as_str().and_then(|text| text.parse().ok()) else { return };
+        let reached = self.reached.entry(resource::plural(kind)).or_default();
+        reached.version = reached.version.max(version);
+        reached.asks |= asks;
     }
 
     /// What the objects' own status says.
@@ -108,8 +127,10 @@ impl Store {
                 None => told.remove(&key),
             };
         }
-        let decoded = decode(&key, object);
+        let before = self.objects.claims(&key).first().map(|claim| claim.revision);
         let revision = Revision::Generation(generation);
+        self.advance(kind, &object["metadata"]["resourceVersion"], before != Some(revision));
+        let decoded = decode(&key, object);
         let (key, claim) = self.objects.convert(key, &decoded, None, revision);
         if !kind.has_status() {
             for problem in &claim.conversion.problems {
@@ -122,6 +143,18 @@ impl Store {
         self.objects.withdraw(key.clone(), |_| true);
         self.objects.claim(key, claim);
     }
+}
+
+/// Whether objects of the kind say what is enforced: those that get the condition `Enforced`.
+fn decides(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Tier
+            | Kind::NetworkPolicy
+            | Kind::GlobalNetworkPolicy
+            | Kind::NetworkSet
+            | Kind::GlobalNetworkSet
+    )
 }
 
 /// Whether Brindle writes the status of a kind's objects: of its own ones.
@@ -150,7 +183,7 @@ mod tests {
     fn list(store: &mut Store, objects: Vec<Told>) -> Vec<String> {
         store.take(Kind::Namespace, Told::Listing);
         objects.into_iter().for_each(|told| store.take(Kind::Namespace, told));
-        store.take(Kind::Namespace, Told::Listed);
+        store.take(Kind::Namespace, Told::Listed(String::new()));
         told(store)
     }
 
@@ -183,6 +216,31 @@ mod tests {
         store.take(Kind::Namespace, namespace("a", "2"));
         assert_eq!(told(&mut store), ["a is"]);
         assert_eq!(list(&mut store, vec![namespace("b", "1")]), ["a is gone"]);
+    }
+
+    #[test]
+    fn a_kind_is_reached_up_to_its_list_and_then_its_events() {
+        fn tier(version: &str, generation: i64) -> Told {
+            Told::Object(json!({
+                "metadata": {"name": "t", "resourceVersion": version, "generation": generation},
+                "spec": {},
+            }))
+        }
+        let mut store = Store::default();
+        let mut take = |told: Vec<Told>| {
+            told.into_iter().for_each(|told| store.take(Kind::Tier, told));
+            let reached = store.flush().reached.remove("tiers");
+            reached.map(|reached| (reached.version.to_string(), reached.asks))
+        };
+        let reached = |version: &str, asks| Some((version.to_owned(), asks));
+        assert_eq!(take(vec![Told::Listing, tier("7", 1)]), None, "a list has no order");
+        assert_eq!(take(vec![Told::Listed("9".to_owned())]), reached("9", true));
+        assert_eq!(take(vec![tier("10", 1)]), reached("10", false), "its status was written");
+        assert_eq!(take(vec![tier("11", 2), tier("12", 2)]), reached("12", true));
+        let gone = json!({"metadata": {"name": "t", "resourceVersion": "100"}});
+        assert_eq!(take(vec![Told::Deleted(gone)]), reached("100", true));
+        store.take(Kind::Namespace, namespace("a", "1"));
+        assert_eq!(store.flush().reached, BTreeMap::new(), "pods and their like are not counted");
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! One kind, listed and watched for as long as anybody listens.
+//! The objects of one resource, listed and watched for as long as anybody listens.
 
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::pin::pin;
 use std::time::Duration;
@@ -14,9 +15,6 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use super::resource;
-use crate::object::Kind;
-
 /// Longest a watch lasts before the server ends it, seconds; servers may be set to less.
 const WATCH: u32 = 290;
 /// Longest silence of a live watch: servers send a bookmark about once a minute. After that the
@@ -26,42 +24,56 @@ const SILENCE: Duration = Duration::from_secs(150);
 const ANSWER: Duration = Duration::from_secs(60);
 /// Longest pause between two tries, doubled by chance at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-/// The same for one of Brindle's own kinds that the server does not have: it is being installed.
-const OWN_KIND_PAUSE: Duration = Duration::from_secs(1);
+/// The same for a resource that the server does not have yet: its definition is being installed.
+const SOON_PAUSE: Duration = Duration::from_secs(1);
 /// Objects in one page of a list.
 const PAGE: u32 = 500;
 /// Marks the bookmark after the last object of a streamed list.
 const LIST_ENDS: &str = "k8s.io/initial-events-end";
 
-/// For the source's thread.
+/// For whoever follows resources, which it tells apart by `K`.
 #[derive(Debug)]
-pub(super) enum Message {
-    /// News of a kind.
-    Told(Kind, Told),
+pub enum Message<K> {
+    /// News of a resource.
+    Told(K, Told),
     /// End.
     Stop,
 }
 
-/// What a watch tells of its kind.
+/// What a watch tells of its resource.
 #[derive(Debug)]
-pub(super) enum Told {
+pub enum Told {
     /// A list begins: what it does not name before `Listed` is gone.
     Listing,
     /// This object is so now.
     Object(Value),
     /// This object is gone.
     Deleted(Value),
-    /// The list is complete.
-    Listed,
+    /// The list is complete, as of this `resourceVersion`; empty if there is no such resource.
+    Listed(String),
 }
 
-/// Follows one kind.
-pub(super) struct Watch {
+/// What a [`Watch`] follows.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// The path of all objects, such as `/api/v1/nodes`.
+    pub path: String,
+    /// Only those with these labels.
+    pub labels: Option<String>,
+    /// Whether their metadata is all that is read.
+    pub metadata_only: bool,
+    /// Whether the server will have the resource soon, if it does not now.
+    pub comes_soon: bool,
+}
+
+/// Follows one resource.
+pub struct Watch<K> {
     client: Client,
-    kind: Kind,
+    kind: K,
+    listing: Listing,
     request: Request,
-    sender: mpsc::Sender<Message>,
-    /// The version of the kind's objects that has been told whole.
+    sender: mpsc::Sender<Message<K>>,
+    /// The version of the objects that has been told whole.
     position: Option<String>,
     /// Whether the server streams lists, as far as is known.
     streams_lists: bool,
@@ -105,12 +117,19 @@ struct PageMetadata {
     next: Option<String>,
 }
 
-impl Watch {
-    pub fn new(client: Client, kind: Kind, sender: mpsc::Sender<Message>) -> Self {
+impl<K: Copy + fmt::Display> Watch<K> {
+    /// A watch that tells `sender`, and calls what it tells of `kind`.
+    pub fn new(
+        client: Client,
+        kind: K,
+        listing: Listing,
+        sender: mpsc::Sender<Message<K>>,
+    ) -> Self {
         Self {
             client,
             kind,
-            request: Request::new(resource::path(kind)),
+            request: Request::new(&listing.path),
+            listing,
             sender,
             position: None,
             streams_lists: true,
@@ -140,8 +159,8 @@ impl Watch {
                 End::NoStream => self.streams_lists = false,
                 End::Absent => {
                     self.absent = true;
-                    if self.kind.api_version() == brindle_api::API_VERSION {
-                        longest = OWN_KIND_PAUSE;
+                    if self.listing.comes_soon {
+                        longest = SOON_PAUSE;
                     }
                     // Told twice in a row, so that a server on its way up is not believed at once.
                     if absent && self.tell_absent().await.is_err() {
@@ -171,8 +190,11 @@ impl Watch {
         if self.position.is_none() {
             params = params.initial_events();
         }
+        if let Some(labels) = &self.listing.labels {
+            params = params.labels(labels);
+        }
         let version = self.position.as_deref().unwrap_or_default();
-        let request = if resource::metadata_suffices(self.kind) {
+        let request = if self.listing.metadata_only {
             self.request.watch_metadata(&params, version)
         } else {
             self.request.watch(&params, version)
@@ -199,8 +221,9 @@ impl Watch {
                 WatchEvent::Bookmark(bookmark) => {
                     let ends = bookmark.metadata.annotations.contains_key(LIST_ENDS);
                     if self.position.is_none() && ends {
-                        self.tell(Told::Listed).await?;
-                        self.position = Some(bookmark.metadata.resource_version);
+                        let version = bookmark.metadata.resource_version;
+                        self.tell(Told::Listed(version.clone())).await?;
+                        self.position = Some(version);
                     } else if let Some(position) = &mut self.position {
                         *position = bookmark.metadata.resource_version;
                     }
@@ -214,8 +237,11 @@ impl Watch {
     async fn list(&mut self) -> Result<(), End> {
         self.tell(Told::Listing).await?;
         let mut params = ListParams::default().limit(PAGE);
+        if let Some(labels) = &self.listing.labels {
+            params = params.labels(labels);
+        }
         loop {
-            let request = if resource::metadata_suffices(self.kind) {
+            let request = if self.listing.metadata_only {
                 self.request.list_metadata(&params)
             } else {
                 self.request.list(&params)
@@ -229,8 +255,9 @@ impl Watch {
             match page.metadata.next.filter(|next| !next.is_empty()) {
                 Some(next) => params = params.continue_token(&next),
                 None => {
-                    self.tell(Told::Listed).await?;
-                    self.position = Some(page.metadata.resource_version);
+                    let version = page.metadata.resource_version;
+                    self.tell(Told::Listed(version.clone())).await?;
+                    self.position = Some(version);
                     return Ok(());
                 }
             }
@@ -248,7 +275,7 @@ impl Watch {
     async fn tell_absent(&mut self) -> Result<(), End> {
         self.position = None;
         self.tell(Told::Listing).await?;
-        self.tell(Told::Listed).await
+        self.tell(Told::Listed(String::new())).await
     }
 
     async fn tell(&self, told: Told) -> Result<(), End> {

@@ -1,19 +1,21 @@
 //! Objects of BGP: what each field becomes, and how what is wrong is named.
 
+use brindle_model::routing::advertisement::PrefixAdvertisement;
 use brindle_model::routing::filter::{
     Community, FilterAction, FilterRule, MatchOperator, Operation, PeerType, PrefixMatch,
 };
 use brindle_model::routing::{
-    Bfd, BgpConfiguration, BgpPeer, Drain, Hops, MaxPrefixes, NodeScope, PeerSettings,
+    Bfd, BgpConfiguration, BgpPeer, Drain, Hops, MaxPrefixes, MaxPrefixesOut, NodeScope,
+    PeerSettings, Role,
 };
 use brindle_model::selector::Selector;
 use brindle_sources::convert::Input;
 
-use super::accepted;
+use super::{accepted, convert};
 
 #[test]
 fn bgp_configuration() {
-    let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: node.n1}\nspec: {asNumber: 4200000000, routerID: 192.0.2.1, listenPort: 1179, nodeToNodeMeshEnabled: false, restartTime: 2m, holdTime: 9s}";
+    let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: node.n1}\nspec: {asNumber: 4200000000, routerID: 192.0.2.1, listenPort: 1179, nodeToNodeMeshEnabled: false, restartTime: 2m, holdTime: 9s, routeReflectorClusterID: 192.0.2.9}";
     let Input::BgpConfiguration(found) = accepted(yaml) else { panic!() };
     let expected = BgpConfiguration {
         as_number: Some(4_200_000_000),
@@ -22,8 +24,8 @@ fn bgp_configuration() {
         node_to_node_mesh: Some(false),
         restart_time: Some(120),
         hold_time: Some(9),
-        notification_restart: None,
-        drain: None,
+        cluster_id: Some("192.0.2.9".parse().unwrap()),
+        ..BgpConfiguration::default()
     };
     assert_eq!(*found, expected);
 }
@@ -144,7 +146,7 @@ spec:
 
 #[test]
 fn limits_and_watching_of_bgp_peers() {
-    let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: tor}\nspec: {peerIP: 10.0.0.1, asNumber: 1, shutdown: moved, bfd: {multiplier: 5}, maxPrefixes: {v4: 100, restartAfter: 5m}}";
+    let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: tor}\nspec: {peerIP: 10.0.0.1, asNumber: 1, shutdown: moved, bfd: {multiplier: 5}, maxPrefixes: {v4: 100, restartAfter: 5m}, maxPrefixesOut: {v6: 10, warnPercent: 90}, routeReflectorClient: true, localRole: Customer, requireRole: true}";
     let Input::BgpPeer(found) = accepted(yaml) else { panic!() };
     let expected = PeerSettings {
         shutdown: Some("moved".into()),
@@ -154,6 +156,10 @@ fn limits_and_watching_of_bgp_peers() {
             warn_percent: 75,
             restart_after: Some(300),
         }),
+        max_prefixes_out: Some(MaxPrefixesOut { ipv4: None, ipv6: Some(10), warn_percent: 90 }),
+        reflector_client: true,
+        role: Some(Role::Customer),
+        require_role: true,
         bfd: Some(Bfd { min_tx: 300, min_rx: 300, multiplier: 5 }),
         ..PeerSettings::default()
     };
@@ -161,4 +167,67 @@ fn limits_and_watching_of_bgp_peers() {
     let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: default}\nspec: {drain: Withdraw, gracefulNotification: true}";
     let Input::BgpConfiguration(found) = accepted(yaml) else { panic!() };
     assert_eq!((found.drain, found.notification_restart), (Some(Drain::Withdraw), Some(true)));
+}
+
+#[test]
+fn services_and_communities_of_bgp_configurations() {
+    let head =
+        "apiVersion: brindle.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: default}\n";
+    let yaml = format!(
+        "{head}spec:
+  serviceClusterIPs: [{{cidr: 10.96.0.0/12}}, {{cidr: 'fd96::/112'}}]
+  serviceExternalIPs: []
+  serviceLoadBalancerIPs: [{{cidr: 203.0.113.7/32}}]
+  serviceLoadBalancerAggregation: Disabled
+  communities: [{{name: edge, value: '65001:7'}}]
+  prefixAdvertisements: [{{cidr: 10.0.0.0/8, communities: [edge, '65001:1:2']}}]"
+    );
+    let Input::BgpConfiguration(found) = accepted(&yaml) else { panic!() };
+    let nets = |texts: &[&str]| Some(texts.iter().map(|net| net.parse().unwrap()).collect());
+    let expected = BgpConfiguration {
+        service_cluster_ips: nets(&["10.96.0.0/12", "fd96::/112"]),
+        service_external_ips: nets(&[]),
+        service_load_balancer_ips: nets(&["203.0.113.7/32"]),
+        service_load_balancer_aggregation: Some(false),
+        prefix_advertisements: Some(vec![PrefixAdvertisement {
+            cidr: "10.0.0.0/8".parse().unwrap(),
+            communities: vec![Community::Standard(65001, 7), Community::Large(65001, 1, 2)],
+        }]),
+        ..BgpConfiguration::default()
+    };
+    assert_eq!(*found, expected);
+
+    for (spec, problem) in [
+        (
+            "serviceClusterIPs: [{cidr: 10.96.0.0}]",
+            "spec.serviceClusterIPs[0].cidr: `10.96.0.0` is not a CIDR such as 10.0.0.0/8 or fd00::/8",
+        ),
+        (
+            "serviceExternalIPs: [{cidr: 224.0.0.0/4}]",
+            "spec.serviceExternalIPs[0].cidr: 224.0.0.0/4 is not a range of unicast addresses",
+        ),
+        (
+            "serviceLoadBalancerIPs: [{cidr: 0.0.0.0/0}]",
+            "spec.serviceLoadBalancerIPs[0].cidr: 0.0.0.0/0 is not a range of unicast addresses",
+        ),
+        (
+            "serviceLoadBalancerAggregation: Perhaps",
+            "spec.serviceLoadBalancerAggregation: `Perhaps` is not one of Enabled, Disabled",
+        ),
+        (
+            "communities: [{name: a, value: '1:1'}, {name: a, value: '1:2'}]",
+            "spec.communities[1].name: `a` is there twice",
+        ),
+        (
+            "communities: [{name: a, value: '1:70000'}]",
+            "spec.communities[0].value: `1:70000` is not a community such as 65001:100 or 65001:1:2",
+        ),
+        (
+            "prefixAdvertisements: [{cidr: 10.0.0.0/8, communities: [edge]}]",
+            "spec.prefixAdvertisements[0].communities[0]: `edge` is not a community such as 65001:100 or 65001:1:2, nor the name of one in spec.communities",
+        ),
+    ] {
+        let (found, problems) = convert(&format!("{head}spec: {{{spec}}}"));
+        assert_eq!((found, problems), (None, vec![problem.to_owned()]), "{spec}");
+    }
 }

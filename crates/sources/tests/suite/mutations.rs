@@ -89,6 +89,12 @@ ports: [{port: 5432, protocol: TCP}]
 apiVersion: v1
 kind: ServiceAccount
 metadata: {name: robot, labels: {team: a}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {clusterIPs: [10.96.0.1, "fd96::1"], externalIPs: [192.0.2.1], externalTrafficPolicy: Local}
+status: {loadBalancer: {ingress: [{ip: 203.0.113.1, ipMode: VIP}]}}
 "#;
 
 /// What is put into the text: YAML's own marks, and values at the edge of a type.
@@ -199,7 +205,7 @@ proptest! {
 #[test]
 fn the_text_without_edits_is_objects_without_fault() {
     let decoded = brindle_sources::decode_stream(OBJECTS.as_bytes());
-    assert_eq!(decoded.len(), 12);
+    assert_eq!(decoded.len(), 13);
     for (key, conversion) in decoded {
         assert!(
             conversion.input.is_some() && conversion.problems.is_empty(),

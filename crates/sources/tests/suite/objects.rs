@@ -1,6 +1,6 @@
 //! Namespaces, nodes, pods, pools, services, tiers and network sets.
 
-use brindle_model::cluster::{EndpointSlice, NamedPort, Node, Pod};
+use brindle_model::cluster::{EndpointSlice, NamedPort, Node, Pod, Service};
 use brindle_model::net::Protocol;
 use brindle_model::policy::{Order, Tier, TierEnd};
 use brindle_sources::convert::Input;
@@ -131,13 +131,14 @@ fn a_slice_is_all_endpoints_of_a_service() {
     const META: &str =
         "metadata: {name: db-1, namespace: x, labels: {kubernetes.io/service-name: db}}";
     let (found, problems) = slice(&format!(
-        "{META}\naddressType: IPv4\nendpoints: [{{addresses: [10.0.0.1]}}, {{addresses: [10.0.0.2], conditions: {{ready: false}}}}]\nports: [{{name: a, port: 5432}}, {{port: 53, protocol: UDP}}, {{name: any}}]"
+        "{META}\naddressType: IPv4\nendpoints: [{{addresses: [10.0.0.1], nodeName: n2}}, {{addresses: [10.0.0.2], nodeName: n3, conditions: {{ready: false}}}}, {{addresses: [10.0.0.1], nodeName: n1, conditions: {{ready: true}}}}, {{addresses: [10.0.0.1], nodeName: n1}}]\nports: [{{name: a, port: 5432}}, {{port: 53, protocol: UDP}}, {{name: any}}]"
     ));
     let expected = EndpointSlice {
         service: "db".into(),
-        addresses: vec!["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()],
+        addresses: ["10.0.0.1", "10.0.0.2", "10.0.0.1", "10.0.0.1"].map(address).into(),
         ports: vec![(Protocol::TCP, 5432), (Protocol::UDP, 53)],
         incomplete: false,
+        ready_on: vec!["n1".into(), "n2".into()],
     };
     assert_eq!((found, problems), (Some(expected), vec![]), "C26");
 
@@ -149,6 +150,7 @@ fn a_slice_is_all_endpoints_of_a_service() {
         addresses: vec!["fd00::1".parse().unwrap()],
         ports: vec![],
         incomplete: true,
+        ready_on: vec![],
     };
     assert_eq!(found, Some(expected));
     assert_eq!(
@@ -335,4 +337,38 @@ fn network_sets_that_are_no_lists_of_prefixes_are_incomplete() {
         panic!()
     };
     assert!(!set.incomplete && problems.is_empty(), "{problems:?}");
+}
+
+fn address(text: &str) -> std::net::IpAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn services_have_the_addresses_that_nodes_answer_for() {
+    let yaml = "\
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: x}
+spec:
+  clusterIP: 10.96.0.1
+  clusterIPs: [10.96.0.1, 'fd96::1']
+  externalIPs: [198.51.100.1, here, '']
+  internalTrafficPolicy: Local
+  externalTrafficPolicy: Cluster
+status: {loadBalancer: {ingress: [{ip: 203.0.113.1}, {ip: 203.0.113.2, ipMode: Proxy}, {hostname: lb}, {ip: 203.0.113.3, ipMode: VIP}]}}";
+    let (Some(Input::Service(found)), problems) = convert(yaml) else { panic!() };
+    let expected = Service {
+        cluster_ips: ["10.96.0.1", "fd96::1"].map(address).into(),
+        external_ips: vec![address("198.51.100.1")],
+        load_balancer_ips: ["203.0.113.1", "203.0.113.3"].map(address).into(),
+        internal_local: true,
+        external_local: false,
+    };
+    assert_eq!(*found, expected);
+    assert_eq!(problems, ["spec.externalIPs[1]: `here` is not an IP address"]);
+
+    let headless = "apiVersion: v1\nkind: Service\nmetadata: {name: db, namespace: x}\nspec: {clusterIP: None, clusterIPs: [None], externalTrafficPolicy: Local}";
+    let (Some(Input::Service(found)), problems) = convert(headless) else { panic!() };
+    let expected = Service { external_local: true, ..Service::default() };
+    assert_eq!((&*found, problems), (&expected, vec![]));
 }

@@ -93,7 +93,10 @@ fn start() -> RouteTable {
 }
 
 fn originate() -> [Change; 2] {
-    [Change::Originate(net("10.77.0.0/26")), Change::Originate(net("fd77::/122"))]
+    ["10.77.0.0/26", "fd77::/122"].map(|block| {
+        let how = Origination { origin: Origin::Block, communities: Vec::new() };
+        Change::Originate(net(block), how)
+    })
 }
 
 #[test]

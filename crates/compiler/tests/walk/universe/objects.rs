@@ -4,12 +4,13 @@ use std::net::IpAddr;
 
 use brindle_model::cluster::{
     Attachment, EndpointId, EndpointSlice, NamedPort, Namespace, NetworkSet, NetworkSetId, Node,
-    Pod, ServiceAccount,
+    Pod, Service, ServiceAccount,
 };
 use brindle_model::host::{DEFAULT_ALLOW_PROFILE, HostEndpoint, HostInterfaces, HostLink};
 use brindle_model::labels::{Labels, ORCHESTRATOR, ORCHESTRATOR_LABEL};
 use brindle_model::net::Protocol;
-use brindle_model::routing::filter::{BgpFilter, FilterAction, FilterRule};
+use brindle_model::routing::advertisement::PrefixAdvertisement;
+use brindle_model::routing::filter::{BgpFilter, Community, FilterAction, FilterRule};
 use brindle_model::routing::{BgpConfiguration, BgpPeer, NodeScope, PeerSettings};
 use brindle_model::selector::Selector;
 use brindle_model::{Name, NamespacedName};
@@ -144,19 +145,37 @@ pub fn service_name() -> impl Strategy<Value = Name> {
 pub fn slice() -> impl Strategy<Value = EndpointSlice> {
     let port = (protocol(), select(&[80, 8080][..]));
     let ports = prop::collection::vec(port, 1..3);
-    (service_name(), addresses(&ADDRESSES, 3), ports, incomplete()).prop_map(
-        |(service, addresses, ports, incomplete)| EndpointSlice {
+    let ready_on = subsequence(&["n1", "n2"][..], 0..=2);
+    (service_name(), addresses(&ADDRESSES, 3), ports, incomplete(), ready_on).prop_map(
+        |(service, addresses, ports, incomplete, ready_on)| EndpointSlice {
             service,
             addresses,
             ports,
             incomplete,
+            ready_on: ready_on.into_iter().map(Name::from).collect(),
+        },
+    )
+}
+
+pub fn service() -> impl Strategy<Value = Service> {
+    let addresses = || addresses(&ADDRESSES, 2);
+    let local = any::<bool>;
+    (addresses(), addresses(), addresses(), local(), local()).prop_map(
+        |(cluster_ips, external_ips, load_balancer_ips, internal_local, external_local)| Service {
+            cluster_ips,
+            external_ips,
+            load_balancer_ips,
+            internal_local,
+            external_local,
         },
     )
 }
 
 pub fn node() -> impl Strategy<Value = Node> {
+    const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
     let addresses = || addresses(&NODE_ADDRESSES, 2);
-    (labels(&["rack"]), addresses(), addresses(), incomplete()).prop_map(
+    let labels = prop_oneof![3 => labels(&["rack"]).boxed(), 1 => labels(&[EXCLUDED]).boxed()];
+    (labels, addresses(), addresses(), incomplete()).prop_map(
         |(labels, addresses, all_addresses, incomplete)| Node {
             labels,
             addresses,
@@ -167,8 +186,25 @@ pub fn node() -> impl Strategy<Value = Node> {
 }
 
 pub fn configuration() -> impl Strategy<Value = BgpConfiguration> {
-    (weighted(0.5, 64512u32..64514), weighted(0.3, any::<bool>())).prop_map(|(as_number, mesh)| {
-        BgpConfiguration { as_number, node_to_node_mesh: mesh, ..BgpConfiguration::default() }
+    let ranges = || weighted(0.6, prop::collection::vec(net(), 0..3));
+    let flag = || weighted(0.3, any::<bool>());
+    let communities = weighted(0.4, net()).prop_map(|cidr| {
+        let communities = vec![Community::Standard(65001, 1)];
+        cidr.map(|cidr| vec![PrefixAdvertisement { cidr, communities }])
+    });
+    let ranges = (ranges(), ranges(), ranges(), flag(), communities);
+    (weighted(0.5, 64512u32..64514), flag(), ranges).prop_map(|(as_number, mesh, ranges)| {
+        let (cluster, external, load_balancer, aggregated, communities) = ranges;
+        BgpConfiguration {
+            as_number,
+            node_to_node_mesh: mesh,
+            service_cluster_ips: cluster,
+            service_external_ips: external,
+            service_load_balancer_ips: load_balancer,
+            service_load_balancer_aggregation: aggregated,
+            prefix_advertisements: communities,
+            ..BgpConfiguration::default()
+        }
     })
 }
 
