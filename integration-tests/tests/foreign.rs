@@ -47,6 +47,10 @@ const OF_IPTABLES_LEGACY: &[Damage] = &[
 fn is_undone_at_once(name: &str, dataplane: &str, damages: &[Damage]) -> Result<()> {
     // Without the rules that stop what used the moment: they are there while such flows are.
     let node = SingleNode::build_with(name, dataplane, &["--existing-connections", "keep"])?;
+    // The kernel tracks connections while some rule asks for it, on every node kube-proxy's. Where
+    // none is left, the first packets of both ends of a flow may meet afterwards, and one is lost.
+    let asks = ["-t", "mangle", "-A", "POSTROUTING", "-m", "conntrack", "--ctstate", "NEW"];
+    node.run("iptables-legacy", &asks)?;
     let [client, server] = [&node.client.netns, &node.server.netns];
     let address = |port| Ok::<_, anyhow::Error>(SocketAddr::new(node.server.address(false)?, port));
     let source =
