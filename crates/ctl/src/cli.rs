@@ -8,7 +8,8 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail};
 use brindle_model::{Name, NamespacedName};
 use brindle_sources::object::Kind;
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use ipnet::IpNet;
 
 use crate::client::Client;
@@ -219,12 +220,13 @@ impl FromStr for PodPattern {
 pub struct Question {
     /// Who sends: NAMESPACE/POD, node/NAME, hostendpoint/NAME or an address.
     pub from: End,
-    /// Who is sent to: NAMESPACE/POD, node/NAME, hostendpoint/NAME or an address (behind a Service,
-    /// the pod's).
+    /// Who is sent to: NAMESPACE/POD, node/NAME, hostendpoint/NAME, svc/NAMESPACE/NAME[:PORT] or an
+    /// address; that of a Service means its ready backends.
     pub to: End,
-    /// Destination port and protocol, such as 80/tcp, 53/udp, 9/sctp; tcp unless said. Or `icmp`.
+    /// Destination port and protocol, such as 80/tcp, 53/udp, 9/sctp; tcp unless said. Or `icmp`. Of
+    /// a Service it may be left out if it has one port, or `:PORT` says which, by number or name.
     #[arg(long, short)]
-    pub port: PortAndProtocol,
+    pub port: Option<PortAndProtocol>,
     /// What is judged instead of what the folder says.
     #[command(flatten)]
     pub edits: Edits,
@@ -244,6 +246,26 @@ pub enum End {
     HostEndpoint(Name),
     /// Whoever holds this address.
     Address(IpAddr),
+    /// The backends of a Service, at one of its ports.
+    Service(NamespacedName, Option<ServicePort>),
+}
+
+/// A port of a Service, as users write it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServicePort {
+    /// Its number.
+    Number(u16),
+    /// Its name.
+    Name(String),
+}
+
+impl fmt::Display for ServicePort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
 }
 
 /// The upper-layer part of a packet.
@@ -278,6 +300,28 @@ impl Cli {
             (None, None) => run.join("agent.sock"),
         }
     }
+
+    /// What the words alone cannot say: which of them go together.
+    ///
+    /// # Errors
+    /// A question that has no meaning.
+    pub fn check(&self) -> Result<(), clap::Error> {
+        let wrong = |kind, words| Err(Self::command().error(kind, words));
+        match &self.command {
+            Command::Explain(Question { from: End::Service(..), .. }) => {
+                wrong(ErrorKind::ValueValidation, "a Service does not send: name the pod behind it")
+            }
+            Command::Explain(Question { to: End::Service(_, Some(_)), port: Some(_), .. }) => {
+                wrong(ErrorKind::ArgumentConflict, "the port is given twice: `:PORT` and --port")
+            }
+            Command::Explain(Question { to, port: None, .. })
+                if !matches!(to, End::Service(..)) =>
+            {
+                wrong(ErrorKind::MissingRequiredArgument, "give --port: only a Service has its own")
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Folder {
@@ -307,12 +351,38 @@ impl FromStr for End {
         match text.split_once('/') {
             Some(("node", name)) if !name.is_empty() => Ok(Self::Node(name.into())),
             Some(("hostendpoint", name)) if !name.is_empty() => Ok(Self::HostEndpoint(name.into())),
+            Some(("svc", rest)) if rest.contains(['/', ':']) => service(rest),
             Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
                 Ok(Self::Pod(NamespacedName::new(namespace, name)))
             }
-            _ => Err("expected NAMESPACE/POD, node/NAME, hostendpoint/NAME or an address".into()),
+            _ => Err(
+                "expected NAMESPACE/POD, node/NAME, hostendpoint/NAME, svc/NAMESPACE/NAME or an \
+                      address"
+                    .into(),
+            ),
         }
     }
+}
+
+/// Reads NAMESPACE/NAME[:PORT].
+fn service(text: &str) -> Result<End, String> {
+    let (id, port) = match text.split_once(':') {
+        Some((id, port)) => (id, Some(port)),
+        None => (text, None),
+    };
+    let id = id.split_once('/').filter(|(namespace, name)| {
+        !namespace.is_empty() && !name.is_empty() && !name.contains('/')
+    });
+    let (namespace, name) = id.ok_or("expected svc/NAMESPACE/NAME, with or without :PORT")?;
+    let port = match port {
+        Some("") => return Err("expected a port's number or name behind the colon".into()),
+        Some(port) => Some(match port.parse() {
+            Ok(number) => ServicePort::Number(number),
+            Err(_) => ServicePort::Name(port.to_owned()),
+        }),
+        None => None,
+    };
+    Ok(End::Service(NamespacedName::new(namespace, name), port))
 }
 
 impl fmt::Display for End {
@@ -322,6 +392,8 @@ impl fmt::Display for End {
             Self::Node(name) => write!(f, "node/{name}"),
             Self::HostEndpoint(name) => write!(f, "hostendpoint/{name}"),
             Self::Address(address) => address.fmt(f),
+            Self::Service(id, Some(port)) => write!(f, "svc/{id}:{port}"),
+            Self::Service(id, None) => write!(f, "svc/{id}"),
         }
     }
 }

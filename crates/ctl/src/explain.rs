@@ -5,25 +5,27 @@
 //!        └─> inputs ──> compiler ──> verdict of what a kernel is given ─────────> must agree
 //! ```
 //! The packet is the first of a new flow. Both ends are looked up in the objects; a family that
-//! both have is one answer.
+//! both have is one answer. Behind a Service every backend that may be chosen is one.
 
 mod facts;
+mod services;
 mod words;
 
 use std::fmt;
 use std::net::IpAddr;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use brindle_model::net::Family;
 use brindle_model::packet::{ConnState, Flow, Origin, Packet, Transport};
 use brindle_model::verdict::{DecisionId, Direction, Verdict};
-use brindle_oracle::{Step, judge, nearest_miss};
+use brindle_oracle::{Step, judge, judge_behind_service, nearest_miss};
 use serde::Serialize;
 
 pub use facts::Facts;
 
-use crate::cli::{PortAndProtocol, Question};
+use crate::cli::{End, PortAndProtocol, Question};
 use crate::output::{self, Format};
+use facts::Located;
 
 /// Port that a client speaks from; policy never looks at it (K19).
 const SOURCE_PORT: u16 = 40_000;
@@ -36,17 +38,33 @@ pub struct Explanation {
     pub from: String,
     /// Who is sent to, as it was asked.
     pub to: String,
+    /// The Service that the packet was sent to, and what became of it there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub through: Option<ThroughService>,
     /// Source address.
     pub source: IpAddr,
-    /// Destination address.
+    /// Destination address, behind a Service.
     pub destination: IpAddr,
-    /// Port and protocol.
+    /// Port and protocol, behind a Service.
     pub port: String,
     /// Whether every hop allows it.
     pub delivered: bool,
     /// Who judges it: the pods, source first, then the host endpoints in the order in which it passes
     /// them; none if policy has no say.
     pub hops: Vec<HopExplanation>,
+}
+
+/// A Service on a packet's way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ThroughService {
+    /// `namespace/name`.
+    pub service: String,
+    /// Its port, in words.
+    pub port: String,
+    /// The pod behind it that this answer is about; none if no pod holds the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
 }
 
 /// What the policies of one pod, or of one stage of a host endpoint, say in one direction.
@@ -139,24 +157,24 @@ pub struct Clause {
     depth: usize,
 }
 
-/// Judges the packet of a question, once for each family that both ends have.
+/// Judges the packet of a question, once for each family that both ends have; of one to a Service,
+/// once for each backend that it may be sent to.
 ///
 /// # Errors
-/// An end is not known or has no address, the ends have no family in common, or the compiler and
-/// the reference evaluator disagree.
+/// An end is not known or has no address, the ends have no family in common, a Service has no such
+/// port or no ready endpoint, or the compiler and the reference evaluator disagree.
 pub fn explain(facts: &Facts, question: &Question) -> Result<Vec<Explanation>> {
-    let (from, to) = (facts.locate(&question.from)?, facts.locate(&question.to)?);
+    let from = facts.locate(&question.from)?;
+    let source = |family: Family| {
+        from.addresses.iter().copied().find(|address| Family::of(*address) == family)
+    };
     let mut answers = Vec::new();
-    for family in Family::ALL {
-        let of_family = |addresses: &[IpAddr]| {
-            addresses.iter().copied().find(|address| Family::of(*address) == family)
-        };
-        if let (Some(source), Some(destination)) =
-            (of_family(&from.addresses), of_family(&to.addresses))
-        {
-            let transport = transport(question.port, family);
-            let packet = Packet { source, destination, transport };
-            answers.push(explain_packet(facts, question, &from.origin, packet)?);
+    for way in ways(facts, question, &from)? {
+        let family = Family::of(way.destination);
+        if let Some(source) = source(family) {
+            let transport = transport(way.port, family);
+            let packet = Packet { source, destination: way.destination, transport };
+            answers.push(explain_packet(facts, question, &from.origin, packet, way)?);
         }
     }
     if answers.is_empty() {
@@ -165,14 +183,54 @@ pub fn explain(facts: &Facts, question: &Question) -> Result<Vec<Explanation>> {
     Ok(answers)
 }
 
+/// Where a packet goes, as policy sees it.
+struct Way {
+    destination: IpAddr,
+    port: PortAndProtocol,
+    /// The Service that sends it there.
+    service: Option<ThroughService>,
+}
+
+/// Every way that the packet of a question may take: one a family, or one a backend.
+fn ways(facts: &Facts, question: &Question, from: &Located) -> Result<Vec<Way>> {
+    let (asked, named) = match &question.to {
+        End::Service(id, port) => (Some(facts.services().named(id)?), port.as_ref()),
+        End::Address(address) => (facts.services().at(*address), None),
+        _ => (None, None),
+    };
+    if let Some(asked) = asked {
+        let slices = &facts.world().endpoint_slices;
+        let node = facts.node_of(&from.origin);
+        let target = asked.target(named, question.port, slices, node.as_ref())?;
+        let way = |(destination, port): (IpAddr, PortAndProtocol)| {
+            let service = ThroughService {
+                service: asked.id.to_string(),
+                port: target.port.clone(),
+                backend: facts.pod_at(destination).map(ToString::to_string),
+            };
+            Way { destination, port, service: Some(service) }
+        };
+        return Ok(target.backends.iter().copied().map(way).collect());
+    }
+    let port = question.port.context("give --port: only a Service has its own")?;
+    let to = facts.locate(&question.to)?;
+    let first_of = |family| to.addresses.iter().copied().find(|addr| Family::of(*addr) == family);
+    let destinations = Family::ALL.into_iter().filter_map(first_of);
+    Ok(destinations.map(|destination| Way { destination, port, service: None }).collect())
+}
+
 fn explain_packet(
     facts: &Facts,
     question: &Question,
     origin: &Origin,
     packet: Packet,
+    way: Way,
 ) -> Result<Explanation> {
     let flow = Flow { origin: origin.clone(), packet, state: ConnState::New };
-    let outcome = judge(facts.world(), &flow);
+    let outcome = match way.service {
+        Some(_) => judge_behind_service(facts.world(), &flow),
+        None => judge(facts.world(), &flow),
+    };
     let pods = outcome.hops.iter().map(|hop| {
         facts.check(hop, &packet)?;
         Ok(explain_hop(&Judged {
@@ -199,9 +257,10 @@ fn explain_packet(
     Ok(Explanation {
         from: question.from.to_string(),
         to: question.to.to_string(),
+        through: way.service,
         source: packet.source,
         destination: packet.destination,
-        port: question.port.to_string(),
+        port: way.port.to_string(),
         delivered: outcome.delivered,
         hops: pods.chain(hosts).collect::<Result<_>>()?,
     })

@@ -7,6 +7,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    cli.check().unwrap_or_else(|error| error.exit());
     match brindle_ctl::run(&cli) {
         Ok(answer) => {
             print!("{}", answer.text);

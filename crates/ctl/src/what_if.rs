@@ -107,7 +107,7 @@ impl Flow<'_> {
         let question = Question {
             from: End::Pod(self.from.clone()),
             to: End::Pod(self.to.clone()),
-            port: self.port,
+            port: Some(self.port),
             edits: Edits::default(),
             folder: Default::default(),
         };

@@ -50,14 +50,26 @@ pub struct Hop {
 
 /// Judges one packet of a flow against the objects as they are.
 pub fn judge(world: &World, flow: &Flow) -> Outcome {
-    let packet = &flow.packet;
-    let sender = Sender::of(world, &flow.origin);
-    let mut hops = Vec::new();
-    match &sender {
+    match Sender::of(world, &flow.origin) {
         // K28: a pod's traffic to its own address never leaves it.
-        Sender::Pod(pod) if addresses_of(pod).any(|a| a == packet.destination) => {
-            return Outcome { hops, hosts: Vec::new(), delivered: true };
+        Sender::Pod(pod) if addresses_of(pod).any(|a| a == flow.packet.destination) => {
+            Outcome { hops: Vec::new(), hosts: Vec::new(), delivered: true }
         }
+        sender => judge_on_the_way(world, flow, &sender),
+    }
+}
+
+/// Judges one packet that was sent to a Service, as it is behind DNAT. It differs from [`judge`] where
+/// the Service leads back to the pod that sends: such a packet leaves the pod and enters it again, so
+/// both directions are asked, with the pod itself as the peer (K29).
+pub fn judge_behind_service(world: &World, flow: &Flow) -> Outcome {
+    judge_on_the_way(world, flow, &Sender::of(world, &flow.origin))
+}
+
+fn judge_on_the_way(world: &World, flow: &Flow, sender: &Sender<'_>) -> Outcome {
+    let packet = &flow.packet;
+    let mut hops = Vec::new();
+    match sender {
         Sender::Pod(pod) => hops.push(egress(world, pod, flow)),
         Sender::Unknown(id) => hops.push(unknown(id, flow.state)),
         Sender::Node(_) | Sender::Outside => {}
@@ -66,9 +78,9 @@ pub fn judge(world: &World, flow: &Flow) -> Outcome {
     // an address moves between pods (K39) each of its owners must let the packet in.
     let owners = world.owners(packet.destination);
     for pod in &owners {
-        hops.push(ingress(world, pod, flow, &sender));
+        hops.push(ingress(world, pod, flow, sender));
     }
-    let hosts = host::hops(world, flow, &sender, &owners);
+    let hosts = host::hops(world, flow, sender, &owners);
     let mut outcome = Outcome { hops, hosts, delivered: true };
     outcome.settle();
     outcome

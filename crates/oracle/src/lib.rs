@@ -56,7 +56,7 @@ mod walk;
 mod world;
 
 pub use host::{FailsafePort, FailsafePorts, HostHop};
-pub use judge::{Hop, Outcome, judge};
+pub use judge::{Hop, Outcome, judge, judge_behind_service};
 pub use trace::{Action, Miss, Place, Step, nearest_miss};
 pub use tracked::{ExistingConnections, judge_packet};
 pub use world::World;

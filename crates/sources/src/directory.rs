@@ -31,11 +31,15 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 pub use store::Store;
 pub use watch::{Control, ControlError, DirectorySource, OpenError, RunError};
+
+use brindle_model::NamespacedName;
+use k8s_openapi::api::core::v1::Service;
+use serde_json::Value;
 
 use crate::convert::convert;
 use crate::document::{self, Content};
@@ -43,6 +47,7 @@ use crate::event::Changes;
 use crate::intern::Interner;
 use crate::object::{Object, ObjectKey};
 use crate::problem::accepted;
+use crate::yaml;
 
 /// Reads a folder once, without watching it: what [`DirectorySource`] would tell of it. Files that
 /// vanish meanwhile are left out.
@@ -62,10 +67,7 @@ pub fn read_once(root: &Path) -> io::Result<Changes> {
 /// # Errors
 /// The folder itself cannot be read.
 pub fn read_objects(root: &Path) -> io::Result<BTreeMap<ObjectKey, Object>> {
-    fs::read_dir(root)?;
-    let mut files = Vec::new();
-    scan::walk(root, Path::new(""), &mut |path| files.push(path.to_owned()));
-    files.sort_unstable();
+    let files = files(root)?;
     let mut names = Interner::default();
     let mut counting = BTreeMap::new();
     for path in files {
@@ -80,4 +82,41 @@ pub fn read_objects(root: &Path) -> io::Result<BTreeMap<ObjectKey, Object>> {
         }
     }
     Ok(counting.into_iter().filter_map(|(key, object)| Some((key, object?))).collect())
+}
+
+/// Reads the Services of a folder. They decide nothing about a packet, as policy sees it behind them,
+/// so no source watches them; whoever explains where a packet goes needs them. Of one that cannot be
+/// read, why.
+///
+/// # Errors
+/// The folder itself cannot be read.
+pub fn read_services(root: &Path) -> io::Result<BTreeMap<NamespacedName, Result<Service, String>>> {
+    let mut services = BTreeMap::new();
+    for path in files(root)? {
+        let Ok(bytes) = scan::read(&root.join(path)) else { continue };
+        for section in yaml::sections(std::str::from_utf8(&bytes).unwrap_or_default()) {
+            let Ok(value) = yaml::parse(section) else { continue };
+            let text = |at: &str| value.pointer(at).and_then(Value::as_str);
+            let (Some("v1"), Some("Service"), Some(name)) =
+                (text("/apiVersion"), text("/kind"), text("/metadata/name"))
+            else {
+                continue;
+            };
+            let id = NamespacedName::new(text("/metadata/namespace").unwrap_or("default"), name);
+            // As of every object, the first document counts.
+            services.entry(id).or_insert_with(|| {
+                serde_path_to_error::deserialize(&value).map_err(|error| error.to_string())
+            });
+        }
+    }
+    Ok(services)
+}
+
+/// The files of a folder that count, in the order in which they do.
+fn files(root: &Path) -> io::Result<Vec<PathBuf>> {
+    fs::read_dir(root)?;
+    let mut files = Vec::new();
+    scan::walk(root, Path::new(""), &mut |path| files.push(path.to_owned()));
+    files.sort_unstable();
+    Ok(files)
 }

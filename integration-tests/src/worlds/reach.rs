@@ -128,7 +128,7 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
     ("K15", "cases/cidr: a packet is judged by the addresses that the hook sees"),
     ("K25", "packets are judged behind DNAT: model/src/packet.rs says so of every packet"),
     ("K26", "packets are judged before SNAT of this node, likewise"),
-    ("K29", "not among the flows, which are stated behind DNAT: a way to oneself is K28 there"),
+    ("K29", "oracle/tests/rules, ctl/tests/services: flows are stated behind DNAT, and K28 there"),
     ("K33", "tests/tracked: a tracked connection under other policy"),
     ("K36", "agent/tests/enforce: ADD returns when the pod is closed"),
     ("K40", "what NetworkPolicy cannot say, no world says"),

@@ -15,9 +15,10 @@ use brindle_model::ruleset::{HostJudgement, Passage, Ruleset, evaluate, evaluate
 use brindle_model::verdict::{DecisionId, Direction, Verdict};
 use brindle_model::{Name, NamespacedName};
 use brindle_oracle::{Hop, HostHop, World};
-use brindle_sources::directory::{read_objects, read_once};
+use brindle_sources::directory::{read_objects, read_once, read_services};
 use brindle_sources::object::{Object, ObjectKey};
 
+use super::services::Services;
 use crate::cli::{Edits, End};
 
 /// The objects of a folder, as both judges take them.
@@ -29,6 +30,7 @@ pub struct Facts {
     hosts: BTreeMap<Name, Compiler>,
     pods: BTreeMap<NamespacedName, Arc<Pod>>,
     nodes: BTreeMap<Name, Arc<Node>>,
+    services: Services,
 }
 
 /// An end of a packet's way, looked up.
@@ -50,10 +52,11 @@ impl Facts {
         let mut objects = read_objects(folder).with_context(unreadable)?;
         let mut updates = read_once(folder).with_context(unreadable)?.updates;
         edits.apply(&mut objects, &mut updates)?;
-        Ok(Self::new(objects, updates))
+        let services = read_services(folder).with_context(unreadable)?;
+        Ok(Self::new(objects, updates, Services::new(services)))
     }
 
-    fn new(objects: BTreeMap<ObjectKey, Object>, updates: Vec<Update>) -> Self {
+    fn new(objects: BTreeMap<ObjectKey, Object>, updates: Vec<Update>, services: Services) -> Self {
         let mut world = world(objects.into_values());
         if let Some(name) = uplink(&world) {
             world.uplink = name;
@@ -77,11 +80,29 @@ impl Facts {
             compiler.apply(Update::Endpoint(endpoint_id(id), Some(attachment.into())));
         }
         compiler.flush();
-        Self { world, compiler, hosts, pods, nodes }
+        Self { world, compiler, hosts, pods, nodes, services }
     }
 
     pub(super) fn world(&self) -> &World {
         &self.world
+    }
+
+    pub(super) fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// The node that a sender is on, if it is known.
+    pub(super) fn node_of(&self, origin: &Origin) -> Option<Name> {
+        match origin {
+            Origin::Pod(id) => self.pods.get(id)?.node.clone(),
+            Origin::Node(name) => Some(name.clone()),
+            Origin::Outside => None,
+        }
+    }
+
+    /// The pod that holds an address.
+    pub(super) fn pod_at(&self, address: IpAddr) -> Option<&NamespacedName> {
+        self.pods().find(|(_, pod)| pod.addresses.contains(&address)).map(|(id, _)| id)
     }
 
     /// Looks up an end.
@@ -91,6 +112,7 @@ impl Facts {
     pub(super) fn locate(&self, end: &End) -> Result<Located> {
         let (origin, addresses) = match end {
             End::Address(address) => (self.origin_of(*address), vec![*address]),
+            End::Service(id, _) => bail!("svc/{id} is where packets go, not who holds an address"),
             End::Node(name) => (Origin::Node(name.clone()), self.node_addresses(name)?),
             End::HostEndpoint(name) => {
                 let endpoints = self.world.host_endpoints.iter();

@@ -6,7 +6,7 @@ use brindle_model::policy::DEFAULT_TIER;
 use brindle_model::verdict::{DecisionId, Direction, Verdict};
 use brindle_oracle::{Miss, Place, Step};
 
-use super::{Clause, Closest, Explanation, HopExplanation, Judge, Judged};
+use super::{Clause, Closest, Explanation, HopExplanation, Judge, Judged, ThroughService};
 
 /// Most failed criteria of the closest rule that are shown to a person.
 const SHOWN_FAILURES: usize = 4;
@@ -117,7 +117,7 @@ fn place(place: &Place, direction: Direction) -> String {
 /// Answers for people. Where the second family is decided as the first one, it is not spelt out
 /// again.
 pub(super) fn texts(answers: &[Explanation]) -> String {
-    let mut texts = Vec::new();
+    let mut texts: Vec<_> = summary(answers).into_iter().collect();
     for (i, answer) in answers.iter().enumerate() {
         let alike = i > 0 && decisions(answer) == decisions(&answers[0]);
         let mut text = headline(answer);
@@ -131,6 +131,15 @@ pub(super) fn texts(answers: &[Explanation]) -> String {
     texts.join("\n")
 }
 
+/// How many backends of a Service can be reached, if it has several.
+fn summary(answers: &[Explanation]) -> Option<String> {
+    let [Explanation { through: Some(service), .. }, _, ..] = answers else { return None };
+    let reached = answers.iter().filter(|answer| answer.delivered).count();
+    let all = answers.len();
+    let ThroughService { service, port, .. } = service;
+    Some(format!("{reached} of {all} ready backends of svc/{service} {port} can be reached\n"))
+}
+
 fn decisions(answer: &Explanation) -> Vec<(&Judge, &str, &DecisionId)> {
     answer.hops.iter().map(|hop| (&hop.judge, &*hop.direction, &hop.decision)).collect()
 }
@@ -141,12 +150,14 @@ fn headline(answer: &Explanation) -> String {
         if end == address { address } else { format!("{end} ({address})") }
     };
     let verdict = if answer.delivered { "allowed" } else { "DENIED" };
-    format!(
-        "{} -> {}, {}: {verdict}\n",
-        named(&answer.from, answer.source),
-        named(&answer.to, answer.destination),
-        answer.port,
-    )
+    let from = named(&answer.from, answer.source);
+    let Some(ThroughService { service, port, backend }) = &answer.through else {
+        let to = named(&answer.to, answer.destination);
+        return format!("{from} -> {to}, {}: {verdict}\n", answer.port);
+    };
+    let behind = answer.destination.to_string();
+    let backend = named(backend.as_deref().unwrap_or(&behind), answer.destination);
+    format!("{from} -> svc/{service} {port} -> {backend}, {}: {verdict}\n", answer.port)
 }
 
 fn body(answer: &Explanation) -> String {

@@ -1,7 +1,8 @@
 //! §1.4: where packets are judged.
 
 use brindle_model::verdict::Direction::{Egress, Ingress};
-use brindle_oracle::{ExistingConnections, World, judge, judge_packet};
+use brindle_model::verdict::Verdict;
+use brindle_oracle::{ExistingConnections, World, judge, judge_behind_service, judge_packet};
 
 use crate::table::{check, flow, policy, world};
 
@@ -50,6 +51,29 @@ fn k28_self_traffic_never_leaves_the_pod() {
         let outcome = judge(&w, &flow(&w, text));
         assert!(outcome.delivered && outcome.hops.is_empty(), "{text}");
     }
+}
+
+#[test]
+fn k29_back_to_itself_through_a_service_is_judged_in_both_directions() {
+    let judged = |policies: &str| {
+        let w = world(policies);
+        let outcome = judge_behind_service(&w, &flow(&w, "x/a > x/a tcp/80"));
+        let hops: Vec<_> = outcome.hops.iter().map(|hop| (hop.direction, hop.verdict)).collect();
+        (outcome.delivered, hops)
+    };
+    let hops = |egress, ingress| vec![(Egress, egress), (Ingress, ingress)];
+    assert_eq!(judged(""), (true, hops(Verdict::Allow, Verdict::Allow)));
+    assert_eq!(judged(&policy(CLOSED)), (false, hops(Verdict::Deny, Verdict::Deny)));
+    // The peer is the pod itself.
+    let itself = "[{podSelector: {matchLabels: {app: a}}}]";
+    let ingress = policy(&format!("{{ingress: [{{from: {itself}}}]}}"));
+    assert_eq!(judged(&ingress), (true, hops(Verdict::Allow, Verdict::Allow)));
+    let both = policy(&format!(
+        "{{policyTypes: [Ingress, Egress], ingress: [{{from: {itself}}}], egress: [{{to: {itself}}}]}}"
+    ));
+    assert_eq!(judged(&both), (true, hops(Verdict::Allow, Verdict::Allow)));
+    let other = policy("{ingress: [{from: [{podSelector: {matchLabels: {app: b}}}]}]}");
+    assert_eq!(judged(&other), (false, hops(Verdict::Allow, Verdict::Deny)));
 }
 
 #[test]
