@@ -181,11 +181,11 @@ impl Asked<'_> {
             let numbers: Vec<_> = listed.filter_map(|listed| at(port, listed.port?)).collect();
             for endpoint in &slice.endpoints {
                 let addresses = endpoint.addresses.iter().filter_map(|text| text.parse().ok());
-                let addresses = addresses.filter(|address: &IpAddr| {
+                let mut addresses = addresses.filter(|address: &IpAddr| {
                     self.family.is_none_or(|family| Family::of(*address) == family)
                 });
                 // Addresses of one endpoint are the same backend; proxies take the first.
-                if let Some(address) = addresses.into_iter().next() {
+                if let Some(address) = addresses.next() {
                     found.extend(numbers.iter().map(|number| (endpoint, address, *number)));
                 }
             }
