@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use brindle_model::labels::{Labels, Parent};
 
 use super::*;
