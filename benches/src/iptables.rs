@@ -161,7 +161,7 @@ fn ruleset() -> Ruleset {
     let open = Program {
         stage: Stage::Normal,
         direction: Direction::Egress,
-        steps: Vec::new(),
+        steps: Vec::new().into(),
         end: end(Verdict::Allow),
     };
     let egress = open.id();
@@ -171,8 +171,12 @@ fn ruleset() -> Ruleset {
         let policies = (pod * each..(pod + 1) * each).map(policy_id).collect();
         let step = TierStep { tier: DEFAULT_TIER.into(), policies, end: TierEnd::Drop };
         let direction = Direction::Ingress;
-        let program =
-            Program { stage: Stage::Normal, direction, steps: vec![step], end: end(Verdict::Deny) };
+        let program = Program {
+            stage: Stage::Normal,
+            direction,
+            steps: vec![step].into(),
+            end: end(Verdict::Deny),
+        };
         let ingress = program.id();
         ruleset.programs.insert(ingress, Arc::new(program));
         let id = EndpointId {

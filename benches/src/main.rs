@@ -6,15 +6,16 @@
 
 mod bgp;
 mod cni;
-mod compile;
+mod compiler;
 mod connections;
+mod cpu;
+mod heap;
 mod iptables;
 mod memory;
 mod nft_delta;
 mod packet_path;
 mod pods;
 mod row;
-mod selector;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +25,11 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 
+use heap::Counting;
 use row::Row;
+
+#[global_allocator]
+static HEAP: Counting = Counting;
 
 /// A bench: its name, and the function that measures.
 type Bench = (&'static str, fn() -> Result<Vec<Row>>);
@@ -33,13 +38,12 @@ type Bench = (&'static str, fn() -> Result<Vec<Row>>);
 const BENCHES: &[Bench] = &[
     ("bgp", bgp::bgp),
     ("cni", cni::cni),
-    ("compile", compile::run),
+    ("compiler", compiler::compiler),
     ("connections", connections::connections),
     ("iptables", iptables::iptables),
     ("memory", memory::memory),
     ("nft-delta", nft_delta::nft_delta),
     ("packet-path", packet_path::packet_path),
-    ("selector", selector::run),
 ];
 
 /// Measure, and hold the figures against their limits.

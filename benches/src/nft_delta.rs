@@ -157,7 +157,7 @@ fn ruleset() -> Ruleset {
         let (tier, policies) = (DEFAULT_TIER.into(), vec![policy.clone()]);
         let step = TierStep { tier, policies, end: TierEnd::Drop };
         let end = (Verdict::Deny, DecisionId::Profile { name: "kns.bench".into() });
-        let program = Program { stage: Stage::Normal, direction, steps: vec![step], end };
+        let program = Program { stage: Stage::Normal, direction, steps: vec![step].into(), end };
         (program.id(), Arc::new(program))
     });
     Ruleset {

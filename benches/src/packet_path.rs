@@ -183,7 +183,7 @@ fn ruleset(path: Path) -> Ruleset {
         let step =
             TierStep { tier: DEFAULT_TIER.into(), policies: vec![id.clone()], end: TierEnd::Drop };
         let end = (Verdict::Deny, DecisionId::Profile { name: "kns.bench".into() });
-        let program = Program { stage: Stage::Normal, direction, steps: vec![step], end };
+        let program = Program { stage: Stage::Normal, direction, steps: vec![step].into(), end };
         let id = program.id();
         ruleset.programs.insert(id, Arc::new(program));
         id

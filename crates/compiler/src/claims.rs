@@ -7,7 +7,7 @@
 //! late delete of one never takes the address from another.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::pods::PodIx;
 
@@ -22,37 +22,45 @@ pub(crate) enum Basis {
 /// is asked for every address.
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
-    status: BTreeSet<(IpAddr, PodIx)>,
-    attachment: BTreeSet<(IpAddr, PodIx)>,
+    status: Claimed,
+    attachment: Claimed,
+}
+
+/// Who claims which address. Apart by family, as an IPv4 claim takes eight bytes and an IPv6 one
+/// twenty.
+#[derive(Debug, Default)]
+struct Claimed {
+    v4: BTreeSet<(Ipv4Addr, PodIx)>,
+    v6: BTreeSet<(Ipv6Addr, PodIx)>,
 }
 
 impl Claims {
     pub fn insert(&mut self, addr: IpAddr, basis: Basis, pod: PodIx) {
-        self.on_mut(basis).insert((addr, pod));
+        self.on_mut(basis).insert(addr, pod);
     }
 
     pub fn remove(&mut self, addr: IpAddr, basis: Basis, pod: PodIx) {
-        self.on_mut(basis).remove(&(addr, pod));
+        self.on_mut(basis).remove(addr, pod);
     }
 
     /// Every pod that claims the address, owner or not; twice if on both bases.
     pub fn claimants(&self, addr: IpAddr) -> impl Iterator<Item = PodIx> {
-        at(&self.status, addr).chain(at(&self.attachment, addr))
+        self.status.at(addr).chain(self.attachment.at(addr))
     }
 
     /// The pods that own the address.
     pub fn owners(&self, addr: IpAddr) -> impl Iterator<Item = PodIx> {
-        let attached = at(&self.attachment, addr).next().is_some();
-        at(if attached { &self.attachment } else { &self.status }, addr)
+        let attached = self.attachment.at(addr).next().is_some();
+        if attached { &self.attachment } else { &self.status }.at(addr)
     }
 
     /// Whether a pod that claims the address owns it.
     pub fn upheld(&self, addr: IpAddr, pod: PodIx) -> bool {
-        let mut attached = at(&self.attachment, addr).peekable();
+        let mut attached = self.attachment.at(addr).peekable();
         attached.peek().is_none() || attached.any(|owner| owner == pod)
     }
 
-    fn on_mut(&mut self, basis: Basis) -> &mut BTreeSet<(IpAddr, PodIx)> {
+    fn on_mut(&mut self, basis: Basis) -> &mut Claimed {
         match basis {
             Basis::Status => &mut self.status,
             Basis::Attachment => &mut self.attachment,
@@ -60,6 +68,30 @@ impl Claims {
     }
 }
 
-fn at(claims: &BTreeSet<(IpAddr, PodIx)>, addr: IpAddr) -> impl Iterator<Item = PodIx> {
+impl Claimed {
+    fn insert(&mut self, addr: IpAddr, pod: PodIx) {
+        match addr {
+            IpAddr::V4(addr) => self.v4.insert((addr, pod)),
+            IpAddr::V6(addr) => self.v6.insert((addr, pod)),
+        };
+    }
+
+    fn remove(&mut self, addr: IpAddr, pod: PodIx) {
+        match addr {
+            IpAddr::V4(addr) => self.v4.remove(&(addr, pod)),
+            IpAddr::V6(addr) => self.v6.remove(&(addr, pod)),
+        };
+    }
+
+    fn at(&self, addr: IpAddr) -> impl Iterator<Item = PodIx> {
+        let (v4, v6) = match addr {
+            IpAddr::V4(addr) => (Some(of(&self.v4, addr)), None),
+            IpAddr::V6(addr) => (None, Some(of(&self.v6, addr))),
+        };
+        v4.into_iter().flatten().chain(v6.into_iter().flatten())
+    }
+}
+
+fn of<A: Ord + Copy>(claims: &BTreeSet<(A, PodIx)>, addr: A) -> impl Iterator<Item = PodIx> {
     claims.range((addr, PodIx::MIN)..=(addr, PodIx::MAX)).map(|(_, pod)| *pod)
 }

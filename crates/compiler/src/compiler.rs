@@ -17,7 +17,7 @@ use crate::capacity::{Capacity, ProgramLoad};
 use crate::hosts::{HostChanges, Hosts};
 use crate::lowering::lower;
 use crate::membership::{Membership, Moment};
-use crate::selection::{Selection, SelectionChanges};
+use crate::selection::{Classes, Selection, SelectionChanges};
 use crate::topology::{Surroundings, Topology};
 use crate::uses::Uses;
 use crate::world::World;
@@ -231,6 +231,7 @@ impl Compiler {
         delta: &mut RulesetDelta,
     ) -> BTreeMap<ProgramId, Program> {
         let mut compiled = BTreeMap::new();
+        let mut classes = Classes::default();
         for id in ids {
             let old = self.ruleset.endpoints.get(id);
             let Some(attachment) = self.world.attachments.get(id) else {
@@ -241,8 +242,8 @@ impl Compiler {
                 }
                 continue;
             };
-            let [ingress, egress] = self.selection.programs(&self.world, id).map(|program| {
-                let id = program.id();
+            let programs = self.selection.programs(&self.world, id, &mut classes);
+            let [ingress, egress] = programs.map(|(id, program)| {
                 compiled.insert(id, program);
                 id
             });

@@ -249,7 +249,7 @@ pub(crate) fn labels(endpoint: &HostEndpoint) -> EffectiveLabels<'_> {
 /// What drops whatever pods send to the node.
 fn to_host() -> Program {
     let end = (Verdict::Deny, DecisionId::EndpointToHost);
-    Program { stage: Stage::Normal, direction: Direction::Ingress, steps: Vec::new(), end }
+    Program { stage: Stage::Normal, direction: Direction::Ingress, steps: Vec::new().into(), end }
 }
 
 /// Its programs, in the order of stages and directions.

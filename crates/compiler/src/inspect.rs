@@ -118,7 +118,7 @@ impl Compiler {
     ) -> Option<Vec<PolicyId>> {
         let labels = self.world.labels(self.world.pods.find(pod)?)?;
         let program = self.selection.pod_program(&pod.namespace, &labels, direction);
-        Some(program.steps.into_iter().flat_map(|step| step.policies).collect())
+        Some(program.steps.iter().flat_map(|step| &step.policies).cloned().collect())
     }
 
     /// The compiled policies whose rules name a set.

@@ -5,11 +5,13 @@
 //! on history, so nothing that leaves the compiler is ordered or named by one.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use brindle_model::cluster::Pod;
 use brindle_model::labels::SERVICE_ACCOUNT_NAME_LABEL;
 use brindle_model::{Name, NamespacedName};
+use hashbrown::HashTable;
 
 use crate::label_lists::{LabelLists, insert, remove};
 use crate::restriction::Test;
@@ -32,7 +34,9 @@ impl PodIx {
 #[derive(Debug, Default)]
 pub(crate) struct Pods {
     pending: BTreeMap<NamespacedName, Option<Arc<Pod>>>,
-    by_name: BTreeMap<NamespacedName, PodIx>,
+    /// Numbers by the hash of the name in their slot, which is not held twice.
+    by_name: HashTable<PodIx>,
+    hasher: RandomState,
     slots: Vec<Option<Slot>>,
     free: Vec<PodIx>,
     lists: PodLists,
@@ -60,7 +64,7 @@ impl Pods {
     pub fn advance(&mut self) -> Before<PodIx, Arc<Pod>> {
         let mut before = BTreeMap::new();
         for (name, pod) in std::mem::take(&mut self.pending) {
-            let old = self.by_name.get(&name).and_then(|ix| self.get(*ix));
+            let old = self.find(&name).and_then(|ix| self.get(ix));
             if old == pod.as_ref() {
                 continue;
             }
@@ -74,8 +78,8 @@ impl Pods {
 
     /// The number of a name, made if there is none.
     pub fn intern(&mut self, name: &NamespacedName) -> PodIx {
-        if let Some(ix) = self.by_name.get(name) {
-            return *ix;
+        if let Some(ix) = self.find(name) {
+            return ix;
         }
         let slot = Some(Slot { name: name.clone(), pod: None });
         let ix = match self.free.pop() {
@@ -89,7 +93,9 @@ impl Pods {
                 PodIx(next)
             }
         };
-        self.by_name.insert(name.clone(), ix);
+        let Self { by_name, hasher, slots, .. } = self;
+        let hash = |ix: &PodIx| hasher.hash_one(name_in(slots, *ix));
+        by_name.insert_unique(hash(&ix), ix, hash);
         ix
     }
 
@@ -98,14 +104,17 @@ impl Pods {
         if self.get(ix).is_none()
             && let Some(slot) = self.slots[ix.at()].take()
         {
-            self.by_name.remove(&slot.name);
+            let hash = self.hasher.hash_one(&slot.name);
+            let entry = self.by_name.find_entry(hash, |named| *named == ix);
+            entry.expect("a number in use is found by its name").remove();
             self.free.push(ix);
         }
     }
 
     /// The number of a name.
     pub fn find(&self, name: &NamespacedName) -> Option<PodIx> {
-        self.by_name.get(name).copied()
+        let hash = self.hasher.hash_one(name);
+        self.by_name.find(hash, |ix| self.name(*ix) == name).copied()
     }
 
     /// The pod, if it is known.
@@ -115,13 +124,12 @@ impl Pods {
 
     /// The name of a number that is in use.
     pub fn name(&self, ix: PodIx) -> &NamespacedName {
-        &self.slots[ix.at()].as_ref().expect("the number is in use").name
+        name_in(&self.slots, ix)
     }
 
     /// Every known pod.
     pub fn all(&self) -> impl Iterator<Item = PodIx> {
-        let known = |(_, ix): &(_, &PodIx)| self.get(**ix).is_some();
-        self.by_name.iter().filter(known).map(|(_, ix)| *ix)
+        self.by_name.iter().copied().filter(|ix| self.get(*ix).is_some())
     }
 
     /// Known pods by label.
@@ -138,6 +146,10 @@ impl Pods {
     fn slot_mut(&mut self, ix: PodIx) -> &mut Slot {
         self.slots[ix.at()].as_mut().expect("the number is in use")
     }
+}
+
+fn name_in(slots: &[Option<Slot>], ix: PodIx) -> &NamespacedName {
+    &slots[ix.at()].as_ref().expect("the number is in use").name
 }
 
 /// Sorted lists of known pods by namespace, and by key and value of their own labels; by service

@@ -6,11 +6,11 @@
 //! for it; a disjunction where one of them does, so all of them do together, if each restricts
 //! anything. Negations restrict nothing: they match where the key is absent (K11).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use brindle_model::Name;
-use brindle_model::selector::Selector;
+use brindle_model::selector::{Selector, Values};
 
 /// A label that must be there, with a value that passes a test.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct Restriction<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Test<'a> {
     Any,
-    In(&'a BTreeSet<Name>),
+    In(&'a Values),
     StartsWith(&'a Name),
     Contains(&'a Name),
     EndsWith(&'a Name),

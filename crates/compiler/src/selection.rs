@@ -1,17 +1,17 @@
 //! Which policies govern an endpoint, and in which order (policy-semantics §2.1).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use brindle_model::Name;
 use brindle_model::cluster::EndpointId;
 use brindle_model::labels::EffectiveLabels;
 use brindle_model::policy::{Order, Policy, Tier};
-use brindle_model::ruleset::{Program, Stage, TierEnd, TierStep};
+use brindle_model::ruleset::{Program, ProgramId, ProgramNamer, Stage, Steps, TierEnd, TierStep};
 use brindle_model::selector::Selector;
 use brindle_model::verdict::{DecisionId, Direction, PolicyId, Verdict};
 
-use crate::selector_index::SelectorIndex;
+use crate::selector_index::{Numbers, SelectorIndex};
 use crate::table::{Before, Table};
 use crate::world::World;
 
@@ -20,7 +20,7 @@ use crate::world::World;
 pub(crate) struct Selection {
     pub policies: Table<PolicyId, Arc<Policy>>,
     pub tiers: Table<Name, Arc<Tier>>,
-    subjects: SelectorIndex<PolicyId>,
+    subjects: SelectorIndex<PolicyId, Arc<Policy>>,
 }
 
 /// What an advance changed.
@@ -39,10 +39,9 @@ impl Selection {
     /// Takes over what was noted.
     pub fn advance(&mut self) -> SelectionChanges {
         let policies = self.policies.advance();
-        for (id, old) in &policies {
+        for id in policies.keys() {
             match self.policies.get(id) {
-                Some(new) if old.as_ref().is_some_and(|old| old.subject == new.subject) => {}
-                Some(new) => self.subjects.insert(id.clone(), new.subject.clone()),
+                Some(new) => self.subjects.insert(id.clone(), new.clone()),
                 None => self.subjects.remove(id),
             }
         }
@@ -75,31 +74,42 @@ impl Selection {
         world.attachments.iter().map(|(id, _)| id).filter(|id| selected(id)).cloned().collect()
     }
 
-    /// The programs of an endpoint, ingress and egress; closed if its pod is not judged (K37).
-    pub fn programs(&self, world: &World, id: &EndpointId) -> [Program; 2] {
-        match world.pods.find(&id.pod).and_then(|ix| world.labels(ix)) {
-            Some(labels) => {
-                let namespace = &id.pod.namespace;
-                Direction::ALL.map(|direction| self.pod_program(namespace, &labels, direction))
-            }
-            None => Direction::ALL.map(Program::closed),
-        }
+    /// The programs of an endpoint, ingress and egress, by name; closed if its pod is not judged
+    /// (K37).
+    pub fn programs(
+        &self,
+        world: &World,
+        id: &EndpointId,
+        classes: &mut Classes,
+    ) -> [(ProgramId, Program); 2] {
+        let Some(labels) = world.pods.find(&id.pod).and_then(|ix| world.labels(ix)) else {
+            return Direction::ALL.map(Program::closed).map(|program| (program.id(), program));
+        };
+        let class = classes.0.entry(self.subjects.numbers(&labels));
+        let class = class.or_insert_with_key(|selecting| {
+            Direction::ALL.map(|direction| {
+                let steps = self.steps(self.subjects.keys(selecting), Stage::Normal, direction);
+                (ProgramNamer::new(Stage::Normal, direction, &steps), direction, steps)
+            })
+        });
+        class.each_ref().map(|(namer, direction, steps)| {
+            let (direction, steps) = (*direction, steps.clone());
+            let end = pod_end(&id.pod.namespace);
+            (namer.name(&end), Program { stage: Stage::Normal, direction, steps, end })
+        })
     }
 
-    /// What a pod runs in the only stage it has; its profile allows what no tier decides (C6).
+    /// What a pod runs in the only stage it has.
     pub fn pod_program(
         &self,
         namespace: &str,
         labels: &EffectiveLabels<'_>,
         direction: Direction,
     ) -> Program {
-        let profile = DecisionId::Profile { name: format!("kns.{namespace}").into() };
-        self.program(labels, Stage::Normal, direction, (Verdict::Allow, profile))
+        self.program(labels, Stage::Normal, direction, pod_end(namespace))
     }
 
-    /// The program of an endpoint with these labels. A tier is a step only if a policy in it governs
-    /// the endpoint at this stage and in this direction, and ends as it says only if one of them is
-    /// enforced (C1, C7) and the stage may drop at the end of a tier (C39).
+    /// The program of an endpoint with these labels.
     pub fn program(
         &self,
         labels: &EffectiveLabels<'_>,
@@ -107,7 +117,22 @@ impl Selection {
         direction: Direction,
         end: (Verdict, DecisionId),
     ) -> Program {
-        let selecting = self.subjects.matching(labels);
+        // Whatever its subject looks like, no other kind governs host endpoints (C10, C30, A5).
+        let selecting = self.subjects.matching(labels).into_iter();
+        let selecting = selecting.filter(|id| labels.is_pod || id.kind.selects_host_endpoints());
+        let steps = self.steps(selecting, stage, direction);
+        Program { stage, direction, steps, end }
+    }
+
+    /// The tiers of policies that select one endpoint. A tier is a step only if a policy in it
+    /// governs the endpoint at this stage and in this direction, and ends as it says only if one of
+    /// them is enforced (C1, C7) and the stage may drop at the end of a tier (C39).
+    fn steps<'a>(
+        &'a self,
+        selecting: impl Iterator<Item = &'a PolicyId>,
+        stage: Stage,
+        direction: Direction,
+    ) -> Steps {
         let place = |id| {
             let policy = self.policies.get(id).filter(|p| p.is_asked_at(stage))?;
             policy.rules(direction)?;
@@ -116,9 +141,6 @@ impl Selection {
             let of_tier = (tier.is_none(), tier.unwrap_or(Tier::MISSING).order, &policy.tier);
             Some((of_tier, policy.order, id))
         };
-        // Whatever its subject looks like, no other kind governs host endpoints (C10, C30, A5).
-        let selecting =
-            selecting.iter().filter(|id| labels.is_pod || id.kind.selects_host_endpoints());
         let mut governing: Vec<_> = selecting.filter_map(place).collect();
         governing.sort_unstable();
         let goes_on = matches!(stage, Stage::Untracked | Stage::PreDnat);
@@ -134,8 +156,18 @@ impl Selection {
                 },
             }
         });
-        Program { stage, direction, steps: steps.collect(), end }
+        steps.collect()
     }
+}
+
+/// Endpoints that the same policies select run programs with the same steps, which are worked out
+/// once for all that a flush compiles.
+#[derive(Default)]
+pub(crate) struct Classes(BTreeMap<Numbers, [(ProgramNamer, Direction, Steps); 2]>);
+
+/// What a pod's profile says, which allows what no tier decides (C6).
+fn pod_end(namespace: &str) -> (Verdict, DecisionId) {
+    (Verdict::Allow, DecisionId::Profile { name: format!("kns.{namespace}").into() })
 }
 
 /// What of a policy decides where it stands in whose program: its tier, order and stage, its

@@ -6,31 +6,97 @@
 //! Labels that everybody has come last. A query walks the labels and tests the selectors filed
 //! under them. Where a selector is filed depends on what was there when it came, and changes what
 //! a query costs, never its answer.
+//!
+//! A cluster of many tenants has hundreds of thousands of selectors, nearly all of which govern
+//! nothing here. So a selector is held by whoever brought it, has a number inside the index, and is
+//! mentioned by that; where it is filed follows from it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::Arc;
 
 use brindle_model::Name;
 use brindle_model::labels::{EffectiveLabels, NAMESPACE_LABEL_PREFIX, PARENT_NAME_LABEL};
 use brindle_model::labels::{NAMESPACE_NAME_LABEL, ORCHESTRATOR_LABEL, SERVICE_ACCOUNT_NAME_LABEL};
+use brindle_model::policy::Policy;
 use brindle_model::selector::Selector;
+use hashbrown::HashTable;
 
 use crate::restriction::{Restriction, Test, narrowest};
 
-/// Selectors by key `K`, found by what they ask for.
+/// Selectors by key `K`, each held by an `S`, found by what they ask for.
 #[derive(Debug)]
-pub(crate) struct SelectorIndex<K> {
-    /// Each selector, and where it is filed; `None` if it is unrestricted.
-    selectors: BTreeMap<K, (Selector, Option<Vec<Place>>)>,
-    by_label: BTreeMap<Name, Filed<K>>,
-    unrestricted: BTreeSet<K>,
+pub(crate) struct SelectorIndex<K, S = Selector> {
+    slots: Vec<Option<Slot<K, S>>>,
+    free: Vec<Number>,
+    /// Numbers by the hash of the key in their slot, which is not held twice.
+    by_key: HashTable<Number>,
+    hasher: RandomState,
+    by_label: BTreeMap<Name, Filed>,
+    unrestricted: Numbers,
+}
+
+#[derive(Debug)]
+struct Slot<K, S> {
+    key: K,
+    holder: S,
+}
+
+/// What holds a selector.
+pub(crate) trait HoldsSelector {
+    fn selector(&self) -> &Selector;
+}
+
+impl HoldsSelector for Selector {
+    fn selector(&self) -> &Selector {
+        self
+    }
+}
+
+impl HoldsSelector for Arc<Policy> {
+    fn selector(&self) -> &Selector {
+        &self.subject
+    }
+}
+
+/// A selector's number within its index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Number(u32);
+
+impl Number {
+    fn at(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Numbers in ascending order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Numbers(Vec<Number>);
+
+impl Numbers {
+    fn insert(&mut self, number: Number) {
+        if let Err(at) = self.0.binary_search(&number) {
+            // Most places are one selector's: a list begins without room for more.
+            if self.0.is_empty() {
+                self.0.reserve_exact(1);
+            }
+            self.0.insert(at, number);
+        }
+    }
+
+    fn remove(&mut self, number: Number) {
+        if let Ok(at) = self.0.binary_search(&number) {
+            self.0.remove(at);
+        }
+    }
 }
 
 /// What is filed under one label.
-#[derive(Debug)]
-struct Filed<K> {
-    by_value: BTreeMap<Name, BTreeSet<K>>,
-    by_prefix: BTreeMap<Name, BTreeSet<K>>,
-    with_any: BTreeSet<K>,
+#[derive(Debug, Default)]
+struct Filed {
+    by_value: BTreeMap<Name, Numbers>,
+    by_prefix: BTreeMap<Name, Numbers>,
+    with_any: Numbers,
 }
 
 /// A place to file a selector at.
@@ -48,78 +114,121 @@ enum Value {
     Any,
 }
 
-impl<K> Default for SelectorIndex<K> {
+impl<K, S> Default for SelectorIndex<K, S> {
     fn default() -> Self {
         Self {
-            selectors: BTreeMap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_key: HashTable::new(),
+            hasher: RandomState::new(),
             by_label: BTreeMap::new(),
-            unrestricted: BTreeSet::new(),
+            unrestricted: Numbers::default(),
         }
     }
 }
 
-impl<K> Default for Filed<K> {
-    fn default() -> Self {
-        Self { by_value: BTreeMap::new(), by_prefix: BTreeMap::new(), with_any: BTreeSet::new() }
-    }
-}
-
-impl<K: Ord + Clone> SelectorIndex<K> {
+impl<K: Eq + Hash, S: HoldsSelector> SelectorIndex<K, S> {
     /// Files a selector, in place of the key's former one.
-    pub fn insert(&mut self, key: K, selector: Selector) {
-        self.remove(&key);
-        let places = narrowest(&selector, &|restriction| Some(places(restriction)), &|places| {
-            self.cost(places)
-        });
-        match &places {
+    pub fn insert(&mut self, key: K, holder: S) {
+        if let Some(number) = self.number(&key) {
+            let slot = self.slots[number.at()].as_mut().expect(IN_USE);
+            if slot.holder.selector() == holder.selector() {
+                slot.holder = holder;
+                return;
+            }
+            self.remove(&key);
+        }
+        let number = match self.free.pop() {
+            Some(number) => number,
+            None => {
+                self.slots.push(None);
+                Number(u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 selectors"))
+            }
+        };
+        let places =
+            narrowest(holder.selector(), &|restriction| Some(places(restriction)), &|places| {
+                self.cost(places)
+            });
+        match places {
             Some(places) => {
                 for place in places {
-                    self.by_label.entry(place.label.clone()).or_default().insert(place, &key);
+                    self.by_label.entry(place.label.clone()).or_default().insert(place, number);
                 }
             }
-            None => {
-                self.unrestricted.insert(key.clone());
-            }
+            None => self.unrestricted.insert(number),
         }
-        self.selectors.insert(key, (selector, places));
+        self.slots[number.at()] = Some(Slot { key, holder });
+        let Self { by_key, hasher, slots, .. } = self;
+        let hash = |number: &Number| hasher.hash_one(&slot(slots, *number).key);
+        by_key.insert_unique(hash(&number), number, hash);
     }
 
     /// Takes a selector out, if it is there.
     pub fn remove(&mut self, key: &K) {
-        let Some((_, places)) = self.selectors.remove(key) else { return };
-        let Some(places) = places else {
-            self.unrestricted.remove(key);
-            return;
-        };
-        for place in places {
-            // Two operands of a disjunction may lead to one place.
-            let Some(filed) = self.by_label.get_mut(&place.label) else { continue };
-            filed.remove(&place, key);
+        let Some(number) = self.number(key) else { return };
+        let entry = self.by_key.find_entry(self.hasher.hash_one(key), |found| *found == number);
+        entry.expect(IN_USE).remove();
+        let Slot { holder, .. } = self.slots[number.at()].take().expect(IN_USE);
+        self.free.push(number);
+        self.unrestricted.remove(number);
+        // Wherever it may have been filed.
+        every_place(holder.selector(), &mut |place| {
+            let Some(filed) = self.by_label.get_mut(&place.label) else { return };
+            filed.remove(&place, number);
             if filed.is_empty() {
                 self.by_label.remove(&place.label);
             }
-        }
+        });
     }
 
     /// Whether no selector is filed.
     pub fn is_empty(&self) -> bool {
-        self.selectors.is_empty()
+        self.by_key.is_empty()
     }
 
-    /// Keys of the selectors that match.
-    pub fn matching(&self, labels: &EffectiveLabels<'_>) -> BTreeSet<K> {
-        let mut found = BTreeSet::new();
-        self.visit(labels, |key| {
-            if self.selectors[key].0.matches(labels) {
-                found.insert(key.clone());
+    /// Keys of the selectors that match, each once, in no particular order.
+    pub fn matching(&self, labels: &EffectiveLabels<'_>) -> Vec<&K> {
+        self.numbers(labels).0.into_iter().map(|number| self.key(number)).collect()
+    }
+
+    /// Keys of the selectors that match one of two sets of labels and not the other, likewise. No
+    /// labels are labels that nothing matches.
+    pub fn differing(&self, labels: [Option<&EffectiveLabels<'_>>; 2]) -> Vec<&K> {
+        let [a, b] = labels.map(|labels| labels.map_or_else(Numbers::default, |l| self.numbers(l)));
+        let alone = |of: &Numbers, other: &Numbers| {
+            let alone = of.0.iter().filter(|number| other.0.binary_search(number).is_err());
+            alone.copied().collect::<Vec<_>>()
+        };
+        let differing = [alone(&a, &b), alone(&b, &a)].concat();
+        differing.into_iter().map(|number| self.key(number)).collect()
+    }
+
+    /// Numbers of the selectors that match. Equal numbers mean equal selectors until the index
+    /// changes.
+    pub fn numbers(&self, labels: &EffectiveLabels<'_>) -> Numbers {
+        let mut numbers = Vec::new();
+        self.visit(labels, |number| {
+            if self.slot(number).holder.selector().matches(labels) {
+                numbers.push(number);
             }
         });
-        found
+        numbers.sort_unstable();
+        numbers.dedup();
+        Numbers(numbers)
+    }
+
+    /// The keys of these numbers.
+    pub fn keys(&self, numbers: &Numbers) -> impl Iterator<Item = &K> {
+        numbers.0.iter().map(|number| self.key(*number))
+    }
+
+    fn key(&self, number: Number) -> &K {
+        &self.slot(number).key
     }
 
     /// Visits the selectors that may match; one of them may be visited more than once.
-    fn visit(&self, labels: &EffectiveLabels<'_>, mut visit: impl FnMut(&K)) {
-        self.unrestricted.iter().for_each(&mut visit);
+    fn visit(&self, labels: &EffectiveLabels<'_>, mut visit: impl FnMut(Number)) {
+        self.unrestricted.0.iter().copied().for_each(&mut visit);
         labels.for_each(|label, value| {
             if let Some(filed) = self.by_label.get(label) {
                 filed.with_value(value).for_each(&mut visit);
@@ -127,39 +236,54 @@ impl<K: Ord + Clone> SelectorIndex<K> {
         });
     }
 
+    fn number(&self, key: &K) -> Option<Number> {
+        let hash = self.hasher.hash_one(key);
+        self.by_key.find(hash, |number| self.slot(*number).key == *key).copied()
+    }
+
+    fn slot(&self, number: Number) -> &Slot<K, S> {
+        slot(&self.slots, number)
+    }
+}
+
+impl<K, S> SelectorIndex<K, S> {
     /// What it costs to visit these places: how many pods go there first, then how many selectors
     /// they meet.
     fn cost(&self, places: &[Place]) -> (usize, usize) {
         let crowd = |place: &Place| {
             let filed = self.by_label.get(&place.label);
-            filed.and_then(|filed| filed.at(place)).map_or(0, BTreeSet::len)
+            filed.and_then(|filed| filed.at(place)).map_or(0, |numbers| numbers.0.len())
         };
         let popularity = places.iter().map(Place::popularity).max().unwrap_or_default();
         (popularity, places.iter().map(crowd).max().unwrap_or_default())
     }
 }
 
-impl<K: Ord + Clone> Filed<K> {
-    fn insert(&mut self, place: &Place, key: &K) {
-        let list = match &place.value {
-            Value::This(value) => self.by_value.entry(value.clone()).or_default(),
-            Value::Prefix(text) => self.by_prefix.entry(text.clone()).or_default(),
+const IN_USE: &str = "the number is in use";
+
+fn slot<K, S>(slots: &[Option<Slot<K, S>>], number: Number) -> &Slot<K, S> {
+    slots[number.at()].as_ref().expect(IN_USE)
+}
+
+impl Filed {
+    fn insert(&mut self, place: Place, number: Number) {
+        let list = match place.value {
+            Value::This(value) => self.by_value.entry(value).or_default(),
+            Value::Prefix(text) => self.by_prefix.entry(text).or_default(),
             Value::Any => &mut self.with_any,
         };
-        list.insert(key.clone());
+        list.insert(number);
     }
 
-    fn remove(&mut self, place: &Place, key: &K) {
+    fn remove(&mut self, place: &Place, number: Number) {
         match &place.value {
-            Value::This(value) => remove_from(&mut self.by_value, value, key),
-            Value::Prefix(text) => remove_from(&mut self.by_prefix, text, key),
-            Value::Any => {
-                self.with_any.remove(key);
-            }
+            Value::This(value) => remove_from(&mut self.by_value, value, number),
+            Value::Prefix(text) => remove_from(&mut self.by_prefix, text, number),
+            Value::Any => self.with_any.remove(number),
         }
     }
 
-    fn at(&self, place: &Place) -> Option<&BTreeSet<K>> {
+    fn at(&self, place: &Place) -> Option<&Numbers> {
         match &place.value {
             Value::This(value) => self.by_value.get(value),
             Value::Prefix(text) => self.by_prefix.get(text),
@@ -168,14 +292,15 @@ impl<K: Ord + Clone> Filed<K> {
     }
 
     fn is_empty(&self) -> bool {
-        self.by_value.is_empty() && self.by_prefix.is_empty() && self.with_any.is_empty()
+        self.by_value.is_empty() && self.by_prefix.is_empty() && self.with_any.0.is_empty()
     }
 
     /// What is filed where this value of the label leads.
-    fn with_value(&self, value: &str) -> impl Iterator<Item = &K> {
+    fn with_value(&self, value: &str) -> impl Iterator<Item = Number> {
         let lengths = if self.by_prefix.is_empty() { 0..0 } else { 0..value.len() + 1 };
         let prefixes = lengths.filter_map(|length| self.by_prefix.get(value.get(..length)?));
-        self.by_value.get(value).into_iter().chain(prefixes).flatten().chain(&self.with_any)
+        let lists = self.by_value.get(value).into_iter().chain(prefixes).chain([&self.with_any]);
+        lists.flat_map(|numbers| &numbers.0).copied()
     }
 }
 
@@ -206,10 +331,26 @@ fn places(restriction: Restriction<'_>) -> Vec<Place> {
     }
 }
 
-fn remove_from<K: Ord>(lists: &mut BTreeMap<Name, BTreeSet<K>>, name: &Name, key: &K) {
+/// Visits every place where a selector may be filed.
+fn every_place(selector: &Selector, visit: &mut impl FnMut(Place)) {
+    let mut of = |key, test| places(Restriction { key, test }).into_iter().for_each(&mut *visit);
+    match selector {
+        Selector::All | Selector::None | Selector::Not(_) => {}
+        Selector::Has(key) => of(key, Test::Any),
+        Selector::In(key, values) => of(key, Test::In(values)),
+        Selector::StartsWith(key, text) => of(key, Test::StartsWith(text)),
+        Selector::Contains(key, text) => of(key, Test::Contains(text)),
+        Selector::EndsWith(key, text) => of(key, Test::EndsWith(text)),
+        Selector::And(operands) | Selector::Or(operands) => {
+            operands.iter().for_each(|operand| every_place(operand, visit));
+        }
+    }
+}
+
+fn remove_from(lists: &mut BTreeMap<Name, Numbers>, name: &Name, number: Number) {
     if let Some(list) = lists.get_mut(name) {
-        list.remove(key);
-        if list.is_empty() {
+        list.remove(number);
+        if list.0.is_empty() {
             lists.remove(name);
         }
     }

@@ -87,7 +87,8 @@ impl World {
         changes
     }
 
-    /// Pods whose memberships may have changed, each with the addresses at which they may have.
+    /// Pods whose memberships may have changed for other reasons than their labels, each with the
+    /// addresses at which they may have.
     pub fn touched(&self, changes: &WorldChanges) -> BTreeMap<PodIx, BTreeSet<IpAddr>> {
         let mut touched: BTreeMap<PodIx, BTreeSet<IpAddr>> = BTreeMap::new();
         for addr in &changes.disputed {
@@ -96,6 +97,9 @@ impl World {
             }
         }
         for (ix, before) in &changes.pods {
+            if self.keeps_members(*ix, before.as_deref()) {
+                continue;
+            }
             let addresses = touched.entry(*ix).or_default();
             addresses.extend(before.iter().flat_map(|pod| &pod.addresses));
             addresses.extend(self.addresses(*ix));
@@ -106,14 +110,26 @@ impl World {
                 touched.entry(ix).or_default().extend(addresses);
             }
         }
-        for ix in self.relabelled(changes) {
-            touched.entry(ix).or_default().extend(self.addresses(ix));
-        }
         touched
     }
 
-    /// Pods whose namespace or service account changed, if they did not.
-    fn relabelled(&self, changes: &WorldChanges) -> impl Iterator<Item = PodIx> {
+    /// Whether a changed pod still brings the same members into whatever picks it.
+    fn keeps_members(&self, ix: PodIx, before: Option<&Pod>) -> bool {
+        let same = |before: &Pod, now: &Pod| {
+            (&before.addresses, &before.ports) == (&now.addresses, &now.ports)
+        };
+        before.zip(self.pods.get(ix)).is_some_and(|(before, now)| same(before, now))
+    }
+
+    /// Pods whose labels, own or inherited, may have changed.
+    pub fn relabelled(&self, changes: &WorldChanges) -> impl Iterator<Item = PodIx> {
+        let own = changes.pods.keys().copied();
+        let inherited = self.inheriting(changes).filter(|ix| !changes.pods.contains_key(ix));
+        own.chain(inherited)
+    }
+
+    /// Pods whose namespace or service account changed.
+    fn inheriting(&self, changes: &WorldChanges) -> impl Iterator<Item = PodIx> {
         let lists = self.pods.lists();
         let namespaces = changes.namespaces.keys().flat_map(|name| lists.in_namespace(name));
         let accounts = changes.service_accounts.keys();
@@ -295,7 +311,7 @@ impl World {
     /// Endpoints on this node whose own object, pod, namespace or service account changed; those
     /// that are gone too.
     pub fn changed_endpoints(&self, changes: &WorldChanges) -> BTreeSet<EndpointId> {
-        let pods = changes.pods.keys().copied().chain(self.relabelled(changes));
+        let pods = changes.pods.keys().copied().chain(self.inheriting(changes));
         let ids = pods.filter_map(|ix| self.attached.get(&ix)).flatten();
         changes.attachments.keys().chain(ids).cloned().collect()
     }

@@ -1,9 +1,11 @@
 //! Labels as stored: a small sorted vector of shared strings.
 //!
 //! Twenty thousand pods carry few distinct strings, so keys and values are [`Name`]s that a source
-//! interns; the vector costs two pointers a label and no tree nodes.
+//! interns; the vector costs two pointers a label and no tree nodes. The replicas of a workload
+//! carry the same labels, so the vector is shared as well.
 
 use std::borrow::Borrow;
+use std::sync::Arc;
 
 use crate::Name;
 
@@ -41,7 +43,7 @@ pub fn is_system_label(key: &str) -> bool {
     serde::Serialize,
     serde::Deserialize,
 )]
-pub struct Labels(Box<[(Name, Name)]>);
+pub struct Labels(Arc<[(Name, Name)]>);
 
 impl Labels {
     /// The value of `key`, if present; an empty value is a value (K11).
@@ -59,14 +61,27 @@ impl Labels {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Whether another value holds the same copy.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
 }
 
 impl<K: Into<Name>, V: Into<Name>> FromIterator<(K, V)> for Labels {
     /// Of several values for one key the last is kept.
     fn from_iter<T: IntoIterator<Item = (K, V)>>(pairs: T) -> Self {
-        let map: std::collections::BTreeMap<Name, Name> =
+        let mut pairs: Vec<(Name, Name)> =
             pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
-        Self(map.into_iter().collect())
+        pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
+        pairs.dedup_by(|later, earlier| {
+            let again = later.0 == earlier.0;
+            if again {
+                std::mem::swap(later, earlier);
+            }
+            again
+        });
+        Self(pairs.into())
     }
 }
 

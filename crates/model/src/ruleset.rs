@@ -16,6 +16,7 @@ mod evaluate;
 mod host;
 mod load;
 mod set;
+mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -31,6 +32,7 @@ pub use host::{
 };
 pub use load::{Load, WARNING_SHARE};
 pub use set::{Member, Set, SetDef, SetId, SetKind};
+pub use steps::{ProgramNamer, Steps};
 
 use crate::Name;
 use crate::cluster::EndpointId;
@@ -108,7 +110,7 @@ pub struct Program {
     /// Which rule list of the policies is walked.
     pub direction: Direction,
     /// Tiers that have a policy governing this endpoint and direction; others are invisible (C1).
-    pub steps: Vec<TierStep>,
+    pub steps: Steps,
     /// What decides when no tier did: profiles (C6), `UnknownEndpoint` for a closed endpoint, or
     /// `StageEnd` where the next stage is asked.
     pub end: (Verdict, DecisionId),
@@ -118,20 +120,12 @@ impl Program {
     /// A program that drops everything: what an endpoint runs before its pod is known (K37).
     pub fn closed(direction: Direction) -> Self {
         let end = (Verdict::Deny, DecisionId::UnknownEndpoint);
-        Self { stage: Stage::Normal, direction, steps: Vec::new(), end }
+        Self { stage: Stage::Normal, direction, steps: Steps::default(), end }
     }
 
     /// Content identity.
     pub fn id(&self) -> ProgramId {
-        let Self { stage, direction, steps, end } = self;
-        let text =
-            format!("Program {{ direction: {direction:?}, steps: {steps:?}, end: {end:?} }}");
-        // What pods run is named as it was before there were stages: a restart after an upgrade
-        // finds its chains in place.
-        ProgramId(match stage {
-            Stage::Normal => content_hash(&text),
-            other => content_hash(&format!("{other:?} {text}")),
-        })
+        ProgramNamer::new(self.stage, self.direction, &self.steps).name(&self.end)
     }
 }
 
@@ -250,6 +244,10 @@ impl PortMatch {
 /// First 64 bits of SHA-256: ids must be equal on every run and not forgeable by a tenant who
 /// chooses his selectors.
 pub fn content_hash(text: &str) -> u64 {
-    let digest = Sha256::digest(text.as_bytes());
+    first_bits(Sha256::new_with_prefix(text))
+}
+
+fn first_bits(hash: Sha256) -> u64 {
+    let digest = hash.finalize();
     u64::from_be_bytes(digest[..8].try_into().expect("a SHA-256 digest has 32 bytes"))
 }

@@ -4,11 +4,12 @@
 //! (C17). `Display` is the canonical form (C15): equal text means equal set identity.
 
 mod parse;
+mod values;
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 pub use parse::{MAX_DEPTH, MAX_KEY_LENGTH, MAX_LENGTH, ParseError, Scope, is_global};
+pub use values::Values;
 
 use crate::Name;
 use crate::labels::LabelLookup;
@@ -25,7 +26,7 @@ pub enum Selector {
     /// The key is present, even with an empty value.
     Has(Name),
     /// The key is present and its value is listed.
-    In(Name, BTreeSet<Name>),
+    In(Name, Values),
     /// The key is present and its value contains the text; the empty text is in every value.
     Contains(Name, Name),
     /// The key is present and its value begins with the text.
@@ -44,7 +45,7 @@ pub enum Selector {
 impl Selector {
     /// The key has this value.
     pub fn equals(key: impl Into<Name>, value: impl Into<Name>) -> Self {
-        Self::In(key.into(), BTreeSet::from([value.into()]))
+        Self::In(key.into(), Values::from(value.into()))
     }
 
     /// Negation in canonical shape: two of them are none.
@@ -116,7 +117,10 @@ fn joined(
     match operands.len() {
         0 => none,
         1 => operands.remove(0),
-        _ => join(operands),
+        _ => {
+            operands.shrink_to_fit();
+            join(operands)
+        }
     }
 }
 

@@ -209,8 +209,14 @@ fn is_staged(action: Option<&str>, problems: &mut Problems) -> bool {
 }
 
 /// Reads a selector in the selector language.
-fn expression(text: &str, scope: Scope, at: &str, problems: &mut Problems) -> Option<Selector> {
-    match Selector::parse_in(text, scope) {
+fn expression(
+    text: &str,
+    scope: Scope,
+    at: &str,
+    names: &mut Interner,
+    problems: &mut Problems,
+) -> Option<Selector> {
+    match Selector::parse_with(text, scope, &mut |text| names.intern(text)) {
         Ok(selector) => Some(selector),
         Err(error) => {
             problems.error(at, error.to_string());

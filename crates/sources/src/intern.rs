@@ -1,34 +1,63 @@
 //! One copy of each string that many objects repeat.
 
 use std::collections::HashSet;
+use std::hash::Hash;
 
 use brindle_model::Name;
+use brindle_model::labels::Labels;
 
 /// Shares label keys and values, namespaces, node and port names between objects: twenty thousand
-/// pods carry few distinct ones.
+/// pods carry few distinct ones. It shares whole sets of labels too.
 #[derive(Debug, Default)]
 pub struct Interner {
-    names: HashSet<Name>,
-    /// Size at which strings that nobody else holds are looked for.
+    names: Shared<Name>,
+    labels: Shared<Labels>,
+}
+
+/// One copy of each value.
+#[derive(Debug)]
+struct Shared<T> {
+    values: HashSet<T>,
+    /// Size at which values that nobody else holds are looked for.
     sweep_at: usize,
 }
 
-/// Below this many strings a sweep is not worth its while.
+/// Below this many values a sweep is not worth its while.
 const SWEEP_FLOOR: usize = 1024;
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self { values: HashSet::new(), sweep_at: SWEEP_FLOOR }
+    }
+}
+
+impl<T: Hash + Eq + Clone> Shared<T> {
+    /// Takes in a value that is not there.
+    fn insert(&mut self, value: T, is_held: impl Fn(&T) -> bool) -> T {
+        if self.values.len() >= self.sweep_at {
+            self.values.retain(is_held);
+            self.sweep_at = SWEEP_FLOOR.max(self.values.len() * 2);
+        }
+        self.values.insert(value.clone());
+        value
+    }
+}
 
 impl Interner {
     /// The shared copy of `text`.
     pub fn intern(&mut self, text: &str) -> Name {
-        if let Some(name) = self.names.get(text) {
-            return name.clone();
+        match self.names.values.get(text) {
+            Some(name) => name.clone(),
+            None => self.names.insert(text.into(), |name| Name::strong_count(name) > 1),
         }
-        if self.names.len() >= self.sweep_at.max(SWEEP_FLOOR) {
-            self.names.retain(|name| Name::strong_count(name) > 1);
-            self.sweep_at = self.names.len() * 2;
+    }
+
+    /// The shared copy of these labels.
+    pub fn share(&mut self, labels: Labels) -> Labels {
+        match self.labels.values.get(&labels) {
+            Some(shared) => shared.clone(),
+            None => self.labels.insert(labels, Labels::is_shared),
         }
-        let name = Name::from(text);
-        self.names.insert(name.clone());
-        name
     }
 }
 
@@ -44,7 +73,19 @@ mod tests {
         for i in 0..3 * SWEEP_FLOOR {
             interner.intern(&format!("passing-{i}"));
         }
-        assert!(interner.names.len() <= SWEEP_FLOOR, "{}", interner.names.len());
+        assert!(interner.names.values.len() <= SWEEP_FLOOR);
         assert!(Name::ptr_eq(&kept, &interner.intern("kept")));
+    }
+
+    #[test]
+    fn labels_are_shared_while_they_are_held() {
+        let mut interner = Interner::default();
+        let labels = |i: usize| [("app", format!("a{i}"))].into_iter().collect::<Labels>();
+        let kept = interner.share(labels(0));
+        for i in 0..3 * SWEEP_FLOOR {
+            interner.share(labels(i));
+        }
+        assert!(interner.labels.values.len() <= SWEEP_FLOOR);
+        assert!(interner.share(labels(0)).is_shared() && kept.is_shared());
     }
 }

@@ -286,7 +286,7 @@ fn with_hosts(mut ruleset: Ruleset) -> Ruleset {
             };
             let policies = vec![id.clone()];
             let step = TierStep { tier: "default".into(), policies, end: tier_end };
-            let program = Program { stage, direction: *direction, steps: vec![step], end };
+            let program = Program { stage, direction: *direction, steps: vec![step].into(), end };
             named.push(StageProgram { stage, direction: *direction, program: program.id() });
             ruleset.programs.insert(program.id(), Arc::new(program));
         }

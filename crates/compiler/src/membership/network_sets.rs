@@ -79,7 +79,7 @@ impl NetworkSetSets {
         traffic: &mut BTreeMap<SetId, Traffic>,
     ) {
         let matching = |judged: &Option<Judged<'_>>| match judged {
-            Some((_, labels)) => self.selectors.matching(labels),
+            Some((_, labels)) => self.selectors.matching(labels).into_iter().copied().collect(),
             None => BTreeSet::new(),
         };
         let (ids_before, ids_now) = (matching(&before), matching(&now));

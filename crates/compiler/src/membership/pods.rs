@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use brindle_model::cluster::Pod;
+use brindle_model::labels::EffectiveLabels;
 use brindle_model::net::Protocol;
 use brindle_model::ruleset::{Member, Set, SetDef, SetId};
 use brindle_model::selector::Selector;
@@ -54,35 +55,36 @@ impl PodSets {
         if self.selectors.is_empty() {
             return;
         }
-        for (ix, addresses) in world.touched(changes) {
-            let labels = [world.labels(ix), world.labels_before(changes, ix)];
-            let concerned: BTreeSet<SetId> = labels
-                .iter()
-                .flatten()
-                .flat_map(|labels| self.selectors.matching(labels))
-                .collect();
+        let mut settle = |concerned: BTreeSet<SetId>, addresses: &BTreeSet<IpAddr>| {
             for id in concerned {
                 let Some(set) = sets.get(&id) else { continue };
-                for addr in &addresses {
+                for addr in addresses {
                     let held = held_at(set, *addr).collect();
                     deltas.compare(id, &held, &members_at(world, hosts, &set.def, *addr));
                 }
+            }
+        };
+        let matching = |labels: &EffectiveLabels<'_>| self.selectors.matching(labels);
+        for (ix, addresses) in world.touched(changes) {
+            let labels = [world.labels(ix), world.labels_before(changes, ix)];
+            let concerned = labels.iter().flatten().flat_map(matching).copied();
+            settle(concerned.collect(), &addresses);
+        }
+        // At its other addresses, a set that picks a pod by its former and its present labels has the
+        // same members of it.
+        for ix in world.relabelled(changes) {
+            let labels = [world.labels(ix), world.labels_before(changes, ix)];
+            let concerned = self.selectors.differing(labels.each_ref().map(Option::as_ref));
+            if !concerned.is_empty() {
+                settle(concerned.into_iter().copied().collect(), &world.addresses(ix));
             }
         }
         for (name, before) in host_changes {
             let states = before.iter().chain(hosts.endpoints.get(name));
-            let addresses: BTreeSet<IpAddr> =
-                states.clone().flat_map(|e| e.expected_addresses.iter().copied()).collect();
-            let concerned: BTreeSet<SetId> = states
-                .flat_map(|endpoint| self.selectors.matching(&crate::hosts::labels(endpoint)))
-                .collect();
-            for id in concerned {
-                let Some(set) = sets.get(&id) else { continue };
-                for addr in &addresses {
-                    let held = held_at(set, *addr).collect();
-                    deltas.compare(id, &held, &members_at(world, hosts, &set.def, *addr));
-                }
-            }
+            let addresses = states.clone().flat_map(|e| e.expected_addresses.iter().copied());
+            let labels = states.clone().map(|endpoint| crate::hosts::labels(endpoint));
+            let concerned = labels.flat_map(|labels| matching(&labels)).copied();
+            settle(concerned.collect(), &addresses.collect());
         }
     }
 }

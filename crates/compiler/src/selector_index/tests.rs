@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use brindle_model::labels::{Labels, Parent};
 
 use super::*;
@@ -21,13 +23,13 @@ fn selectors() -> Vec<Selector> {
     let in_ns = |ns: &str| Selector::equals(NAMESPACE_NAME_LABEL, ns);
     let team = |team: &str| Selector::equals("pcns.team", team);
     let app = |app: &str| Selector::equals("app", app);
-    let any_app = Selector::In("app".into(), BTreeSet::from(["web".into(), "db".into()]));
+    let any_app = Selector::In("app".into(), ["web".into(), "db".into()].into_iter().collect());
     vec![
         Selector::All,
         Selector::None,
         Selector::Has("app".into()),
         Selector::Has("pcns.team".into()),
-        Selector::In("app".into(), BTreeSet::new()),
+        Selector::In("app".into(), [].into_iter().collect()),
         app("web"),
         app(""),
         any_app.clone(),
@@ -79,7 +81,11 @@ fn finds_exactly_what_matches() {
             let labels = labelled(&own, &namespace);
             let scan = |(key, s): (usize, &Selector)| s.matches(&labels).then_some(key);
             let expected: BTreeSet<_> = selectors.iter().enumerate().filter_map(scan).collect();
-            assert_eq!(index.matching(&labels), expected, "{labels:?}");
+            let found = BTreeSet::from_iter(index.matching(&labels).into_iter().copied());
+            assert_eq!(found, expected, "{labels:?}");
+            let differing = index.differing([Some(&labels), None]);
+            assert_eq!(differing.len(), expected.len(), "{labels:?}");
+            assert!(index.differing([Some(&labels); 2]).is_empty(), "{labels:?}");
         }
     }
 }
@@ -96,7 +102,8 @@ fn removal_leaves_nothing_behind() {
         index.remove(&key);
         index.remove(&key);
     }
-    assert!(index.selectors.is_empty() && index.unrestricted.is_empty());
+    assert!(index.is_empty() && index.unrestricted.0.is_empty());
+    assert_eq!(index.slots.len(), selectors().len(), "numbers are used again");
     assert!(index.by_label.is_empty());
 }
 
@@ -111,7 +118,7 @@ fn an_event_visits_only_selectors_that_may_match() {
     let empty = Labels::default();
     let labels = labelled(&own, &empty);
     assert!(visits(&index, &labels) <= 2, "of 1000 selectors for one pod");
-    assert_eq!(index.matching(&labels), BTreeSet::from([7]));
+    assert_eq!(index.matching(&labels), [&7]);
 }
 
 fn visits(index: &SelectorIndex<i32>, labels: &EffectiveLabels<'_>) -> usize {

@@ -89,7 +89,7 @@ fn candidates_stand_in_every_short_list() {
         (Selector::and([in_ns("bank"), app("web")]), 1, 1),
         (Selector::and([in_ns("shop"), app("web")]), 9, 1),
         (Selector::and([in_ns("bank"), app("db")]), 0, 1),
-        (Selector::In("app".into(), BTreeSet::from(["db".into(), "web".into()])), 11, 3),
+        (Selector::In("app".into(), ["db".into(), "web".into()].into_iter().collect()), 11, 3),
         (Selector::or([app("db"), in_ns("bank")]), 2, 2),
         (Selector::or([app("db"), Selector::and([in_ns("shop"), app("db")])]), 1, 1),
         (Selector::or([app("db"), Selector::not(app("db"))]), 11, 3),

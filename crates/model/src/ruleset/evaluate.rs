@@ -71,7 +71,7 @@ impl Walk {
         program: &Program,
         packet: &Packet,
     ) -> (Verdict, DecisionId) {
-        'tiers: for tier in &program.steps {
+        'tiers: for tier in program.steps.iter() {
             for policy in &tier.policies {
                 let rules = ruleset.policies.get(policy).map(|p| p.rules(program.direction));
                 let hit = self.first_match(ruleset, policy, rules.unwrap_or_default(), packet);

@@ -11,7 +11,6 @@
 //! stack: how deep a text nests is bounded by its length, and how deep a tree does by a limit, so
 //! that everything which walks trees may recurse.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
@@ -77,10 +76,23 @@ impl Selector {
     /// # Errors
     /// As [`Selector::parse`].
     pub fn parse_in(text: &str, scope: Scope) -> Result<Self, ParseError> {
-        let parser = Parser { text, at: 0, scope };
+        Self::parse_with(text, scope, &mut |text| text.into())
+    }
+
+    /// As [`Selector::parse_in`], with keys and values made by `name`, so that they can be shared
+    /// with those of other objects.
+    ///
+    /// # Errors
+    /// As [`Selector::parse`].
+    pub fn parse_with(
+        text: &str,
+        scope: Scope,
+        name: &mut dyn FnMut(&str) -> Name,
+    ) -> Result<Self, ParseError> {
+        let parser = Parser { text, at: 0, scope, name };
         let all = parser.all();
         let written = parser.selector()?;
-        Ok(match written.matches(&Labels::default()) {
+        Ok(match all != Self::All && written.matches(&Labels::default()) {
             true => Self::and([all, written]),
             false => written,
         })
@@ -102,6 +114,8 @@ struct Parser<'a> {
     /// Byte position of what comes next.
     at: usize,
     scope: Scope,
+    /// Makes a key or value of its text.
+    name: &'a mut dyn FnMut(&str) -> Name,
 }
 
 /// A selector and the depth of its tree.
@@ -309,7 +323,7 @@ impl<'a> Parser<'a> {
         if !self.take("{") {
             return Err(self.expected("a set such as {'a', 'b'}"));
         }
-        let mut values = BTreeSet::new();
+        let mut values = Vec::new();
         loop {
             self.skip_space();
             if self.take("}") {
@@ -318,13 +332,17 @@ impl<'a> Parser<'a> {
             if !matches!(self.peek(), Some(b'\'' | b'"')) {
                 return Err(self.expected("a text in quotes or }"));
             }
-            values.insert(self.literal()?);
+            values.push(self.literal()?);
             self.skip_space();
             if !self.take(",") && self.peek() != Some(b'}') {
                 return Err(self.expected(", or }"));
             }
         }
-        Ok(if values.is_empty() { Selector::None } else { Selector::In(key, values) })
+        Ok(if values.is_empty() {
+            Selector::None
+        } else {
+            Selector::In(key, values.into_iter().collect())
+        })
     }
 
     /// Reads a text in quotes of either kind. There are no escapes.
@@ -345,7 +363,7 @@ impl<'a> Parser<'a> {
             return Err(self.error(at..at + c.len_utf8(), message));
         }
         self.at = start + 1 + length + 1;
-        Ok(text.into())
+        Ok((self.name)(text))
     }
 
     /// Reads a key and puts it into the scope.
@@ -360,9 +378,9 @@ impl<'a> Parser<'a> {
             return Err(self.error(start..self.at, message));
         }
         Ok(match self.scope {
-            Scope::Endpoint => key.into(),
-            Scope::Namespace => format!("{NAMESPACE_LABEL_PREFIX}{key}").into(),
-            Scope::ServiceAccount => format!("{SERVICE_ACCOUNT_LABEL_PREFIX}{key}").into(),
+            Scope::Endpoint => (self.name)(key),
+            Scope::Namespace => (self.name)(&format!("{NAMESPACE_LABEL_PREFIX}{key}")),
+            Scope::ServiceAccount => (self.name)(&format!("{SERVICE_ACCOUNT_LABEL_PREFIX}{key}")),
         })
     }
 

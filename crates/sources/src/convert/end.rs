@@ -10,8 +10,8 @@ use brindle_model::verdict::Direction;
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use super::cidr;
 use super::policy_rule::Reader;
-use super::{cidr, expression};
 use crate::validate::{is_dns_label, is_dns_subdomain, is_port_name};
 
 /// Most entries of a list of nets, ports, names of service accounts (C8).
@@ -40,7 +40,7 @@ impl Reader<'_> {
         End {
             selector: self.picked(written, at),
             not_selector: not_selector.and_then(|text| {
-                expression(text, Scope::Endpoint, &format!("{at}.notSelector"), self.problems)
+                self.expression(text, Scope::Endpoint, &format!("{at}.notSelector"))
             }),
             service: service.and_then(|s| self.service(s, written, is_source, at)),
             nets: (!written.nets.is_empty()).then_some(nets),
@@ -61,7 +61,7 @@ impl Reader<'_> {
             }
             (Some(text), _) => {
                 let at = format!("{at}.namespaceSelector");
-                all.extend(expression(text, Scope::Namespace, &at, self.problems));
+                all.extend(self.expression(text, Scope::Namespace, &at));
             }
             // C24: the own namespace bounds what is not selected too.
             (None, Some(own))
@@ -72,12 +72,16 @@ impl Reader<'_> {
             (None, _) => {}
         }
         if let Some(text) = selector {
-            all.extend(expression(text, Scope::Endpoint, &format!("{at}.selector"), self.problems));
+            all.extend(self.expression(text, Scope::Endpoint, &format!("{at}.selector")));
         }
         if let Some(accounts) = service_accounts {
             all.extend(self.service_accounts(accounts, &format!("{at}.serviceAccounts")));
         }
         (!all.is_empty()).then(|| Selector::and(all))
+    }
+
+    fn expression(&mut self, text: &str, scope: Scope, at: &str) -> Option<Selector> {
+        super::expression(text, scope, at, self.names, self.problems)
     }
 
     /// Pods by their service account: one of the names, and the labels (C25).
@@ -94,7 +98,7 @@ impl Reader<'_> {
         }
         let selector = selector.as_ref().and_then(|text| {
             let at = format!("{at}.selector");
-            expression(text, Scope::ServiceAccount, &at, self.problems)
+            self.expression(text, Scope::ServiceAccount, &at)
         });
         let listed = (!names.is_empty()).then(|| {
             let label = self.names.intern(SERVICE_ACCOUNT_NAME_LABEL);

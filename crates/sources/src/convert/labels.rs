@@ -1,6 +1,6 @@
 //! Labels and label selectors.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use brindle_model::labels::{Labels, NAMESPACE_LABEL_PREFIX, SERVICE_ACCOUNT_LABEL_PREFIX};
 use brindle_model::selector::Selector;
@@ -54,7 +54,8 @@ pub(super) fn as_written(
         }
     }
     let all = written.into_iter().flatten();
-    all.map(|(k, v)| (names.intern(k), names.intern(v))).collect()
+    let all = all.map(|(k, v)| (names.intern(k), names.intern(v))).collect();
+    names.share(all)
 }
 
 /// The labels of a pod, without reserved ones; as [`labels`].
@@ -63,7 +64,8 @@ pub(super) fn unreserved(
     names: &mut Interner,
     problems: &mut Problems,
 ) -> Option<Labels> {
-    labels(written, names, problems).map(without_reserved)
+    let labels = labels(written, names, problems).map(without_reserved)?;
+    Some(names.share(labels))
 }
 
 /// Leaves out reserved labels (C12).
@@ -131,8 +133,7 @@ fn expression(
     }
     let positive = requirement(key, scope, names, |key, names| {
         if wants_values {
-            let values: BTreeSet<_> = values.iter().map(|v| names.intern(v)).collect();
-            Selector::In(key, values)
+            Selector::In(key, values.iter().map(|v| names.intern(v)).collect())
         } else {
             Selector::Has(key)
         }

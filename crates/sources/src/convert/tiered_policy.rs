@@ -37,6 +37,7 @@ pub(super) fn namespaced(
             (&spec.selector, Scope::Endpoint, "spec.selector"),
             (&spec.service_account_selector, Scope::ServiceAccount, "spec.serviceAccountSelector"),
         ],
+        names,
         problems,
     );
     let rules = Directions::of(spec.types.as_deref(), &spec.ingress, &spec.egress);
@@ -58,6 +59,7 @@ pub(super) fn global(
             (&spec.namespace_selector, Scope::Namespace, "spec.namespaceSelector"),
             (&spec.service_account_selector, Scope::ServiceAccount, "spec.serviceAccountSelector"),
         ],
+        names,
         problems,
     );
     let stage = stage(spec, problems);
@@ -90,11 +92,12 @@ fn place(
 fn subject(
     all: Selector,
     written: &[(&Option<String>, Scope, &str)],
+    names: &mut Interner,
     problems: &mut Problems,
 ) -> Option<Selector> {
     let given = written.iter().filter_map(|(text, scope, at)| Some((text.as_ref()?, *scope, *at)));
-    let read: Vec<_> =
-        given.map(|(text, scope, at)| super::expression(text, scope, at, problems)).collect();
+    let read = given.map(|(text, scope, at)| super::expression(text, scope, at, names, problems));
+    let read: Vec<_> = read.collect();
     let read: Option<Vec<_>> = read.into_iter().collect();
     Some(Selector::and(read?.into_iter().chain([all])))
 }

@@ -85,7 +85,7 @@ pub fn open_ruleset() -> Ruleset {
     let mut ruleset = one_set();
     let open = |direction| {
         let end = (Verdict::Allow, DecisionId::Profile { name: "kns.ns".into() });
-        Program { stage: Stage::Normal, direction, steps: Vec::new(), end }
+        Program { stage: Stage::Normal, direction, steps: Vec::new().into(), end }
     };
     let [ingress, egress] = [Direction::Ingress, Direction::Egress].map(|direction| {
         let program = open(direction);

@@ -435,7 +435,7 @@ pub fn one_set() -> Ruleset {
         let policies = vec![id.clone()];
         let step = TierStep { tier: "default".into(), policies, end: TierEnd::Drop };
         let end = (Verdict::Deny, DecisionId::Profile { name: "kns.ns".into() });
-        let program = Program { stage: Stage::Normal, direction, steps: vec![step], end };
+        let program = Program { stage: Stage::Normal, direction, steps: vec![step].into(), end };
         let id = program.id();
         ruleset.programs.insert(id, Arc::new(program));
         id

@@ -284,7 +284,7 @@ fn one_rule(stages: &[(Stage, Action, u16)]) -> Ruleset {
         programs.push(Program {
             stage: *stage,
             direction,
-            steps: vec![TierStep { tier: "default".into(), policies: vec![id], end }],
+            steps: vec![TierStep { tier: "default".into(), policies: vec![id], end }].into(),
             end: (Verdict::Allow, DecisionId::StageEnd),
         });
     }

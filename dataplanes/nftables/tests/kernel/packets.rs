@@ -241,7 +241,7 @@ pub fn open_ruleset() -> Ruleset {
         let open = |direction| brindle_model::ruleset::Program {
             stage: brindle_model::ruleset::Stage::Normal,
             direction,
-            steps: Vec::new(),
+            steps: Vec::new().into(),
             end: (
                 Verdict::Allow,
                 brindle_model::verdict::DecisionId::Profile { name: "kns.ns".into() },

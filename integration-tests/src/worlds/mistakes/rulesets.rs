@@ -37,7 +37,10 @@ pub(super) const MISTAKES: &[Named<Ruleset>] = &[
     ("of a tier the first policy counts", |r| steps(r, |step| step.policies.truncate(1))),
     ("the last tier is lost", |r| programs(r, |program| drop(program.steps.pop()))),
     ("the first tier is lost", |r| {
-        programs(r, |program| drop(program.steps.drain(..1.min(program.steps.len()))));
+        programs(r, |program| {
+            let first = 1.min(program.steps.len());
+            program.steps.drain(..first);
+        });
     }),
     ("behind the last tier is Deny", |r| programs(r, |program| program.end.0 = Verdict::Deny)),
     ("whom nobody knows is open", |r| programs(r, |program| program.end.0 = Verdict::Allow)),
