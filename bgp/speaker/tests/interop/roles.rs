@@ -1,4 +1,4 @@
-//! Roles and route leaks (RFC 9234).
+//! Roles and the mark of what is for customers only (RFC 9234).
 
 use anyhow::Result;
 use brindle_bgp_proto::fsm::State;
@@ -8,46 +8,12 @@ use brindle_lab::process::wait_until;
 
 use crate::bird::Bird;
 use crate::frr::Frr;
-use crate::world::{BESIDE, OUR_AS, PATIENCE, ROUTER, ROUTER_AS, SECOND, US, World, peer};
+use crate::world::{OUR_AS, PATIENCE, ROUTER, ROUTER_AS, US, World, peer};
 
 /// The router as a peer that gets everything, under our role to it.
 fn with_role(address: &str, role: Role) -> PeerConfig {
     let policy = PeerPolicy { transit: true, ..PeerPolicy::default() };
     PeerConfig { policy, role: Some(role), require_role: true, ..peer(address, ROUTER_AS) }
-}
-
-#[test]
-fn what_one_provider_tells_does_not_leak_to_another() -> Result<()> {
-    let world = World::new()?;
-    let ases = (ROUTER_AS, OUR_AS);
-    let second = "ipv4 table t4; ipv6 table t6;\n".to_owned()
-        + &Bird::neighbour(
-            SECOND,
-            US[0],
-            ases,
-            "router id 10.77.0.3; strict bind yes; local role provider;",
-        )
-        .replace("bgp node", "bgp second")
-        .replace("ipv4 {", "ipv4 { table t4;")
-        .replace("ipv6 {", "ipv6 { table t6;");
-    let first = Bird::neighbour(ROUTER[0], US[0], ases, "strict bind yes; local role provider;");
-    let bird = Bird::start(&world, &(second + &first))?;
-    let mut us = world.speaker()?;
-    us.set_peer("first", with_role(ROUTER[0], Role::Customer))?;
-    let source = Some(BESIDE.parse()?);
-    us.set_peer("second", PeerConfig { source, ..with_role(SECOND, Role::Customer) })?;
-    us.originate(&["10.65.0.0/26"])?;
-    us.until_state("second", State::Established)?;
-    us.until("its routes", |us| Ok(us.routes.len() == 2))?;
-    wait_until(PATIENCE, "our block at the second provider", || {
-        Ok(bird.ask("show route for 10.65.0.0/26 table t4")?.contains("10.65.0.0/26"))
-    })?;
-    assert_eq!(
-        us.why("second", "10.200.0.0/24", true)?,
-        "rules: it is for customers only (OTC), and the peer is none by our role"
-    );
-    assert!(!bird.ask("show route table t4")?.contains("10.200.0.0/24"));
-    us.stop(false)
 }
 
 #[test]
