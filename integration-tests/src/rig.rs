@@ -140,13 +140,25 @@ impl<B: Backend> Rig<B> {
                 compiler.apply(update);
             }
             compiler.flush();
-            let next = compiler.ruleset().clone();
-            node.backend.stage(&RulesetDelta::between(&node.installed, &next));
-            node.netns.enter(|| node.backend.commit())?.context("commit")?;
-            node.installed = next;
+            node.install(compiler.ruleset())?;
         }
         self.wire(&loaded)?;
         Ok(loaded)
+    }
+
+    /// Enforces an edited world with the same pods and addresses, and forgets the flows of before.
+    ///
+    /// # Errors
+    /// The backend or the kernel refused.
+    pub fn change(&mut self, text: &str, world: &World) -> Result<()> {
+        for (node, inputs) in self.nodes.iter_mut().zip(inputs(text, world)?) {
+            let mut compiler = compiled::compiler(inputs.node, world);
+            inputs.updates.into_iter().for_each(|update| compiler.apply(update));
+            compiler.flush();
+            node.install(compiler.ruleset())?;
+            node.forget_flows()?;
+        }
+        Ok(())
     }
 
     /// Links up and routes, once policy is enforced (K37).
@@ -186,11 +198,7 @@ impl<B: Backend> Rig<B> {
             lines += &format!("route del {}\n", host_prefix(*address));
         }
         batch(&self.outside, &lines)?;
-        for node in &self.nodes {
-            let flushed = node.netns.command("conntrack").arg("-F").output()?;
-            ensure!(flushed.status.success(), "conntrack -F failed");
-        }
-        Ok(())
+        self.nodes.iter().try_for_each(Node::forget_flows)
     }
 
     /// The flows that can be sent here, as probes: first packets whose source belongs to their
@@ -297,6 +305,23 @@ impl<B: Backend> Rig<B> {
     fn held(&self, loaded: &Loaded, address: IpAddr) -> bool {
         loaded.pods.values().any(|p| p.addresses.contains(&address))
             || self.nodes.iter().any(|n| n.addresses.contains(&address))
+    }
+}
+
+impl<B: Backend> Node<B> {
+    fn install(&mut self, next: &Ruleset) -> Result<()> {
+        self.backend.stage(&RulesetDelta::between(&self.installed, next));
+        self.netns.enter(|| self.backend.commit())?.context("commit")?;
+        self.installed = next.clone();
+        Ok(())
+    }
+}
+
+impl<B> Node<B> {
+    fn forget_flows(&self) -> Result<()> {
+        let flushed = self.netns.command("conntrack").arg("-F").output()?;
+        ensure!(flushed.status.success(), "conntrack -F failed");
+        Ok(())
     }
 }
 

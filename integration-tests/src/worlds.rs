@@ -15,6 +15,7 @@ mod choose;
 mod cluster;
 pub mod compare;
 pub mod compiled;
+pub mod edit;
 mod expressions;
 mod generate;
 mod ground;

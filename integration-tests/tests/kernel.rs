@@ -1,6 +1,6 @@
 //! The kernel agrees with the oracle: generated worlds, enforced by each backend on two nodes and
-//! probed with real packets (policy-semantics §7.3, L2b). Worlds and probes are the same for all;
-//! the variants of iptables share them, so that each world is run by nftables and by one of them.
+//! probed with real packets (policy-semantics §7.3, L2b), and after each step of walks of edits (L3).
+//! Worlds and probes are the same for all.
 //!
 //! `BRINDLE_KERNEL_WORLDS` sets the number of worlds, `BRINDLE_SEED` the first seed.
 
@@ -13,8 +13,10 @@ use anyhow::{Context, Result, bail, ensure};
 use brindle_dataplane_core::Backend;
 use brindle_dataplane_iptables::{Iptables, Options, Variant};
 use brindle_dataplane_nftables::Nftables;
-use brindle_integration_tests::rig::Rig;
+use brindle_integration_tests::rig::{Loaded, Rig};
 use brindle_integration_tests::worlds::compiled::Answer;
+use brindle_integration_tests::worlds::edit::edit;
+use brindle_integration_tests::worlds::random::Random;
 use brindle_integration_tests::worlds::{self, yaml};
 use brindle_lab::ports;
 use brindle_model::packet::{Flow, Transport};
@@ -34,8 +36,13 @@ struct Tally {
     delivered: usize,
 }
 
-/// Worlds for nftables; half of them for each variant of iptables.
+/// Worlds for each backend.
 const WORLDS: u64 = 60;
+/// Walks of edits for nftables; a fifth of them for each variant of iptables.
+const WALKS: u64 = 50;
+const EDITS: usize = 3;
+/// Flows that are chosen after each step.
+const FLOWS_OF_A_STEP: usize = 60;
 
 #[test]
 fn verdicts_of_the_kernel_are_the_oracles() -> Result<()> {
@@ -47,14 +54,14 @@ fn verdicts_of_the_kernel_are_the_oracles() -> Result<()> {
 fn verdicts_of_iptables_nft_are_the_oracles() -> Result<()> {
     let (first, worlds) = (number("BRINDLE_SEED", 1), number("BRINDLE_KERNEL_WORLDS", WORLDS));
     let open = || Ok(Iptables::open(Variant::Nft, Options::default())?);
-    agree("brd-ipt-n", first..first + worlds / 2, pods_alone, open)
+    agree("brd-ipt-n", first..first + worlds, pods_alone, open)
 }
 
 #[test]
 fn verdicts_of_iptables_legacy_are_the_oracles() -> Result<()> {
     let (first, worlds) = (number("BRINDLE_SEED", 1), number("BRINDLE_KERNEL_WORLDS", WORLDS));
     let open = || Ok(Iptables::open(Variant::Legacy, Options::default())?);
-    agree("brd-ipt-l", first + worlds / 2..first + worlds, pods_alone, open)
+    agree("brd-ipt-l", first..first + worlds, pods_alone, open)
 }
 
 fn agree<B: Backend>(
@@ -101,20 +108,87 @@ fn pods_alone(mut world: World) -> World {
 fn check<B: Backend>(rig: &mut Rig<B>, world: &World, seed: u64, tally: &mut Tally) -> Result<()> {
     let text = yaml::write(world)?;
     let loaded = rig.load(&text, world).with_context(|| format!("load world {seed}"))?;
-    let flows = worlds::choose(world, seed, FLOWS);
-    let (planned, sites) = rig.plan(&loaded, &flows)?;
+    probe(rig, &loaded, (&text, world), seed, FLOWS, tally)?;
+    rig.unload(loaded)
+}
+
+/// Probes what is loaded, and counts.
+fn probe<B: Backend>(
+    rig: &Rig<B>,
+    loaded: &Loaded,
+    (text, world): (&str, &World),
+    seed: u64,
+    flows: usize,
+    tally: &mut Tally,
+) -> Result<()> {
+    let flows = worlds::choose(world, seed, flows);
+    let (planned, sites) = rig.plan(loaded, &flows)?;
     let delivered = rig.probe(&planned, &sites)?;
     for (plan, delivered) in planned.iter().zip(delivered) {
         let flow = &as_sent(&flows[plan.flow]);
         let outcome = judge(world, flow);
-        let expected = outcome.delivered && !rig.is_ghost(&loaded, flow.packet.destination);
+        let expected = outcome.delivered && !rig.is_ghost(loaded, flow.packet.destination);
         tally.probes += 1;
         tally.delivered += usize::from(expected);
         if delivered != expected {
-            report(rig, &text, seed, flow, &outcome, delivered)?;
+            report(rig, text, seed, flow, &outcome, delivered)?;
         }
     }
-    rig.unload(loaded)
+    Ok(())
+}
+
+#[test]
+fn verdicts_follow_edits() -> Result<()> {
+    walk("brd-walk", WALKS, tracked_alone, || Ok(Nftables::open()?))
+}
+
+#[test]
+fn verdicts_of_iptables_nft_follow_edits() -> Result<()> {
+    let open = || Ok(Iptables::open(Variant::Nft, Options::default())?);
+    walk("brd-walk-n", WALKS / 5, pods_alone, open)
+}
+
+#[test]
+fn verdicts_of_iptables_legacy_follow_edits() -> Result<()> {
+    let open = || Ok(Iptables::open(Variant::Legacy, Options::default())?);
+    walk("brd-walk-l", WALKS / 5, pods_alone, open)
+}
+
+/// Walks of edits, each of which begins at a world of its own. What the edits bring comes from the
+/// worlds of other seeds.
+fn walk<B: Backend>(
+    name: &str,
+    walks: u64,
+    fit: fn(World) -> World,
+    open: impl Fn() -> Result<B> + Sync,
+) -> Result<()> {
+    raise_open_files()?;
+    let mut rig = Rig::build(name, open)?;
+    let mut tally = Tally::default();
+    let mut changed = 0;
+    for seed in 0..walks {
+        let mut random = Random::new(seed ^ 0x3a1c);
+        let mut world = fit(worlds::generate(seed));
+        let loaded = rig.load(&yaml::write(&world)?, &world)?;
+        for step in 0..EDITS {
+            let before = yaml::write(&world)?;
+            edit(&mut random, &mut world, &fit(worlds::generate(random.bits())));
+            let text = yaml::write(&world)?;
+            changed += usize::from(text != before);
+            let context = || format!("walk {seed}, step {step}");
+            rig.change(&text, &world).with_context(context)?;
+            let place = seed << 8 | step as u64;
+            probe(&rig, &loaded, (&text, &world), place, FLOWS_OF_A_STEP, &mut tally)
+                .with_context(context)?;
+        }
+        rig.unload(loaded)?;
+    }
+    let (probes, share) = (tally.probes, tally.delivered * 100 / tally.probes.max(1));
+    println!("{name}: {walks} walks, {changed} edits, {probes} probes, {share} % delivered");
+    ensure!(changed > walks as usize * EDITS * 3 / 4, "most edits change nothing");
+    ensure!(probes >= walks as usize * EDITS * 15, "too few probes: {tally:?}");
+    ensure!((20..=80).contains(&share), "one-sided: {tally:?}");
+    Ok(())
 }
 
 /// The flow with a source port like those that probes have: each one's own, and none that a rule

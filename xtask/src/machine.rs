@@ -10,7 +10,7 @@ use crate::step::{Step, cargo};
 /// The lab's router, and what looks at the kernel.
 pub const DEMO_PACKAGES: &[&str] = &["bird2", "iproute2", "nftables", "util-linux"];
 
-/// The same, and the second BGP peer of the interoperation tests.
+/// The same, the other BGP peers of the interoperation tests, and the firewalls that nodes may have.
 pub const TEST_PACKAGES: &[&str] = &[
     "bird2",
     "frr",
@@ -23,6 +23,9 @@ pub const TEST_PACKAGES: &[&str] = &[
     "util-linux",
     "conntrack",
     "iputils-ping",
+    "dbus-daemon",
+    "firewalld",
+    "ufw",
 ];
 
 /// What a cluster's nodes, router and images are made of, beside what is built.

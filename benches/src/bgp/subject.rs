@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 
 use anyhow::{Context, Result, bail};
 use brindle_lab::process::wait_until;
@@ -14,6 +14,8 @@ use super::{Lab, PATIENCE, address};
 pub const OUR_AS: u32 = 65_010;
 /// The AS of the sink.
 pub const SINK_AS: u32 = 65_500;
+/// Lines of the child that wait to be read, at most.
+const LINES: usize = 64;
 
 /// The AS of a sender.
 pub fn sender_as(sender: usize) -> u32 {
@@ -50,7 +52,7 @@ impl Subject {
         command.arg(super::child::ARGUMENT).arg(serde_json::to_string(plan)?);
         let mut process = command.stdout(Stdio::piped()).spawn().context("start the speaker")?;
         let output = BufReader::new(process.stdout.take().context("no output")?);
-        let (sender, lines) = channel();
+        let (sender, lines) = sync_channel(LINES);
         std::thread::spawn(move || {
             output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
         });

@@ -104,7 +104,7 @@ impl Driver {
 
     fn request(&mut self, request: Request) {
         match request {
-            Request::Command(command) => self.command(command),
+            Request::Command(command) => self.command(*command),
             // Who asked may have gone away meanwhile.
             Request::Status(answer) => drop(answer.send(self.status())),
             Request::Explain(prefix, peer, answer) => {

@@ -99,7 +99,7 @@ pub struct Events(mpsc::Receiver<Event>);
 /// What goes through the command channel.
 #[derive(Debug)]
 enum Request {
-    Command(Command),
+    Command(Box<Command>),
     Status(oneshot::Sender<Status>),
     Explain(IpNet, Option<PeerName>, oneshot::Sender<PrefixReport>),
     Routes(RouteQuery, oneshot::Sender<RouteList>),
@@ -140,7 +140,7 @@ impl Commands {
     /// The order makes no sense, or the speaker has stopped.
     pub async fn send(&self, command: Command) -> Result<(), SendError> {
         command.validate()?;
-        Ok(self.0.send(Request::Command(command)).await.map_err(|_| Stopped)?)
+        Ok(self.0.send(Request::Command(Box::new(command))).await.map_err(|_| Stopped)?)
     }
 
     /// A snapshot, taken after all orders that were sent before.
@@ -201,7 +201,8 @@ impl Handle {
         let Self { commands, events, thread } = self;
         drop(events);
         // It fails only if the thread has ended already.
-        let _ = commands.0.blocking_send(Request::Command(Command::Stop { graceful: true }));
+        let _ =
+            commands.0.blocking_send(Request::Command(Box::new(Command::Stop { graceful: true })));
         if thread.join().is_err() {
             tracing::error!("the BGP thread panicked");
         }

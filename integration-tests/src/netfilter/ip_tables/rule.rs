@@ -64,10 +64,8 @@ enum Criterion {
         fields: String,
     },
     States(Vec<ConnState>),
-    ConnectionMark {
-        value: u32,
-        mask: u32,
-    },
+    /// Of a connection's mark under whatever mask: no connection has a mark here.
+    ConnectionMark(u32),
     /// Of a bucket that is never empty.
     Limit,
 }
@@ -200,7 +198,8 @@ impl Rule {
                     let (value, mask) =
                         value()?.split_once('/').context("a mark without a mask")?;
                     let hex = |text: &str| u32::from_str_radix(text.trim_start_matches("0x"), 16);
-                    Criterion::ConnectionMark { value: hex(value)?, mask: hex(mask)? }
+                    hex(mask)?;
+                    Criterion::ConnectionMark(hex(value)?)
                 }
                 "--limit" => {
                     needs(&["limit"])?;
@@ -308,10 +307,10 @@ impl Criterion {
                 Tracking::Done(state) => states.contains(&state),
                 Tracking::Ahead(_) | Tracking::Untracked => false,
             },
-            // No connection has a mark here, and what has no connection matches nothing.
-            Self::ConnectionMark { value, mask } => match skb.tracking {
+            // What has no connection matches nothing.
+            Self::ConnectionMark(value) => match skb.tracking {
                 Tracking::Done(ConnState::Invalid) => false,
-                _ => 0 & mask == *value,
+                _ => *value == 0,
             },
             Self::Limit => true,
         })
