@@ -172,7 +172,8 @@ fn walk<B: Backend>(
         let loaded = rig.load(&yaml::write(&world)?, &world)?;
         for step in 0..EDITS {
             let before = yaml::write(&world)?;
-            edit(&mut random, &mut world, &fit(worlds::generate(random.bits())));
+            let other = fit(worlds::generate(random.bits()));
+            edit(&mut random, &mut world, &other);
             let text = yaml::write(&world)?;
             changed += usize::from(text != before);
             let context = || format!("walk {seed}, step {step}");
