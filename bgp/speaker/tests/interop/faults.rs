@@ -18,7 +18,7 @@ use crate::router::{Kind, Router};
 use crate::world::{OUR_AS, PATIENCE, ROUTER, ROUTER_AS, Speaker, US, World, peer};
 
 /// A third address on the link, for peers made by hand.
-const OTHER: &str = "10.77.0.3";
+const OTHER: &str = "10.77.0.5";
 
 #[test]
 fn wrong_as_says_which_came() -> Result<()> {
@@ -58,10 +58,10 @@ fn a_router_that_expects_another_as_is_quoted() -> Result<()> {
 fn unreachable_and_closed_peers_say_so_and_harm_nobody() -> Result<()> {
     let world = World::new()?;
     let _router = Router::start(Kind::Bird, &world, 0, ROUTER_AS)?;
-    world.router.ip(&["addr", "add", "10.77.0.4/24", "dev", "eth0"])?;
+    world.router.ip(&["addr", "add", "10.77.0.6/24", "dev", "eth0"])?;
     let mut us = world.speaker()?;
     us.set_peer("absent", peer("10.77.0.99", ROUTER_AS))?;
-    let mut closed = peer("10.77.0.4", ROUTER_AS);
+    let mut closed = peer("10.77.0.6", ROUTER_AS);
     closed.port = 1179;
     us.set_peer("closed", closed)?;
     us.set_peer("tor", peer(ROUTER[0], ROUTER_AS))?;
@@ -73,7 +73,7 @@ fn unreachable_and_closed_peers_say_so_and_harm_nobody() -> Result<()> {
     let message = |name| us.peer(name).map(|p| p.last_error.map(|e| e.message).unwrap_or_default());
     let (absent, closed) = (message("absent")?, message("closed")?);
     assert!(absent.contains("10.77.0.99:179") && absent.contains("No route"), "{absent}");
-    assert!(closed.contains("10.77.0.4:1179") && closed.contains("refused"), "{closed}");
+    assert!(closed.contains("10.77.0.6:1179") && closed.contains("refused"), "{closed}");
     assert_eq!(us.peer("tor")?.flaps, 0);
     us.stop(false)
 }

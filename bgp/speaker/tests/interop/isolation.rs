@@ -3,7 +3,7 @@
 use anyhow::Result;
 use brindle_bgp_proto::fsm::State;
 use brindle_bgp_proto::speaker::Fault;
-use brindle_bgp_speaker::Command;
+use brindle_bgp_speaker::{Command, Origin};
 use brindle_lab::process::wait_until;
 
 use crate::bird::Bird;
@@ -87,7 +87,9 @@ fn a_panic_in_a_decision_costs_its_prefix_and_no_session() -> Result<()> {
     router.until_path("10.65.0.0/26")?;
 
     us.send(Command::FailDecision(Some("10.65.0.0/26".parse()?)))?;
-    us.originate(&["10.65.0.0/26"])?;
+    // What is said again as it was is nothing to decide about.
+    let other = Origin { words: "another".into(), ..Origin::default() };
+    us.send(Command::Originate("10.65.0.0/26".parse()?, other))?;
     router.until_no_path("10.65.0.0/26")?;
     assert_eq!(us.status()?.speaker.broken, ["10.65.0.0/26".parse()?]);
     assert!(router.path("fd65::/122")?.is_some());
