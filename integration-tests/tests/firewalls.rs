@@ -55,7 +55,8 @@ fn lives_beside(mut node: SingleNode, acts: Acts<'_>) -> Result<()> {
         }
         // New ones are admitted as well, and no more than those.
         let source = SocketAddr::new(node.client.address(false)?, ports::fresh());
-        let new = Conversation::udp(&Call { source, ..call }).with_context(|| (*what).to_owned())?;
+        let new =
+            Conversation::udp(&Call { source, ..call }).with_context(|| (*what).to_owned())?;
         new.end()?;
         ensure!(denied.take().is_empty(), "{what}: still open");
     }
