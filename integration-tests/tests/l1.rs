@@ -21,6 +21,11 @@ use brindle_model::packet::{ConnState, Flow};
 use brindle_model::ruleset::Ruleset;
 use brindle_oracle::World;
 
+/// A name, and what goes wrong with tables that were read.
+type TablesMistake = (&'static str, fn(&mut NfTables));
+/// A name, and what goes wrong with the scripts of sets and rules.
+type ScriptMistake = (&'static str, fn(&str, &str) -> String);
+
 /// What the release build asks; the slower one asks a tenth.
 const WORLDS: u64 = if cfg!(debug_assertions) { 500 } else { 5_000 };
 const FLOWS: usize = 10;
@@ -208,7 +213,7 @@ fn each_expression(table: &mut NfTables, change: impl Fn(&mut Expression)) {
 
 #[test]
 fn mistakes_in_nftables_are_found() -> Result<()> {
-    let mistakes: [(&str, fn(&mut NfTables)); 12] = [
+    let mistakes: [TablesMistake; 12] = [
         ("negated lookups are asked plainly", |table| {
             each_expression(table, |e| {
                 if let Expression::Lookup { inverted, .. } = e {
@@ -308,7 +313,7 @@ fn mistakes_in_nftables_are_found() -> Result<()> {
 
 #[test]
 fn mistakes_in_iptables_are_found() -> Result<()> {
-    let mistakes: [(&str, fn(&str, &str) -> String); 11] = [
+    let mistakes: [ScriptMistake; 11] = [
         ("negated sets are asked plainly", |_, text| text.replace("! --match-set", "--match-set")),
         ("source ports are asked for destinations", |_, text| text.replace("--dport", "--sport")),
         ("destinations are asked as sources", |_, text| text.replace(" dst", " src")),
