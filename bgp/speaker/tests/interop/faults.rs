@@ -269,11 +269,11 @@ fn both_sides_connect_at_once_and_one_session_stays() -> Result<()> {
 fn strangers_are_refused_and_counted() -> Result<()> {
     let (world, _router, listener, mut us) = with_bystander()?;
     drop(listener);
-    world.router.ip(&["addr", "add", "10.77.0.5/24", "dev", "eth0"])?;
+    world.router.ip(&["addr", "add", "10.77.0.7/24", "dev", "eth0"])?;
     for _ in 0..3 {
         let mut stranger = world.router.enter(|| {
             let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
-            socket.bind(&std::net::SocketAddr::new("10.77.0.5".parse()?, 0).into())?;
+            socket.bind(&std::net::SocketAddr::new("10.77.0.7".parse()?, 0).into())?;
             socket.connect(&std::net::SocketAddr::new(US[0].parse()?, 179).into())?;
             Ok::<_, anyhow::Error>(TcpStream::from(socket))
         })??;
