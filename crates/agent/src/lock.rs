@@ -3,8 +3,15 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
+
+/// How long a lock may still be held after its holder was killed: a program that it was just
+/// starting has its files until it becomes that program.
+const LAST_GASP: Duration = Duration::from_millis(500);
+/// Pause between two tries.
+const AGAIN: Duration = Duration::from_millis(5);
 
 /// Held as long as the agent runs.
 #[derive(Debug)]
@@ -48,7 +55,7 @@ impl NodeLock {
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)
         };
         let file = open().map_err(|source| LockError::Open { path: path.clone(), source })?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        match lock(file) {
             Ok(mut lock) => {
                 let written = lock
                     .set_len(0)
@@ -57,13 +64,26 @@ impl NodeLock {
                 written.map_err(|source| LockError::Open { path, source })?;
                 Ok(Self(lock))
             }
-            Err((mut file, _)) => {
+            Err(mut file) => {
                 let mut holder = String::new();
                 // The number only helps the reader of the message.
                 let _ = file.read_to_string(&mut holder);
                 Err(LockError::Held { path, holder })
             }
         }
+    }
+}
+
+/// Returns the file if somebody else has the lock, and keeps it.
+fn lock(mut file: File) -> Result<Flock<File>, File> {
+    let end = Instant::now() + LAST_GASP;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((refused, _)) if Instant::now() >= end => return Err(refused),
+            Err((refused, _)) => file = refused,
+        }
+        std::thread::sleep(AGAIN);
     }
 }
 
