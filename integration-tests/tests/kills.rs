@@ -92,15 +92,15 @@ fn survives(name: &str, dataplane: &str, rounds: usize, longest: Duration) -> Re
 
 #[test]
 fn kills_are_not_noticed_with_nftables() -> Result<()> {
-    survives("brd-kill-a", "nftables", 40, Duration::from_millis(4))
+    survives("brd-kill-a", "nftables", 40, Duration::from_millis(3))
 }
 
 #[test]
 fn kills_are_not_noticed_with_iptables_nft() -> Result<()> {
-    survives("brd-kill-b", "iptables-nft", 20, Duration::from_millis(80))
+    survives("brd-kill-b", "iptables-nft", 20, Duration::from_millis(40))
 }
 
 #[test]
 fn kills_are_not_noticed_with_iptables_legacy() -> Result<()> {
-    survives("brd-kill-c", "iptables-legacy", 20, Duration::from_millis(80))
+    survives("brd-kill-c", "iptables-legacy", 20, Duration::from_millis(15))
 }
