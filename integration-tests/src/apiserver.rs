@@ -231,6 +231,9 @@ impl ApiServer {
             .command(&program("kubectl")?)
             .arg("--kubeconfig")
             .arg(kubeconfig)
+            // Every server has the same address, by which kubectl names what it knows of one.
+            .arg("--cache-dir")
+            .arg(self.dir.join("kubectl"))
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
