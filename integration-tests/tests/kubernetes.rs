@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use brindle_integration_tests::apiserver::ApiServer;
 use brindle_integration_tests::cluster::Cluster;
+use brindle_lab::agent::binary;
 use brindle_lab::netns::Netns;
 use brindle_lab::pod::Pod;
 use brindle_lab::probe::{Kind, Probe, Rig};
@@ -80,6 +81,7 @@ fn follows(name: &str, flags: &[&str]) -> Result<()> {
     path.becomes(OPEN, "the pods to reach each other without a policy")?;
     server.apply(ONLY_5432)?;
     path.becomes(ONLY_DB, "a NetworkPolicy to be enforced")?;
+    explains(&cluster)?;
     server.kubectl(&["label", "pod", "-n", "shop", "db", "role=other", "--overwrite"])?;
     path.becomes(OPEN, "a pod's label to take it out of a policy")?;
     server.kubectl(&["label", "pod", "-n", "shop", "db", "role=db", "--overwrite"])?;
@@ -96,6 +98,37 @@ fn follows(name: &str, flags: &[&str]) -> Result<()> {
     path.becomes(ONLY_DB, "a deleted policy to go")?;
     server.kubectl(&["delete", "networkpolicy", "-n", "shop", "only-5432"])?;
     path.becomes(OPEN, "the last policy to go")?;
+    Ok(())
+}
+
+/// brindlectl judges by the API server's objects: those that the agent reads, without being told
+/// where that is, and those of a kubeconfig without an agent.
+fn explains(cluster: &Cluster) -> Result<()> {
+    let node = &cluster.fabric.nodes[0];
+    let agent = node.agent.as_ref().context("no agent")?.socket().display().to_string();
+    let kubeconfig = cluster.server.kubeconfig(None)?.display().to_string();
+    let program = binary("brindlectl").display().to_string();
+    for origin in [["--socket", &agent], ["--kubeconfig", &kubeconfig]] {
+        let ask = |question: &[&str]| {
+            node.netns
+                .command(&program)
+                .env_remove("KUBECONFIG")
+                .args(question)
+                .args(origin)
+                .output()
+        };
+        for (port, code, words) in
+            [("80", 3, "NetworkPolicy shop/only-5432"), ("5432", 0, "NetworkPolicy shop/only-5432")]
+        {
+            let ran = ask(&["explain", "shop/web", "shop/db", "--port", port])?;
+            let said = String::from_utf8_lossy(&ran.stdout);
+            let same = ran.status.code() == Some(code) && said.contains(words);
+            ensure!(same, "{origin:?} {port}: {ran:?}");
+        }
+        let ran = ask(&["get", "networkpolicies"])?;
+        let said = String::from_utf8_lossy(&ran.stdout);
+        ensure!(said.contains("shop/only-5432  yes"), "{origin:?}: {ran:?}");
+    }
     Ok(())
 }
 

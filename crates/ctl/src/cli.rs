@@ -5,18 +5,16 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context, Result, bail};
 use brindle_model::{Name, NamespacedName};
 use brindle_sources::object::Kind;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use ipnet::IpNet;
 
-use crate::client::Client;
 use crate::dumps::Dump;
 use crate::output::Format;
 
-/// Asks a node's agent, or a folder of objects, what is and why.
+/// Asks a node's agent, or the objects of an API server or a folder, what is and why.
 ///
 /// Exit codes: 0 yes or done, 1 failed, 2 wrong usage, 3 the answer is no (denied, not ready).
 #[derive(Debug, Parser)]
@@ -62,7 +60,7 @@ pub enum Command {
         kind: ResourceKind,
         /// Where objects are read.
         #[command(flatten)]
-        folder: Folder,
+        origin: Origin,
     },
     /// Say what becomes of a packet, at every hop, which rule decides, and for a denial what came
     /// closest.
@@ -146,15 +144,19 @@ impl FromStr for PrefixOrAddress {
     }
 }
 
-/// Where objects are read.
+/// Where objects are read: where the agent reads them, unless said.
 #[derive(Clone, Debug, Default, Args)]
-pub struct Folder {
-    /// A folder of objects; the agent's unless given, without an agent if given.
-    #[arg(long, value_name = "PATH")]
+pub struct Origin {
+    /// A folder of objects; no agent is asked then.
+    #[arg(long, value_name = "PATH", conflicts_with = "kubeconfig")]
     pub dir: Option<PathBuf>,
+    /// The API server that this kubeconfig names; no agent is asked then. KUBECONFIG names one for
+    /// where there is no agent.
+    #[arg(long, value_name = "PATH")]
+    pub kubeconfig: Option<PathBuf>,
 }
 
-/// Changes to what a folder says. Nothing is written.
+/// Changes to what objects say. Nothing is written.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Edits {
     /// A file of objects that count in place of those of the same name, or beside the others.
@@ -183,7 +185,7 @@ pub struct WhatIf {
     pub port: Vec<PortAndProtocol>,
     /// Where objects are read.
     #[command(flatten)]
-    pub folder: Folder,
+    pub origin: Origin,
 }
 
 /// A pod, or every pod of a namespace.
@@ -227,12 +229,12 @@ pub struct Question {
     /// a Service it may be left out if it has one port, or `:PORT` says which, by number or name.
     #[arg(long, short)]
     pub port: Option<PortAndProtocol>,
-    /// What is judged instead of what the folder says.
+    /// What is judged instead of what the objects say.
     #[command(flatten)]
     pub edits: Edits,
     /// Where objects are read.
     #[command(flatten)]
-    pub folder: Folder,
+    pub origin: Origin,
 }
 
 /// One end of a packet's way.
@@ -320,23 +322,6 @@ impl Cli {
                 wrong(ErrorKind::MissingRequiredArgument, "give --port: only a Service has its own")
             }
             _ => Ok(()),
-        }
-    }
-}
-
-impl Folder {
-    /// The folder: the one given, else the agent's.
-    ///
-    /// # Errors
-    /// The agent does not answer, or reads no folder.
-    pub fn resolve(&self, client: &Client) -> Result<PathBuf> {
-        if let Some(dir) = &self.dir {
-            return Ok(dir.clone());
-        }
-        let status = crate::status::fetch(client).context("give --dir to ask without an agent")?;
-        match status.source.strip_prefix("dir:") {
-            Some(dir) => Ok(dir.into()),
-            None => bail!("the agent reads from {}; give --dir", status.source),
         }
     }
 }

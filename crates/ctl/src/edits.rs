@@ -1,4 +1,4 @@
-//! Objects of files laid over those of a folder.
+//! Objects of files laid over those that were read.
 
 use std::collections::BTreeMap;
 use std::fs;

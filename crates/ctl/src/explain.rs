@@ -1,7 +1,7 @@
 //! `brindlectl explain`: what becomes of a packet, and why.
 //!
 //! ```text
-//! folder ──> API objects ──> oracle: verdict and every clause that was asked ──> words
+//! source ──> API objects ──> oracle: verdict and every clause that was asked ──> words
 //!        └─> inputs ──> compiler ──> verdict of what a kernel is given ─────────> must agree
 //! ```
 //! The packet is the first of a new flow. Both ends are looked up in the objects; a family that

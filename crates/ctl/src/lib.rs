@@ -1,8 +1,9 @@
-//! `brindlectl`: questions to a node's agent, and to a folder of objects without one.
+//! `brindlectl`: questions to a node's agent, and to an API server or a folder of objects without
+//! one.
 //!
 //! The agent answers over its admin socket ([`brindle_model::admin`]). `explain` judges by the
-//! objects themselves, those of the agent's folder or of any other, with the reference evaluator:
-//! its clauses are the words of the answer. The compiler judges too, and a difference between the
+//! objects themselves, from where the agent has them or from any other place, with the reference
+//! evaluator: its clauses are the words of the answer. The compiler judges too, and a difference between the
 //! two is an error that is told, never smoothed over.
 //!
 //! Exit codes: 0 yes or done, 1 failed, 2 wrong usage, 3 the answer is no (denied, not ready).
@@ -17,6 +18,7 @@ pub mod ipam;
 pub mod objects;
 pub mod output;
 pub mod packets;
+pub mod place;
 pub mod status;
 pub mod what_if;
 
@@ -67,7 +69,7 @@ impl Answer {
 /// Runs a command.
 ///
 /// # Errors
-/// The agent or the folder cannot be read, or does not know what was asked for.
+/// The agent or the objects cannot be read, or do not know what was asked for.
 pub fn run(cli: &Cli) -> Result<Answer> {
     let client = Client::new(cli.socket());
     let format = cli.output;
@@ -84,13 +86,16 @@ pub fn run(cli: &Cli) -> Result<Answer> {
             });
             Ok(Answer::yes(text?))
         }
-        Command::Get { kind, folder } => match kind {
+        Command::Get { kind, origin } => match kind {
             ResourceKind::Object(kind) => {
-                let folder = folder.resolve(&client)?;
-                Ok(Answer::yes(objects::list(&folder, *kind, format)?))
+                let read = origin.place(&client)?.read()?;
+                Ok(Answer::yes(objects::list(&read.changes, *kind, format)?))
             }
-            ResourceKind::Dump(_) if folder.dir.is_some() => {
+            ResourceKind::Dump(_) if origin.dir.is_some() => {
                 anyhow::bail!("{kind} are an agent's; a folder has none")
+            }
+            ResourceKind::Dump(_) if origin.kubeconfig.is_some() => {
+                anyhow::bail!("{kind} are an agent's; an API server has none")
             }
             ResourceKind::Dump(dump) => {
                 let value = client.get(dump.path())?;
@@ -98,16 +103,16 @@ pub fn run(cli: &Cli) -> Result<Answer> {
             }
         },
         Command::Explain(question) => {
-            let folder = question.folder.resolve(&client)?;
-            let facts = explain::Facts::read(&folder, &question.edits)?;
+            let read = question.origin.place(&client)?.read()?;
+            let facts = explain::Facts::new(read, &question.edits)?;
             let answers = explain::explain(&facts, question)?;
             let delivered = answers.iter().all(|answer| answer.delivered);
             let exit = if delivered { Exit::Yes } else { Exit::No };
             Ok(Answer { text: explain::render(&answers, format)?, exit })
         }
         Command::WhatIf(question) => {
-            let folder = question.folder.resolve(&client)?;
-            let changed = what_if::compare(&folder, question)?;
+            let place = question.origin.place(&client)?;
+            let changed = what_if::compare(place.read()?, question)?;
             let exit = if changed.is_empty() { Exit::Yes } else { Exit::No };
             Ok(Answer { text: what_if::render(&changed, format)?, exit })
         }

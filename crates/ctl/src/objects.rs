@@ -1,14 +1,11 @@
 //! `brindlectl get` of a source's objects, as they were read.
 
-use std::path::Path;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use brindle_model::cluster::{Service, Update};
 use brindle_model::labels::Labels;
-use brindle_sources::directory::read_once;
 use brindle_sources::event::Changes;
 use brindle_sources::object::Kind;
-use brindle_sources::report::ObjectReport;
+use brindle_sources::report::{ObjectReport, Place};
 use serde::Serialize;
 
 use crate::output::{self, Format};
@@ -16,11 +13,9 @@ use crate::output::{self, Format};
 /// Lists the objects of a kind.
 ///
 /// # Errors
-/// The folder cannot be read, or the list not be written in the format.
-pub fn list(folder: &Path, kind: Kind, format: Format) -> Result<String> {
-    let changes = read_once(folder)
-        .with_context(|| format!("cannot read the folder {}", folder.display()))?;
-    if kind.has_status() { reported(&changes, kind, format) } else { plain(&changes, kind, format) }
+/// The list cannot be written in the format.
+pub fn list(read: &Changes, kind: Kind, format: Format) -> Result<String> {
+    if kind.has_status() { reported(read, kind, format) } else { plain(read, kind, format) }
 }
 
 /// An object with a status.
@@ -32,11 +27,26 @@ struct Reported<'a> {
     name: &'a str,
     accepted: bool,
     has_effect: bool,
+    /// Where it stands in a folder.
+    #[serde(flatten)]
+    place: Option<At>,
+    revision: String,
+    problems: Vec<String>,
+}
+
+/// A place in a folder.
+#[derive(Debug, Serialize)]
+struct At {
     file: String,
     document: u32,
     line: u32,
-    revision: String,
-    problems: Vec<String>,
+}
+
+impl At {
+    fn new(place: &Place) -> Self {
+        let Place { file, document, line } = place;
+        Self { file: file.display().to_string(), document: *document, line: *line }
+    }
 }
 
 fn reported(changes: &Changes, kind: Kind, format: Format) -> Result<String> {
@@ -44,15 +54,12 @@ fn reported(changes: &Changes, kind: Kind, format: Format) -> Result<String> {
     let objects: Vec<_> = objects
         .filter_map(|(key, report)| {
             let report: &ObjectReport = report.as_deref()?;
-            let place = report.place.as_ref()?;
             Some(Reported {
                 namespace: key.namespace.as_deref(),
                 name: &key.name,
                 accepted: report.is_accepted(),
                 has_effect: report.has_effect,
-                file: place.file.display().to_string(),
-                document: place.document,
-                line: place.line,
+                place: report.place.as_ref().map(At::new),
                 revision: report.revision.to_string(),
                 problems: report.problems.iter().map(ToString::to_string).collect(),
             })
@@ -72,7 +79,10 @@ fn reported(changes: &Changes, kind: Kind, format: Format) -> Result<String> {
                     (true, false) => "no",
                 }
                 .to_owned(),
-                format!("{}:{}", object.file, object.line),
+                object
+                    .place
+                    .as_ref()
+                    .map_or_else(String::new, |at| format!("{}:{}", at.file, at.line)),
                 object.problems.join("; "),
             ]
         });

@@ -1,10 +1,9 @@
 //! `brindlectl what-if`: which flows between pods an edit would decide otherwise.
 //!
-//! Every flow is put to two compiled rulesets, that of the folder and that of the edited one; where
+//! Every flow is put to two compiled rulesets, that of the objects and that of the edited ones; where
 //! they differ, [`crate::explain`] has the reference evaluator say why, so the answer is checked.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use anyhow::{Result, bail};
 use brindle_model::NamespacedName;
@@ -13,6 +12,7 @@ use brindle_model::net::{Family, Protocol};
 use brindle_model::packet::Packet;
 use brindle_model::ruleset::{Member, PortMatch, Ruleset};
 use brindle_model::verdict::Direction;
+use brindle_sources::snapshot::Snapshot;
 use serde::Serialize;
 
 use crate::cli::{Edits, End, PortAndProtocol, Question, WhatIf};
@@ -29,11 +29,11 @@ pub struct Changed {
     pub to: String,
     /// Port and protocol.
     pub port: String,
-    /// Whether it is delivered as the folder stands.
+    /// Whether it is delivered as the objects stand.
     pub before: bool,
     /// Whether it is delivered after the edit.
     pub after: bool,
-    /// What decides as the folder stands: the hop that denies, or both that allow.
+    /// What decides as the objects stand: the hop that denies, or both that allow.
     pub because_before: Vec<String>,
     /// What decides after the edit.
     pub because_after: Vec<String>,
@@ -42,13 +42,13 @@ pub struct Changed {
 /// Judges the flows of a question before and after its edits.
 ///
 /// # Errors
-/// The folder or an edit cannot be read, or the compiler and the reference evaluator disagree.
-pub fn compare(folder: &Path, question: &WhatIf) -> Result<Vec<Changed>> {
+/// An edit cannot be read, or the compiler and the reference evaluator disagree.
+pub fn compare(read: Snapshot, question: &WhatIf) -> Result<Vec<Changed>> {
     if question.edits.with.is_empty() && question.edits.without.is_empty() {
         bail!("nothing to compare: give --with or --without");
     }
-    let before = Facts::read(folder, &Edits::default())?;
-    let after = Facts::read(folder, &question.edits)?;
+    let before = Facts::new(read.clone(), &Edits::default())?;
+    let after = Facts::new(read, &question.edits)?;
     let ports = if question.port.is_empty() {
         ports_of_interest(&before, &after)
     } else {
@@ -109,7 +109,7 @@ impl Flow<'_> {
             to: End::Pod(self.to.clone()),
             port: Some(self.port),
             edits: Edits::default(),
-            folder: Default::default(),
+            origin: Default::default(),
         };
         let [before, after] = [explain(before, &question)?, explain(after, &question)?];
         Ok(Some(Changed {

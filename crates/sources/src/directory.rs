@@ -29,87 +29,35 @@ mod scan;
 mod store;
 mod watch;
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 pub use store::Store;
 pub use watch::{Control, ControlError, DirectorySource, OpenError, RunError};
 
-use brindle_model::NamespacedName;
-use k8s_openapi::api::core::v1::Service;
-use serde_json::Value;
-
-use crate::convert::convert;
 use crate::document::{self, Content};
-use crate::event::Changes;
-use crate::intern::Interner;
-use crate::object::{Object, ObjectKey};
-use crate::problem::accepted;
-use crate::yaml;
+use crate::snapshot::{Reader, Snapshot};
 
-/// Reads a folder once, without watching it: what [`DirectorySource`] would tell of it. Files that
-/// vanish meanwhile are left out.
+/// Reads a folder once, without watching it: its objects, and what [`DirectorySource`] would tell of
+/// it. Files that vanish meanwhile are left out.
 ///
 /// # Errors
 /// The folder itself cannot be read.
-pub fn read_once(root: &Path) -> io::Result<Changes> {
+pub fn read_once(root: &Path) -> io::Result<Snapshot> {
     fs::read_dir(root)?;
     let mut store = Store::default();
     scan::walk(root, Path::new(""), &mut |path| scan::load(root, path, &mut store));
-    Ok(store.flush())
-}
-
-/// Reads the objects of a folder as they were written, for whoever judges by them: those that
-/// count and are not left out as broken.
-///
-/// # Errors
-/// The folder itself cannot be read.
-pub fn read_objects(root: &Path) -> io::Result<BTreeMap<ObjectKey, Object>> {
-    let files = files(root)?;
-    let mut names = Interner::default();
-    let mut counting = BTreeMap::new();
-    for path in files {
-        // A file that cannot be read has no objects here; `read_once` says why.
+    let mut reader = Reader::default();
+    for path in files(root)? {
+        // A file that cannot be read has no objects here; the store says why.
         let Ok(bytes) = scan::read(&root.join(path)) else { continue };
         for document in document::parse(std::str::from_utf8(&bytes).unwrap_or_default()) {
-            let Content::Object { key, decoded } = document.content else { continue };
-            let Entry::Vacant(vacant) = counting.entry(key) else { continue };
-            let conversion = convert(vacant.key(), &decoded, &mut names);
-            let left_out = conversion.input.is_none() && !accepted(&conversion.problems);
-            vacant.insert(decoded.object.filter(|_| !left_out));
+            if let Content::Object { key, decoded } = document.content {
+                reader.take(key, decoded);
+            }
         }
     }
-    Ok(counting.into_iter().filter_map(|(key, object)| Some((key, object?))).collect())
-}
-
-/// Reads the Services of a folder. They decide nothing about a packet, as policy sees it behind them,
-/// so no source watches them; whoever explains where a packet goes needs them. Of one that cannot be
-/// read, why.
-///
-/// # Errors
-/// The folder itself cannot be read.
-pub fn read_services(root: &Path) -> io::Result<BTreeMap<NamespacedName, Result<Service, String>>> {
-    let mut services = BTreeMap::new();
-    for path in files(root)? {
-        let Ok(bytes) = scan::read(&root.join(path)) else { continue };
-        for section in yaml::sections(std::str::from_utf8(&bytes).unwrap_or_default()) {
-            let Ok(value) = yaml::parse(section) else { continue };
-            let text = |at: &str| value.pointer(at).and_then(Value::as_str);
-            let (Some("v1"), Some("Service"), Some(name)) =
-                (text("/apiVersion"), text("/kind"), text("/metadata/name"))
-            else {
-                continue;
-            };
-            let id = NamespacedName::new(text("/metadata/namespace").unwrap_or("default"), name);
-            // As of every object, the first document counts.
-            services.entry(id).or_insert_with(|| {
-                serde_path_to_error::deserialize(&value).map_err(|error| error.to_string())
-            });
-        }
-    }
-    Ok(services)
+    Ok(reader.finish(store.flush()))
 }
 
 /// The files of a folder that count, in the order in which they do.

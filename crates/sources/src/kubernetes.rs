@@ -20,9 +20,11 @@
 //!   that double up to half a minute and differ from node to node.
 //!
 //! The split: `connection` owns the client and its thread, `watch` speaks the protocol of lists and
-//! watches, `store` knows objects and no I/O, `status` writes what became of them.
+//! watches, `store` knows objects and no I/O, `status` writes what became of them; `listed` reads
+//! everything once.
 
 mod connection;
+mod listed;
 mod resource;
 mod status;
 mod store;
@@ -35,6 +37,7 @@ use brindle_model::Name;
 use tokio::sync::mpsc;
 
 pub use connection::{ConnectError, Connection};
+pub use listed::{ReadError, read_once};
 
 use crate::event::{Event, Flow};
 use crate::object::Kind;

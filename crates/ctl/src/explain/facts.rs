@@ -1,9 +1,8 @@
-//! What a folder says, for both judges.
+//! What objects say, for both judges.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -15,13 +14,13 @@ use brindle_model::ruleset::{HostJudgement, Passage, Ruleset, evaluate, evaluate
 use brindle_model::verdict::{DecisionId, Direction, Verdict};
 use brindle_model::{Name, NamespacedName};
 use brindle_oracle::{Hop, HostHop, World};
-use brindle_sources::directory::{read_objects, read_once, read_services};
 use brindle_sources::object::{Object, ObjectKey};
+use brindle_sources::snapshot::Snapshot;
 
 use super::services::Services;
 use crate::cli::{Edits, End};
 
-/// The objects of a folder, as both judges take them.
+/// Objects, as both judges take them.
 #[derive(Debug)]
 pub struct Facts {
     world: World,
@@ -43,20 +42,22 @@ pub(super) struct Located {
 }
 
 impl Facts {
-    /// Reads a folder, and edits what it says.
+    /// Takes what was read, and edits it.
     ///
     /// # Errors
-    /// It cannot be read, or an edit cannot.
-    pub fn read(folder: &Path, edits: &Edits) -> Result<Self> {
-        let unreadable = || format!("cannot read the folder {}", folder.display());
-        let mut objects = read_objects(folder).with_context(unreadable)?;
-        let mut updates = read_once(folder).with_context(unreadable)?.updates;
+    /// An edit cannot be read.
+    pub fn new(read: Snapshot, edits: &Edits) -> Result<Self> {
+        let Snapshot { mut objects, services, changes } = read;
+        let mut updates = changes.updates;
         edits.apply(&mut objects, &mut updates)?;
-        let services = read_services(folder).with_context(unreadable)?;
-        Ok(Self::new(objects, updates, Services::new(services)))
+        Ok(Self::compile(objects, updates, Services::new(services)))
     }
 
-    fn new(objects: BTreeMap<ObjectKey, Object>, updates: Vec<Update>, services: Services) -> Self {
+    fn compile(
+        objects: BTreeMap<ObjectKey, Object>,
+        updates: Vec<Update>,
+        services: Services,
+    ) -> Self {
         let mut world = world(objects.into_values());
         if let Some(name) = uplink(&world) {
             world.uplink = name;
@@ -164,7 +165,7 @@ impl Facts {
             };
             bail!(
                 "the compiler and the reference evaluator disagree about {} of {}: {} against {}; \
-                 please report this with the folder",
+                 please report this with the objects",
                 hop.direction,
                 hop.pod,
                 says(&compiled.verdict, &compiled.decision),
@@ -200,7 +201,7 @@ impl Facts {
             if !before_policy && !compiled.any(|judged| same(&judged)) {
                 bail!(
                     "the compiler and the reference evaluator disagree about {} of HostEndpoint {}, \
-                     {} stage: the latter says {}, {}; please report this with the folder",
+                     {} stage: the latter says {}, {}; please report this with the objects",
                     hop.direction,
                     hop.endpoint,
                     hop.stage,

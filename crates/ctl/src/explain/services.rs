@@ -19,7 +19,7 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 
 use crate::cli::{PortAndProtocol, ServicePort};
 
-/// The Services of a folder; of one that cannot be read, why.
+/// The Services; of one that cannot be read, why.
 #[derive(Debug, Default)]
 pub(super) struct Services(BTreeMap<NamespacedName, Result<Service, String>>);
 

@@ -115,10 +115,7 @@ impl Store {
     }
 
     fn put(&mut self, kind: Kind, mut object: Value) {
-        let Some(key) = key(kind, &object) else { return };
-        // Lists leave them out, and metadata alone comes under a name of its own.
-        object["apiVersion"] = kind.api_version().into();
-        object["kind"] = kind.name().into();
+        let Some(key) = name(kind, &mut object) else { return };
         let generation = object["metadata"]["generation"].as_i64().unwrap_or_default();
         if writes_status(kind) {
             let mut told = self.told().lock().unwrap_or_else(PoisonError::into_inner);
@@ -160,6 +157,15 @@ fn decides(kind: Kind) -> bool {
 /// Whether Brindle writes the status of a kind's objects: of its own ones.
 fn writes_status(kind: Kind) -> bool {
     kind.has_status() && kind.api_version() == brindle_api::API_VERSION
+}
+
+/// Which object this is, after it has been given what lists leave out.
+pub(super) fn name(kind: Kind, object: &mut Value) -> Option<ObjectKey> {
+    let key = key(kind, object)?;
+    // Metadata alone comes under a name of its own.
+    object["apiVersion"] = kind.api_version().into();
+    object["kind"] = kind.name().into();
+    Some(key)
 }
 
 /// Which object this is. An API server has none without a name.

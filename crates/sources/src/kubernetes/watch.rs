@@ -84,7 +84,7 @@ pub struct Watch<K> {
 }
 
 /// Why a request ended.
-enum End {
+pub(super) enum End {
     /// The server has ended the watch, as it does after a time.
     Ended,
     /// The server has forgotten the position.
@@ -107,6 +107,46 @@ struct Page {
     metadata: PageMetadata,
     #[serde(default)]
     items: Vec<Value>,
+}
+
+/// A list that is read page by page.
+pub(super) struct Pages {
+    request: Request,
+    metadata_only: bool,
+    params: ListParams,
+}
+
+impl Pages {
+    /// From the first page on.
+    pub fn new(listing: &Listing) -> Self {
+        let mut params = ListParams::default().limit(PAGE);
+        if let Some(labels) = &listing.labels {
+            params = params.labels(labels);
+        }
+        let request = Request::new(&listing.path);
+        Self { request, metadata_only: listing.metadata_only, params }
+    }
+
+    /// The objects of the next page; behind the last one, the version of the whole list.
+    ///
+    /// # Errors
+    /// See [`End`].
+    pub async fn next(&mut self, client: &Client) -> Result<(Vec<Value>, Option<String>), End> {
+        let request = if self.metadata_only {
+            self.request.list_metadata(&self.params)
+        } else {
+            self.request.list(&self.params)
+        };
+        let request = request.map_err(|error| End::Failed(Error::BuildRequest(error)))?;
+        let Page { metadata, items } = answer(client.request::<Page>(request)).await?;
+        match metadata.next.filter(|next| !next.is_empty()) {
+            Some(next) => {
+                self.params = std::mem::take(&mut self.params).continue_token(&next);
+                Ok((items, None))
+            }
+            None => Ok((items, Some(metadata.resource_version))),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -236,30 +276,17 @@ impl<K: Copy + fmt::Display> Watch<K> {
     /// Lists in pages.
     async fn list(&mut self) -> Result<(), End> {
         self.tell(Told::Listing).await?;
-        let mut params = ListParams::default().limit(PAGE);
-        if let Some(labels) = &self.listing.labels {
-            params = params.labels(labels);
-        }
+        let mut pages = Pages::new(&self.listing);
         loop {
-            let request = if self.listing.metadata_only {
-                self.request.list_metadata(&params)
-            } else {
-                self.request.list(&params)
-            };
-            let request = request.map_err(|error| End::Failed(Error::BuildRequest(error)))?;
-            let page = answer(self.client.request::<Page>(request)).await?;
+            let (objects, version) = pages.next(&self.client).await?;
             self.heard = true;
-            for object in page.items {
+            for object in objects {
                 self.tell(Told::Object(object)).await?;
             }
-            match page.metadata.next.filter(|next| !next.is_empty()) {
-                Some(next) => params = params.continue_token(&next),
-                None => {
-                    let version = page.metadata.resource_version;
-                    self.tell(Told::Listed(version.clone())).await?;
-                    self.position = Some(version);
-                    return Ok(());
-                }
+            if let Some(version) = version {
+                self.tell(Told::Listed(version.clone())).await?;
+                self.position = Some(version);
+                return Ok(());
             }
         }
     }

@@ -6,6 +6,7 @@ use brindle_model::cluster::Update;
 use brindle_sources::directory::Store;
 use brindle_sources::event::Changes;
 use brindle_sources::report::Outcome;
+use brindle_sources::snapshot::Snapshot;
 
 use super::line;
 
@@ -203,10 +204,10 @@ fn a_folder_read_once_is_what_following_it_would_tell() {
     std::fs::write(folder.path().join("b.yaml"), pod("a", "second") + &pod("b", "x")).unwrap();
     std::fs::write(folder.path().join("a.yaml"), pod("a", "first") + &pool("p", "ten")).unwrap();
     std::fs::write(folder.path().join("sub/c.yaml"), pool("p", "10.0.0.0/8") + "]").unwrap();
-    let changes = brindle_sources::directory::read_once(folder.path()).unwrap();
+    let Snapshot { changes, objects, .. } =
+        brindle_sources::directory::read_once(folder.path()).unwrap();
     assert_eq!(told(&changes), ["a=first", "b=x"], "the first pool counts, and is broken");
     assert_eq!(changes.files.len(), 2);
-    let objects = brindle_sources::directory::read_objects(folder.path()).unwrap();
     let labels = objects.into_values().map(|object| match object {
         brindle_sources::object::Object::Pod(pod) => pod.metadata.labels.unwrap()["role"].clone(),
         other => panic!("{other:?}"),
