@@ -140,7 +140,7 @@ fn policy(n: u32, rules: u32) -> PolicyRules {
             DecisionId::Rule { policy: policy_id(n), direction: Direction::Ingress, index };
         Rule { decision, matches, action: Action::Allow }
     };
-    PolicyRules { ingress: (0..rules).map(rule).collect(), egress: Vec::new() }
+    PolicyRules { ingress: (0..rules).map(rule).collect(), ..PolicyRules::default() }
 }
 
 /// 1,000 policies of ten rules, ten of them for each of 100 pods.

@@ -150,8 +150,8 @@ fn ruleset() -> Ruleset {
         Rule { decision, matches, action: Action::Allow }
     };
     let body = PolicyRules {
-        ingress: vec![rule(Direction::Ingress)],
-        egress: vec![rule(Direction::Egress)],
+        ingress: vec![rule(Direction::Ingress)].into(),
+        egress: vec![rule(Direction::Egress)].into(),
     };
     let programs = Direction::ALL.map(|direction| {
         let (tier, policies) = (DEFAULT_TIER.into(), vec![policy.clone()]);

@@ -176,8 +176,10 @@ fn ruleset(path: Path) -> Ruleset {
             PROTOCOLS.map(&mut of).to_vec()
         }
     };
-    let policy =
-        PolicyRules { ingress: rules(Direction::Ingress, 0), egress: rules(Direction::Egress, 1) };
+    let policy = PolicyRules {
+        ingress: rules(Direction::Ingress, 0).into(),
+        egress: rules(Direction::Egress, 1).into(),
+    };
     ruleset.policies.insert(id.clone(), Arc::new(policy));
     let [ingress, egress] = [Direction::Ingress, Direction::Egress].map(|direction| {
         let step =

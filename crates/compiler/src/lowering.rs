@@ -90,9 +90,7 @@ pub(crate) fn lower(id: &PolicyId, policy: &Policy, world: &World) -> Lowered {
                 action,
             }));
         }
-        // A cluster's policies have hundreds of thousands of rules, and these are held for long.
-        rules.shrink_to_fit();
-        rules
+        rules.into()
     });
     Lowered { rules: PolicyRules { ingress, egress }, sets: definitions.0 }
 }

@@ -15,6 +15,7 @@ mod batch;
 mod evaluate;
 mod host;
 mod load;
+mod rules;
 mod set;
 mod steps;
 
@@ -31,6 +32,7 @@ pub use host::{
     HostInterface, HostJudgement, HostStages, Passage, Stage, StageProgram, evaluate_host,
 };
 pub use load::{Load, WARNING_SHARE};
+pub use rules::Rules;
 pub use set::{Member, Set, SetDef, SetId, SetKind};
 pub use steps::{ProgramNamer, Steps};
 
@@ -145,14 +147,14 @@ pub struct TierStep {
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct PolicyRules {
     /// Rules for packets towards the subjects.
-    pub ingress: Vec<Rule>,
+    pub ingress: Rules,
     /// Rules for packets from the subjects.
-    pub egress: Vec<Rule>,
+    pub egress: Rules,
 }
 
 impl PolicyRules {
     /// The rules of a direction.
-    pub fn rules(&self, direction: Direction) -> &[Rule] {
+    pub fn rules(&self, direction: Direction) -> &Rules {
         match direction {
             Direction::Ingress => &self.ingress,
             Direction::Egress => &self.egress,
@@ -161,7 +163,7 @@ impl PolicyRules {
 
     /// Every set that some rule names.
     pub fn sets(&self) -> BTreeSet<SetId> {
-        self.ingress.iter().chain(&self.egress).flat_map(|r| r.matches.sets()).collect()
+        self.ingress.iter().chain(self.egress.iter()).flat_map(|r| r.matches.sets()).collect()
     }
 }
 

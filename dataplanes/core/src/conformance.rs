@@ -271,7 +271,7 @@ fn with_hosts(mut ruleset: Ruleset) -> Ruleset {
         let rules = |direction| {
             let (index, matches) = rule(0, &clients, 53);
             let decision = DecisionId::Rule { policy: id.clone(), direction, index };
-            vec![Rule { decision, matches, action: Action::Allow }]
+            vec![Rule { decision, matches, action: Action::Allow }].into()
         };
         let [ingress, egress] = Direction::ALL.map(rules);
         ruleset.policies.insert(id.clone(), Arc::new(PolicyRules { ingress, egress }));
@@ -356,7 +356,7 @@ fn policy<const N: usize>(ruleset: &mut Ruleset, name: &str, rules: [(u32, Match
         matches,
         action: Action::Allow,
     });
-    let rules = PolicyRules { ingress: ingress.into(), egress: Vec::new() };
+    let rules = PolicyRules { ingress: ingress.into_iter().collect(), ..PolicyRules::default() };
     ruleset.policies.insert(id.clone(), Arc::new(rules));
     id
 }

@@ -1,7 +1,7 @@
 //! The meaning of a ruleset: the linear evaluator that every backend must agree with
 //! (policy-semantics §7.1, "O2").
 
-use super::{Action, Match, PortMatch, Program, Rule, Ruleset, Side, TierEnd};
+use super::{Action, Match, PortMatch, Program, Rule, Rules, Ruleset, Side, TierEnd};
 use crate::net::Protocol;
 use crate::packet::Packet;
 use crate::verdict::{DecisionId, PolicyId, Verdict};
@@ -74,7 +74,7 @@ impl Walk {
         'tiers: for tier in program.steps.iter() {
             for policy in &tier.policies {
                 let rules = ruleset.policies.get(policy).map(|p| p.rules(program.direction));
-                let hit = self.first_match(ruleset, policy, rules.unwrap_or_default(), packet);
+                let hit = self.first_match(ruleset, policy, rules, packet);
                 let Some(rule) = hit else { continue };
                 if policy.kind.is_staged() {
                     self.staged.push(rule.decision.clone());
@@ -99,10 +99,11 @@ impl Walk {
         &mut self,
         ruleset: &Ruleset,
         policy: &PolicyId,
-        rules: &'r [Rule],
+        rules: Option<&'r Rules>,
         packet: &Packet,
     ) -> Option<&'r Rule> {
-        let matching = rules.iter().enumerate().filter(|(_, r)| rule_matches(ruleset, r, packet));
+        let candidates = rules.into_iter().flat_map(|rules| rules.candidates(packet));
+        let matching = candidates.filter(|(_, rule)| rule_matches(ruleset, rule, packet));
         let mut hit = None;
         for (i, rule) in matching {
             if rule.action != Action::Log {

@@ -81,8 +81,8 @@ fn ruleset(members: BTreeSet<Member>, wanted: bool) -> Ruleset {
         false => Side { not_sets: sets, ..Side::default() },
     };
     let matches = Match { source, ..Match::default() };
-    let ingress = vec![Rule { matches, action: Action::Allow, ..old.clone() }];
-    let egress = vec![Rule { matches: Match::default(), ..old }];
+    let ingress = vec![Rule { matches, action: Action::Allow, ..old.clone() }].into();
+    let egress = vec![Rule { matches: Match::default(), ..old }].into();
     ruleset.policies.insert(policy, Arc::new(PolicyRules { ingress, egress }));
     let first = ruleset.endpoints.values_mut().next().expect("a pod");
     let mut endpoint = (**first).clone();

@@ -8,8 +8,8 @@ use brindle_model::cluster::EndpointId;
 use brindle_model::net::{Family, IcmpMatch, PortRange, Protocol};
 use brindle_model::ruleset::Stage;
 use brindle_model::ruleset::{
-    Action, Endpoint, Match, Member, PolicyRules, PortMatch, Program, Rule, Ruleset, Set, SetDef,
-    SetId, Side, TierEnd, TierStep,
+    Action, Endpoint, Match, Member, PolicyRules, PortMatch, Program, Rule, Rules, Ruleset, Set,
+    SetDef, SetId, Side, TierEnd, TierStep,
 };
 use brindle_model::selector::Selector;
 use brindle_model::verdict::{DecisionId, Direction, PolicyId, PolicyKind, Verdict};
@@ -354,8 +354,8 @@ pub fn ruleset() -> impl Strategy<Value = Ruleset> {
             for (at, (ingress, egress)) in policies.iter().enumerate() {
                 let id = policy_id(at);
                 let body = PolicyRules {
-                    ingress: rules(ingress, &ruleset.sets, &id, Direction::Ingress),
-                    egress: rules(egress, &ruleset.sets, &id, Direction::Egress),
+                    ingress: rules(ingress, &ruleset.sets, &id, Direction::Ingress).into(),
+                    egress: rules(egress, &ruleset.sets, &id, Direction::Egress).into(),
                 };
                 ruleset.policies.insert(id, Arc::new(body));
             }
@@ -410,7 +410,7 @@ pub fn one_set() -> Ruleset {
         id
     });
     let id = PolicyId::network_policy(&NamespacedName::new("ns", "one"));
-    let rules = |direction| -> Vec<Rule> {
+    let rules = |direction| -> Rules {
         let port = |ports: &[u16]| {
             let one = |port: &u16| PortMatch::Range(PortRange::single(*port));
             ports.iter().map(one).collect()

@@ -194,8 +194,11 @@ fn steps(ruleset: &mut Ruleset, mut change: impl FnMut(&mut TierStep)) {
 fn rules(ruleset: &mut Ruleset, mut change: impl FnMut(&mut Vec<Rule>)) {
     for policy in ruleset.policies.values_mut() {
         let policy = Arc::make_mut(policy);
-        change(&mut policy.ingress);
-        change(&mut policy.egress);
+        for rules in [&mut policy.ingress, &mut policy.egress] {
+            let mut changed = rules.to_vec();
+            change(&mut changed);
+            *rules = changed.into();
+        }
     }
 }
 
