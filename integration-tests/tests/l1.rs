@@ -47,7 +47,7 @@ struct Nft(NfTables);
 
 impl Kernel for Nft {
     type Mistake = fn(&mut NfTables);
-    const ROOM: Room = Room { prefix: 127, hosts: true };
+    const ROOM: Room = Room { prefix: 127 };
 
     fn load(ruleset: &Ruleset, mistake: Option<Self::Mistake>) -> Result<Self> {
         let mut table = NfTables::load(&nftables::batch(&nftables::lower(ruleset)))?;
@@ -69,17 +69,16 @@ impl Kernel for Nft {
     }
 }
 
-/// A table a family, and the sets.
+/// The tables of each family, and the sets.
 struct Ipt([IpTables; 2], IpSets);
 
 impl Kernel for Ipt {
     /// Of a step of the script: the first word says which tool reads it.
     type Mistake = fn(&str, &str) -> String;
-    const ROOM: Room = Room { prefix: 63, hosts: false };
+    const ROOM: Room = Room { prefix: 63 };
 
     fn load(ruleset: &Ruleset, mistake: Option<Self::Mistake>) -> Result<Self> {
-        let pods = Ruleset { hosts: Default::default(), ..ruleset.clone() };
-        let iptables::Script { before, tables, after, .. } = iptables::lower(&pods);
+        let iptables::Script { before, tables, after, .. } = iptables::lower(ruleset);
         let wrong = |tool: &str, text: &str| match mistake {
             Some(mistake) => mistake(tool, text),
             None => text.to_owned(),
@@ -130,7 +129,7 @@ fn check<K: Kernel>(
     let rulesets = compiled.nodes().iter().map(|node| node.ruleset());
     let kernels = rulesets.map(|ruleset| K::load(ruleset, mistake)).collect::<Result<Vec<_>>>()?;
     for flow in flows {
-        for passing in passings(world, compiled, flow, K::ROOM)? {
+        for passing in passings(world, compiled, flow)? {
             let walk = kernels[passing.node].walk(&passing).with_context(|| passing.to_string())?;
             if let Some(difference) = passing.differs(&walk, K::ROOM) {
                 return Ok(Some(format!("{difference:?}: {passing}\n  the rules: {walk:?}")));
@@ -313,7 +312,7 @@ fn mistakes_in_nftables_are_found() -> Result<()> {
 
 #[test]
 fn mistakes_in_iptables_are_found() -> Result<()> {
-    let mistakes: [ScriptMistake; 11] = [
+    let mistakes: [ScriptMistake; 19] = [
         ("negated sets are asked plainly", |_, text| text.replace("! --match-set", "--match-set")),
         ("source ports are asked for destinations", |_, text| text.replace("--dport", "--sport")),
         ("destinations are asked as sources", |_, text| text.replace(" dst", " src")),
@@ -323,6 +322,33 @@ fn mistakes_in_iptables_are_found() -> Result<()> {
         ("accept is return", |_, text| text.replace("-j ACCEPT", "-j RETURN")),
         ("invalid packets are new", |_, text| text.replace("--ctstate INVALID", "--ctstate NEW")),
         ("negated protocols are asked plainly", |_, text| text.replace("! -p", "-p")),
+        ("what an early stage allows is not marked", |_, text| {
+            text.replace("--set-xmark 0x1000/0x1000", "--set-xmark 0x0/0x1000")
+        }),
+        ("a mark is not looked at", |_, text| {
+            text.replace(
+                "-m mark --mark 0x1000/0x1000 -j RETURN",
+                "-m mark --mark 0x2/0x2 -j RETURN",
+            )
+        }),
+        ("nothing is judged before connection tracking", |_, text| {
+            text.replace("-I PREROUTING 1 -j BRINDLE-RAW-IN", "-I OUTPUT 1 -j BRINDLE-RAW-IN")
+        }),
+        ("nothing is judged before DNAT", |_, text| {
+            text.replace("-I PREROUTING 1 -j BRINDLE-PRE-DNAT", "-I INPUT 1 -j BRINDLE-PRE-DNAT")
+        }),
+        ("what the node sends is not judged", |_, text| {
+            text.replace("-I OUTPUT 1 -j BRINDLE-OUTPUT", "-I OUTPUT 1 -j RETURN")
+        }),
+        ("what comes in on its way through is not judged", |_, text| {
+            text.replace("-j BRINDLE-HOST-FORWARD-IN", "-j RETURN")
+        }),
+        ("failsafe ports are closed", |_, text| {
+            text.replace("\"failsafe port\" -j RETURN", "\"failsafe port\" -j DROP")
+        }),
+        ("what comes in for the node is not judged", |_, text| {
+            text.replace("-g BRINDLE-HOST-INPUT", "-j RETURN")
+        }),
         ("ranges have no end", |tool, text| {
             if tool == "ipset" {
                 return text.to_owned();

@@ -9,12 +9,14 @@ use brindle_model::net::Family;
 use brindle_model::ruleset::{Member, Ruleset, RulesetDelta, SetDelta, SetKind};
 use proptest::prelude::*;
 
-use crate::generate::{addresses, one_set, ruleset};
+use crate::generate::{addresses, one_set};
 use crate::namespace::{isolated, listing, programs, run};
 use crate::node::{Node, udp};
 use crate::packets::{load, loaded, open_ruleset};
+use crate::stages::any_ruleset;
 
-fn restart(variant: Variant, ruleset: &Ruleset) -> (Iptables, Commit) {
+/// A new agent's first commit.
+pub fn restart(variant: Variant, ruleset: &Ruleset) -> (Iptables, Commit) {
     let options = Options { drops_per_second: 10_000, ..Options::default() };
     let mut backend = Iptables::open(variant, options).expect("the programs are there");
     backend.resync().expect("resync");
@@ -30,7 +32,7 @@ fn changes_end_where_a_fresh_load_ends(variant: Variant) {
         failure_persistence: None,
         ..Default::default()
     };
-    let walks = proptest::collection::vec(ruleset(), 2..5);
+    let walks = proptest::collection::vec(any_ruleset(), 2..5);
     let mut runner = proptest::test_runner::TestRunner::new(config);
     let walked = runner.run(&walks, |walk| {
         isolated(|| {
@@ -107,7 +109,8 @@ fn a_commit_that_stops_between_two_steps_is_ended_by_the_next_agent() {
     }
 }
 
-fn restore(program: &str, args: &[&str], script: &str) {
+/// Gives a script to a tool.
+pub fn restore(program: &str, args: &[&str], script: &str) {
     use std::io::Write;
     let mut child = std::process::Command::new(program)
         .args(args)
