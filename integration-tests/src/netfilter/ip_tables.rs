@@ -37,8 +37,8 @@ impl IpTables {
     /// # Errors
     /// The tool or the kernel would refuse it, or it has something that is not known here.
     pub fn restore(script: &str, sets: &IpSets) -> Result<Self> {
-        let empty = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), Vec::new()));
-        let tables = TABLES.map(|(table, names)| (table, empty(names).collect::<Chains>()));
+        let empty = |name: &&str| ((*name).to_owned(), Vec::new());
+        let tables = TABLES.map(|(table, names)| (table, names.iter().map(empty).collect()));
         let mut all = Self { tables: BTreeMap::from(tables) };
         let mut open = None;
         for line in script.lines() {

@@ -3,9 +3,11 @@
 //! `load` loads a ruleset, and what it returns keeps it.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use brindle_model::host::Failsafes;
 use brindle_model::net::Protocol;
@@ -196,6 +198,18 @@ pub fn judges_at_every_stage<B>(load: impl Fn(&Ruleset) -> B + Sync) {
     assert!((0.1..0.9).contains(&share), "{passed} passed, {denied} did not");
 }
 
+/// A socket. One that was closed before may still be open in a program that another test is just
+/// starting.
+fn bind(address: IpAddr, port: u16) -> UdpSocket {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match UdpSocket::bind((address, port)) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {}
+            bound => return bound.expect("a socket"),
+        }
+    }
+}
+
 /// UDP to sockets of the node, and from them.
 fn to_and_from_the_node(
     ruleset: &Ruleset,
@@ -214,7 +228,7 @@ fn to_and_from_the_node(
         let sockets: Vec<_> = served
             .iter()
             .map(|port| {
-                let socket = UdpSocket::bind((own, *port)).expect("a socket");
+                let socket = bind(own, *port);
                 socket.set_nonblocking(true).expect("a setting");
                 socket
             })
@@ -247,7 +261,7 @@ fn to_and_from_the_node(
         let to = addresses(3)[3 * family];
         let mut sent = Vec::new();
         for (mark, (source, destination)) in (0..).zip(&ports) {
-            let socket = UdpSocket::bind((own, *source)).expect("a socket");
+            let socket = bind(own, *source);
             let payload = [MARK, &u16::to_be_bytes(mark)].concat();
             // A denial is told to the sender.
             let _ = socket.send_to(&payload, SocketAddr::new(to, *destination));
