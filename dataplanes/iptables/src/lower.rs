@@ -1,6 +1,6 @@
 //! The abstract ruleset in iptables' idiom, one family at a time. Pure: no I/O, no state.
 //!
-//! # Table `filter`, the same for both families
+//! # Table `filter`, the same for both families, without host endpoints (`lower/hosts.rs`)
 //!
 //! ```text
 //! FORWARD          jump BRINDLE-FORWARD
