@@ -1,6 +1,6 @@
 //! Case directories through the whole pipeline: `objects.yaml` is read, converted, compiled and
-//! lowered; `packets.yaml` is put to both evaluators; `ruleset.golden` and `nft.golden` hold what
-//! came out. Every case also runs in other orders of events.
+//! lowered; `packets.yaml` is put to both evaluators; `ruleset.golden`, `nft.golden` and
+//! `iptables.golden` hold what came out. Every case also runs in other orders of events.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,8 @@ fn check(case: &Path) -> Result<()> {
     let names = world.nodes.iter().map(|n| n.metadata.name.clone().unwrap_or_default());
     let nodes: Vec<_> = names.zip(compiled.nodes()).collect();
     golden::check(&case.join("ruleset.golden"), &golden::ruleset(&nodes)?)?;
-    golden::check(&case.join("nft.golden"), &golden::nft(&nodes))
+    golden::check(&case.join("nft.golden"), &golden::nft(&nodes))?;
+    golden::check(&case.join("iptables.golden"), &golden::iptables(&nodes))
 }
 
 fn check_packet(world: &World, compiled: &Compiled, expected: &Expectation) -> Result<()> {

@@ -82,7 +82,7 @@ impl Lab {
             } else {
                 ["", "6"].iter().try_fold(false, |there, digit| -> Result<bool> {
                     let save = format!("ip{digit}tables-{}-save", &dataplane["iptables-".len()..]);
-                    Ok(there || self.run(&save, &["-t", "filter"])?.contains("BRINDLE-"))
+                    Ok(there || self.run(&save, &[])?.contains("BRINDLE-"))
                 })?
             };
             found.extend(there.then_some(dataplane));

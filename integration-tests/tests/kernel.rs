@@ -47,27 +47,26 @@ const FLOWS_OF_A_STEP: usize = 60;
 #[test]
 fn verdicts_of_the_kernel_are_the_oracles() -> Result<()> {
     let (first, worlds) = (number("BRINDLE_SEED", 1), number("BRINDLE_KERNEL_WORLDS", WORLDS));
-    agree("brd-kernel", first..first + worlds, tracked_alone, || Ok(Nftables::open()?))
+    agree("brd-kernel", first..first + worlds, || Ok(Nftables::open()?))
 }
 
 #[test]
 fn verdicts_of_iptables_nft_are_the_oracles() -> Result<()> {
     let (first, worlds) = (number("BRINDLE_SEED", 1), number("BRINDLE_KERNEL_WORLDS", WORLDS));
     let open = || Ok(Iptables::open(Variant::Nft, Options::default())?);
-    agree("brd-ipt-n", first..first + worlds, pods_alone, open)
+    agree("brd-ipt-n", first..first + worlds, open)
 }
 
 #[test]
 fn verdicts_of_iptables_legacy_are_the_oracles() -> Result<()> {
     let (first, worlds) = (number("BRINDLE_SEED", 1), number("BRINDLE_KERNEL_WORLDS", WORLDS));
     let open = || Ok(Iptables::open(Variant::Legacy, Options::default())?);
-    agree("brd-ipt-l", first..first + worlds, pods_alone, open)
+    agree("brd-ipt-l", first..first + worlds, open)
 }
 
 fn agree<B: Backend>(
     name: &str,
     seeds: Range<u64>,
-    fit: fn(World) -> World,
     open: impl Fn() -> Result<B> + Sync,
 ) -> Result<()> {
     raise_open_files()?;
@@ -75,13 +74,13 @@ fn agree<B: Backend>(
     let mut tally = Tally::default();
 
     let worlds = seeds.end - seeds.start;
-    let mut control = fit(worlds::generate(seeds.start));
+    let mut control = tracked_alone(worlds::generate(seeds.start));
     control.network_policies.clear();
     check(&mut rig, &control, seeds.start, &mut Tally::default())
         .context("the control world, which has no policy")?;
 
     for seed in seeds {
-        check(&mut rig, &fit(worlds::generate(seed)), seed, &mut tally)?;
+        check(&mut rig, &tracked_alone(worlds::generate(seed)), seed, &mut tally)?;
     }
     let (probes, share) = (tally.probes, tally.delivered * 100 / tally.probes.max(1));
     println!("{name}: {worlds} worlds, {probes} probes, {share} % delivered");
@@ -95,13 +94,6 @@ fn agree<B: Backend>(
 fn tracked_alone(mut world: World) -> World {
     world.global_network_policies.retain(|policy| !policy.spec.do_not_track);
     world.staged_global_network_policies.retain(|policy| !policy.spec.policy.do_not_track);
-    world
-}
-
-/// Without host endpoints, at which iptables does not filter.
-fn pods_alone(mut world: World) -> World {
-    world.host_endpoints.clear();
-    world.drops_pods_to_node = false;
     world
 }
 
@@ -139,40 +131,35 @@ fn probe<B: Backend>(
 
 #[test]
 fn verdicts_follow_edits() -> Result<()> {
-    walk("brd-walk", WALKS, tracked_alone, || Ok(Nftables::open()?))
+    walk("brd-walk", WALKS, || Ok(Nftables::open()?))
 }
 
 #[test]
 fn verdicts_of_iptables_nft_follow_edits() -> Result<()> {
     let open = || Ok(Iptables::open(Variant::Nft, Options::default())?);
-    walk("brd-walk-n", WALKS / 5, pods_alone, open)
+    walk("brd-walk-n", WALKS / 5, open)
 }
 
 #[test]
 fn verdicts_of_iptables_legacy_follow_edits() -> Result<()> {
     let open = || Ok(Iptables::open(Variant::Legacy, Options::default())?);
-    walk("brd-walk-l", WALKS / 5, pods_alone, open)
+    walk("brd-walk-l", WALKS / 5, open)
 }
 
 /// Walks of edits, each of which begins at a world of its own. What the edits bring comes from the
 /// worlds of other seeds.
-fn walk<B: Backend>(
-    name: &str,
-    walks: u64,
-    fit: fn(World) -> World,
-    open: impl Fn() -> Result<B> + Sync,
-) -> Result<()> {
+fn walk<B: Backend>(name: &str, walks: u64, open: impl Fn() -> Result<B> + Sync) -> Result<()> {
     raise_open_files()?;
     let mut rig = Rig::build(name, open)?;
     let mut tally = Tally::default();
     let mut changed = 0;
     for seed in 0..walks {
         let mut random = Random::new(seed ^ 0x3a1c);
-        let mut world = fit(worlds::generate(seed));
+        let mut world = tracked_alone(worlds::generate(seed));
         let loaded = rig.load(&yaml::write(&world)?, &world)?;
         for step in 0..EDITS {
             let before = yaml::write(&world)?;
-            let other = fit(worlds::generate(random.bits()));
+            let other = tracked_alone(worlds::generate(random.bits()));
             edit(&mut random, &mut world, &other);
             let text = yaml::write(&world)?;
             changed += usize::from(text != before);

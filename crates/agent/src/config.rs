@@ -122,8 +122,8 @@ pub struct DataplaneOptions {
     /// The dataplane. What another one left of ours is removed once this one filters.
     #[arg(long, env = "BRINDLE_DATAPLANE", value_enum, default_value_t)]
     pub dataplane: Dataplane,
-    /// Where the jump to our chains stands in FORWARD and INPUT of iptables: `insert`, before all
-    /// other rules, or `append`, behind those that are there, whose ACCEPT then goes past policy.
+    /// Where the jumps to our chains stand in FORWARD, INPUT and others of iptables: `insert`, before
+    /// all other rules, or `append`, behind those that are there, whose ACCEPT then goes past policy.
     #[arg(long, default_value_t)]
     pub iptables_jump: Jump,
 }

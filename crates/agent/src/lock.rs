@@ -1,15 +1,26 @@
-//! One agent a node: a lock in the run directory, which the kernel drops with the process.
+//! One agent a node: a lock in the run directory, which the kernel drops with the process, and with
+//! the programs that it has started.
+//!
+//! A program that writes rules may outlive the agent that started it, and write later than the next
+//! agent reads: it may wait for the lock of ip_tables. So programs have the lock's file open as well,
+//! and the next agent begins when the last of them is gone.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, fcntl};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use tracing::info;
 
-/// How long a lock may still be held after its holder was killed: a program that it was just
-/// starting has its files until it becomes that program.
+/// How long a lock may still be held while its holder dies.
 const LAST_GASP: Duration = Duration::from_millis(500);
+/// How long the program that a dead agent has started may take: one of iptables waits ten seconds for
+/// another, and then does its work.
+const LAST_PROGRAM: Duration = Duration::from_secs(15);
 /// Pause between two tries.
 const AGAIN: Duration = Duration::from_millis(5);
 
@@ -57,8 +68,10 @@ impl NodeLock {
         let file = open().map_err(|source| LockError::Open { path: path.clone(), source })?;
         match lock(file) {
             Ok(mut lock) => {
-                let written = lock
-                    .set_len(0)
+                let keep = FcntlArg::F_SETFD(FdFlag::empty());
+                let written = fcntl(&*lock, keep)
+                    .map_err(io::Error::from)
+                    .and_then(|_| lock.set_len(0))
                     .and_then(|()| lock.rewind())
                     .and_then(|()| write!(lock, "{}", std::process::id()));
                 written.map_err(|source| LockError::Open { path, source })?;
@@ -67,7 +80,7 @@ impl NodeLock {
             Err(mut file) => {
                 let mut holder = String::new();
                 // The number only helps the reader of the message.
-                let _ = file.read_to_string(&mut holder);
+                let _ = file.rewind().and_then(|()| file.read_to_string(&mut holder));
                 Err(LockError::Held { path, holder })
             }
         }
@@ -76,15 +89,32 @@ impl NodeLock {
 
 /// Returns the file if somebody else has the lock, and keeps it.
 fn lock(mut file: File) -> Result<Flock<File>, File> {
-    let end = Instant::now() + LAST_GASP;
+    let start = Instant::now();
+    let mut told = false;
     loop {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => return Ok(lock),
-            Err((refused, _)) if Instant::now() >= end => return Err(refused),
             Err((refused, _)) => file = refused,
+        }
+        let waited = start.elapsed();
+        if waited >= LAST_GASP {
+            if waited >= LAST_PROGRAM || !holder_is_gone(&file) {
+                return Err(file);
+            }
+            if !std::mem::replace(&mut told, true) {
+                info!("waiting for a program that an agent started which was killed");
+            }
         }
         std::thread::sleep(AGAIN);
     }
+}
+
+/// Whether the process that wrote its number into the file is no more.
+fn holder_is_gone(mut file: &File) -> bool {
+    let mut holder = String::new();
+    let read = file.rewind().and_then(|()| file.read_to_string(&mut holder));
+    let process = read.ok().and_then(|_| holder.trim().parse().ok());
+    process.is_some_and(|process| kill(Pid::from_raw(process), None) == Err(Errno::ESRCH))
 }
 
 #[cfg(test)]

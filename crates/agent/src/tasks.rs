@@ -156,12 +156,14 @@ impl South {
         let filters_hosts = backend.filters_hosts();
         ensure!(
             filters_hosts || !drop_to_host,
-            "--default-endpoint-to-host-action drop needs --dataplane nftables, and this is {}",
+            "--default-endpoint-to-host-action drop needs a dataplane that filters at the node's own \
+             interfaces, which {} does not",
             backend.name()
         );
         ensure!(
             filters_hosts || options.failsafes() == Failsafes::default(),
-            "--failsafe-inbound and --failsafe-outbound need --dataplane nftables, and this is {}",
+            "--failsafe-inbound and --failsafe-outbound need a dataplane that filters at the node's own \
+             interfaces, which {} does not",
             backend.name()
         );
         let compiler = Compiler::within(options.node.clone(), backend.limits())

@@ -26,10 +26,12 @@ use crate::desired::{Desired, Known, families};
 use crate::detect::legacy_tables;
 use crate::disturbed::{Heard, Others, PAUSE};
 use crate::hits::Counters;
-use crate::lower::{Recording, stops_revoked};
+use crate::lower::{Recording, stops_revoked, unnameable};
 use crate::plan::{Plan, Script, TablePlan};
+use crate::probe::{Missing, probe};
 use crate::repair::{WrongSet, unhook};
 use crate::snapshot::{Snapshot, TableDump, parse_sets};
+use crate::table::{PerTable, Table};
 use crate::tools::{ToolError, Tools, restore_sets, save_sets};
 
 /// What the kernel holds, as far as we know.
@@ -66,6 +68,8 @@ pub struct Iptables {
     canon: Canon,
     heard: Heard,
     others: Others,
+    /// Whether a table before `filter` was found to work.
+    proven: PerTable<bool>,
 }
 
 /// Opening failed.
@@ -95,9 +99,17 @@ pub enum IptablesError {
     /// A set of our name is not of our making.
     #[error("set {0} is of another kind than ours: see `ipset list {0}`, and destroy it")]
     WrongSet(String),
-    /// The node's own interfaces are to be filtered.
-    #[error("iptables cannot filter at interfaces of the node, as {0} asks for; nftables can")]
-    Host(HostInterface),
+    /// Rules could not say which interface is meant. All others are as desired.
+    #[error(
+        "iptables has no word for interface {0} of a HostEndpoint, which stays open; nftables has"
+    )]
+    Unnameable(HostInterface),
+    /// Policy before connection tracking or before DNAT cannot be enforced here. All else is as
+    /// desired, and the interfaces that it governs let nothing new pass but on failsafe ports.
+    #[error(
+        "interfaces with doNotTrack or preDNAT policy are closed, as this node cannot judge there"
+    )]
+    Missing(#[source] Missing),
 }
 
 impl From<WrongSet> for IptablesError {
@@ -122,6 +134,7 @@ impl Iptables {
             canon: Canon::default(),
             heard: Heard::default(),
             others: Others::default(),
+            proven: PerTable::default(),
         })
     }
 
@@ -131,14 +144,20 @@ impl Iptables {
     }
 
     /// Our part of both families' tables.
-    fn tables(&self) -> Result<[TableDump; 2], IptablesError> {
-        let mut tables = <[TableDump; 2]>::default();
+    fn tables(&self) -> Result<[PerTable<TableDump>; 2], IptablesError> {
+        let mut tables = <[PerTable<TableDump>; 2]>::default();
         for (at, family) in families() {
             // To ask ip_tables for a table that is not there would make it.
-            let there = || legacy_tables(family).iter().any(|table| table == "filter");
-            if self.tools.variant == Variant::Nft || there() {
-                let text = self.tools.save(family, "filter", false).map_err(IptablesError::Read)?;
-                tables[at] = TableDump::parse(&text);
+            let there = match self.tools.variant {
+                Variant::Nft => None,
+                Variant::Legacy => Some(legacy_tables(family)),
+            };
+            for (table, dump) in tables[at].iter_mut() {
+                let name = table.name();
+                if there.as_ref().is_none_or(|there| there.iter().any(|there| there == name)) {
+                    let text = self.tools.save(family, name, false).map_err(IptablesError::Read)?;
+                    *dump = TableDump::parse(&text);
+                }
             }
         }
         Ok(tables)
@@ -154,14 +173,15 @@ impl Iptables {
     /// # Errors
     /// They could not be read.
     pub fn is_installed(&self) -> Result<bool, IptablesError> {
-        Ok(self.tables()?.iter().any(|table| !table.is_empty()))
+        let tables = self.tables()?;
+        Ok(tables.iter().flat_map(PerTable::iter).any(|(_, table)| !table.is_empty()))
     }
 
     fn read(&mut self) -> Result<(), IptablesError> {
         self.kernel = Kernel::Unknown;
         let snapshot = self.snapshot()?;
-        let stops = snapshot.tables.iter().any(|table| {
-            let all = table.chains.iter();
+        let stops = snapshot.tables.iter().any(|tables| {
+            let all = tables[Table::Filter].chains.iter();
             stops_revoked(all.flat_map(|(name, rules)| rules.iter().map(|rule| (&**name, &**rule))))
         });
         self.desired.adopt(stops);
@@ -173,21 +193,39 @@ impl Iptables {
         if matches!(self.kernel, Kernel::Unknown) {
             self.read()?;
         }
+        self.desired.lower();
         match &self.kernel {
-            Kernel::Known(known) => Ok(self.desired.update(known)),
+            Kernel::Known(known) => Ok(self.desired.update(known, self.jump)),
             Kernel::Unknown => Ok(Plan::default()),
             Kernel::Read(snapshot) => {
-                self.desired.lower();
                 for (layout, family) in self.desired.layouts().iter().zip(Family::ALL) {
-                    let rules = layout.chains().flat_map(|(_, chain)| &chain.rules);
-                    let spec = |name: &str| layout.set(name).map(|set| set.spec);
-                    let learned = self.canon.learn(&self.tools, family, rules, &spec);
-                    learned.map_err(IptablesError::Compare)?;
+                    for table in Table::ALL {
+                        let rules = layout.chains(table).flat_map(|(_, chain)| &chain.rules);
+                        let spec = |name: &str| layout.set(name).map(|set| set.spec);
+                        let place = (family, table);
+                        let learned = self.canon.learn(&self.tools, place, rules, &spec);
+                        learned.map_err(IptablesError::Compare)?;
+                    }
                 }
                 let canon = &self.canon;
-                Ok(self.desired.repair(snapshot, self.jump, &|at, rule| canon.of(at, rule))?)
+                let canonical = |at, table, rule: &_| canon.of(at, table, rule);
+                Ok(self.desired.repair(snapshot, self.jump, &canonical)?)
             }
         }
+    }
+
+    /// Finds out whether the tables before `filter` that are needed work; where one does not, what
+    /// needs it is closed.
+    fn prove(&mut self) -> Result<(), Missing> {
+        let mut found = Ok(());
+        for table in self.desired.early_tables() {
+            if found.is_ok() && !self.proven[table] {
+                found = probe(&self.tools, table);
+                self.proven[table] = found.is_ok();
+            }
+        }
+        self.desired.judges_early(found.is_ok());
+        found
     }
 
     /// What the next commit would do.
@@ -201,7 +239,12 @@ impl Iptables {
     /// Who is counted where: what [`Counters::read`] needs.
     pub fn counters(&self) -> Counters {
         let chains = self.desired.layouts().each_ref().map(|layout| {
-            layout.chains().map(|(name, chain)| (name.clone(), chain.clone())).collect()
+            let mut all: PerTable<BTreeMap<_, _>> = PerTable::default();
+            for (table, chains) in all.iter_mut() {
+                let of = layout.chains(table);
+                chains.extend(of.map(|(name, chain)| (name.clone(), chain.clone())));
+            }
+            all
         });
         Counters::new(self.tools.clone(), chains)
     }
@@ -228,9 +271,12 @@ impl Iptables {
     /// The kernel refused.
     pub fn withdraw(&self) -> Result<(), IptablesError> {
         let mut plan = Plan::default();
-        for (table, dump) in plan.tables.iter_mut().zip(&self.tables()?) {
-            let delete = dump.chains.keys().cloned().collect();
-            *table = TablePlan { delete, hooks: unhook(dump), ..TablePlan::default() };
+        for (plan, tables) in plan.families.iter_mut().zip(&self.tables()?) {
+            for (table, dump) in tables.iter() {
+                let delete = dump.chains.keys().cloned().collect();
+                plan.tables[table] =
+                    TablePlan { delete, hooks: unhook(dump), ..TablePlan::default() };
+            }
         }
         self.carry_out(&plan.script())
     }
@@ -268,7 +314,7 @@ impl Backend for Iptables {
     }
 
     fn filters_hosts(&self) -> bool {
-        false
+        true
     }
 
     fn stage(&mut self, delta: &RulesetDelta) {
@@ -310,9 +356,7 @@ impl Backend for Iptables {
     }
 
     fn commit(&mut self) -> Result<Commit, IptablesError> {
-        if let Some(interface) = self.desired.ruleset().hosts.keys().next() {
-            return Err(IptablesError::Host(interface.clone()));
-        }
+        let proven = self.prove();
         let plan = self.plan()?;
         let script = plan.script();
         let before = std::mem::replace(&mut self.kernel, Kernel::Unknown);
@@ -329,6 +373,10 @@ impl Backend for Iptables {
             Kernel::Unknown => (None, BTreeMap::new()),
         };
         self.kernel = Kernel::Known(self.desired.settle(known, &plan, &capacities));
+        proven.map_err(IptablesError::Missing)?;
+        if let Some(interface) = unnameable(self.desired.ruleset()) {
+            return Err(IptablesError::Unnameable(interface.clone()));
+        }
         Ok(Commit { writes: script.writes })
     }
 

@@ -18,6 +18,7 @@ use crate::lower::CHAIN_PREFIX;
 use crate::rule::{Criterion, Rule, Target};
 use crate::set::{self, Spec};
 use crate::snapshot::TableDump;
+use crate::table::{PerTable, Table};
 use crate::tools::{ToolError, Tools, restore_sets};
 
 /// Asking failed.
@@ -41,10 +42,10 @@ pub enum CanonError {
     },
 }
 
-/// Answers by family and spelling of ours.
+/// Answers by family, table and spelling of ours. A table may refuse what another takes.
 #[derive(Default)]
 pub struct Canon {
-    known: [HashMap<String, Arc<str>>; 2],
+    known: [PerTable<HashMap<String, Arc<str>>>; 2],
 }
 
 /// A rule that is to be asked about, with what it refers to.
@@ -57,39 +58,40 @@ struct Trial {
 
 impl Canon {
     /// The answer for a rule that was learned.
-    pub fn of(&self, at: usize, rule: &Rule) -> Option<Arc<str>> {
-        self.known[at].get(&rule.to_string()).cloned()
+    pub fn of(&self, at: usize, table: Table, rule: &Rule) -> Option<Arc<str>> {
+        self.known[at][table].get(&rule.to_string()).cloned()
     }
 
-    /// Learns how rules of a family are printed, and forgets all others. `spec` tells what a set is.
+    /// Learns how rules of a table are printed, and forgets all others. `spec` tells what a set is.
     ///
     /// # Errors
     /// The tool could not be asked.
     pub fn learn<'r>(
         &mut self,
         tools: &Tools,
-        family: Family,
+        (family, table): (Family, Table),
         rules: impl Iterator<Item = &'r Rule>,
         spec: &dyn Fn(&str) -> Option<Spec>,
     ) -> Result<(), CanonError> {
         let at = usize::from(family == Family::V6);
-        let mut old = std::mem::take(&mut self.known[at]);
+        let known = &mut self.known[at][table];
+        let mut old = std::mem::take(known);
         let mut trial = Trial::default();
         for rule in rules {
             let line = rule.to_string();
             match old.remove_entry(&line) {
-                Some((line, answer)) => drop(self.known[at].insert(line, answer)),
-                None if self.known[at].contains_key(&line) => {}
+                Some((line, answer)) => drop(known.insert(line, answer)),
+                None if known.contains_key(&line) => {}
                 None => trial.take(rule, line, spec),
             }
         }
         if trial.lines.is_empty() {
             return Ok(());
         }
-        let ask = || trial.ask(tools, family);
+        let ask = || trial.ask(tools, family, table);
         let namespace = Namespace::create().map_err(CanonError::Namespace)?;
         let answers = namespace.run(ask).map_err(CanonError::Namespace)??;
-        self.known[at].extend(trial.lines.into_iter().zip(answers));
+        known.extend(trial.lines.into_iter().zip(answers));
         Ok(())
     }
 }
@@ -109,7 +111,12 @@ impl Trial {
         self.lines.insert(line);
     }
 
-    fn ask(&self, tools: &Tools, family: Family) -> Result<Vec<Arc<str>>, CanonError> {
+    fn ask(
+        &self,
+        tools: &Tools,
+        family: Family,
+        table: Table,
+    ) -> Result<Vec<Arc<str>>, CanonError> {
         let mut sets = String::new();
         for (name, spec) in &self.sets {
             let create = set::create(name, *spec, 0, set::capacity(0));
@@ -119,7 +126,7 @@ impl Trial {
             restore_sets(&sets).map_err(CanonError::Tool)?;
         }
         let trial = format!("{CHAIN_PREFIX}trial");
-        let mut script = format!("*filter\n:{trial} - [0:0]\n");
+        let mut script = format!("*{table}\n:{trial} - [0:0]\n");
         for name in &self.chains {
             writeln!(script, ":{name} - [0:0]").expect("a String takes everything");
         }
@@ -128,7 +135,7 @@ impl Trial {
         }
         script.push_str("COMMIT\n");
         tools.restore(family, &script).map_err(CanonError::Tool)?;
-        let saved = tools.save(family, "filter", false).map_err(CanonError::Tool)?;
+        let saved = tools.save(family, table, false).map_err(CanonError::Tool)?;
         let read = TableDump::parse(&saved).chains.remove(trial.as_str()).unwrap_or_default();
         let written = self.lines.len();
         if read.len() != written {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Where the jump to our chains stands in `FORWARD` and `INPUT`.
+/// Where the jump to our chains stands in each built-in chain that has one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Jump {
     /// Before every other rule: no other program's ACCEPT goes past policy.

@@ -1,5 +1,7 @@
 //! The desired state and what is pending of it: the pure half of the backend.
 
+mod hosts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -9,17 +11,20 @@ use brindle_model::net::Family;
 use brindle_model::ruleset::{Member, ProgramId, Ruleset, RulesetDelta, SetId};
 use brindle_model::verdict::{Direction, PolicyId};
 
+use crate::config::Jump;
 use crate::layout::{Layout, Owner, Touched};
-use crate::lower::{self, Lowered, Recording};
-use crate::plan::{NewSet, Plan, Roles, SetPlan};
+use crate::lower::{self, Gate, HOOKS, Lowered, Recording, Stages};
+use crate::plan::{NewSet, Plan, Roles, SetPlan, TablePlan};
+use crate::repair::hook_line;
 use crate::rule::Chain;
 use crate::set::{self, Element, SetUse, Source};
+use crate::table::{PerTable, Table};
 
 /// What the kernel is known to hold after a commit.
 #[derive(Default)]
 pub struct Known {
     /// The chains, in the order of [`Family::ALL`].
-    pub chains: [BTreeMap<Name, Arc<Chain>>; 2],
+    pub chains: [PerTable<BTreeMap<Name, Arc<Chain>>>; 2],
     /// The sets.
     pub sets: BTreeMap<Name, KnownSet>,
     /// The elements of the sets of own sources.
@@ -43,6 +48,13 @@ pub struct Desired {
     layouts: [Layout; 2],
     /// `None` until it was said.
     stop_revoked: Option<bool>,
+    /// What the skeleton leads to.
+    stages: Stages,
+    /// The programs of the node's interfaces.
+    host_programs: BTreeMap<ProgramId, Table>,
+    /// Whether programs of early stages can be asked here.
+    gate: Gate,
+    gate_changed: bool,
 }
 
 /// Rules on the way of one direction of a pod from which on the operator is warned.
@@ -61,6 +73,10 @@ impl Desired {
             staged: Staged::default(),
             layouts: Default::default(),
             stop_revoked: None,
+            stages: Stages::default(),
+            host_programs: BTreeMap::new(),
+            gate: Gate::Open,
+            gate_changed: false,
         };
         new.skeleton();
         new.dispatch();
@@ -89,7 +105,7 @@ impl Desired {
     fn skeleton(&mut self) {
         let stop = self.stop_revoked.unwrap_or_default();
         for (at, family) in families() {
-            let lowered = lower::skeleton(family, self.recording, stop);
+            let lowered = lower::skeleton(family, self.recording, stop, self.stages);
             self.layouts[at].replace(Owner::Skeleton, lowered);
         }
     }
@@ -113,6 +129,7 @@ impl Desired {
     pub fn lower(&mut self) {
         let Rules { policies, programs } = self.staged.take_rules();
         self.lower_these(&policies, &programs);
+        self.lower_hosts(&programs);
         programs.iter().for_each(|id| self.warn_of_length(*id));
     }
 
@@ -192,13 +209,14 @@ impl Desired {
     }
 
     /// What makes the kernel as desired from what it is known to hold.
-    pub fn update(&mut self, known: &Known) -> Plan {
+    pub fn update(&mut self, known: &Known, jump: Jump) -> Plan {
         self.lower();
         let mut plan = Plan::default();
         for (at, layout) in self.layouts.iter().enumerate() {
-            for name in &layout.touched.chains {
-                let table = &mut plan.tables[at];
-                match (layout.chain(name), known.chains[at].get(name)) {
+            let (family, known_chains) = (&mut plan.families[at], &known.chains[at]);
+            for (at, name) in &layout.touched.chains {
+                let (table, known) = (&mut family.tables[*at], &known_chains[*at]);
+                match (layout.chain(*at, name), known.get(name)) {
                     (Some(new), old) if old != Some(new) => {
                         table.write.insert(name.clone(), Arc::clone(new));
                     }
@@ -206,6 +224,7 @@ impl Desired {
                     _ => {}
                 }
             }
+            hook_changes(layout, known_chains, jump, &mut family.tables);
             for name in &layout.touched.sets {
                 match (layout.set(name), known.sets.get(name)) {
                     (Some(set), None) => {
@@ -219,6 +238,10 @@ impl Desired {
         self.member_changes(known, &mut plan.sets);
         self.own_changes(known, &mut plan.sets);
         self.roles(&mut plan);
+        let early = known.chains.each_ref().map(|chains| {
+            chains.iter().any(|(table, chains)| table != Table::Filter && !chains.is_empty())
+        });
+        self.order(&mut plan, early);
         plan
     }
 
@@ -268,7 +291,8 @@ impl Desired {
     /// Finds how rules ask the sets that change, where more than one thing changes.
     pub fn roles(&self, plan: &mut Plan) {
         let sets = &mut plan.sets;
-        let rules = plan.tables.iter().any(|table| !table.write.is_empty());
+        let tables = plan.families.iter().flat_map(|family| family.tables.iter());
+        let rules = tables.into_iter().any(|(_, table)| !table.write.is_empty());
         let changes = sets.create.len() + sets.add.len() + sets.delete.len();
         if changes > 1 || rules {
             for rule in self
@@ -326,10 +350,13 @@ impl Desired {
         let known = match known {
             None => self.all_known(plan, capacities),
             Some(mut known) => {
-                for (chains, table) in known.chains.iter_mut().zip(&plan.tables) {
-                    let written = table.write.iter().map(|(n, c)| (n.clone(), Arc::clone(c)));
-                    chains.extend(written);
-                    table.delete.iter().for_each(|name| drop(chains.remove(name)));
+                for (chains, family) in known.chains.iter_mut().zip(&plan.families) {
+                    for (table, plan) in family.tables.iter() {
+                        let chains = &mut chains[table];
+                        let written = plan.write.iter().map(|(n, c)| (n.clone(), Arc::clone(c)));
+                        chains.extend(written);
+                        plan.delete.iter().for_each(|name| drop(chains.remove(name)));
+                    }
                 }
                 known.change_sets(&plan.sets);
                 if endpoints {
@@ -354,7 +381,10 @@ impl Desired {
     fn all_known(&self, plan: &Plan, capacities: &BTreeMap<Name, usize>) -> Known {
         let mut known = Known { own: self.own_sources(), ..Known::default() };
         for (layout, chains) in self.layouts.iter().zip(&mut known.chains) {
-            chains.extend(layout.chains().map(|(name, chain)| (name.clone(), Arc::clone(chain))));
+            for (table, chains) in chains.iter_mut() {
+                let all = layout.chains(table);
+                chains.extend(all.map(|(name, chain)| (name.clone(), Arc::clone(chain))));
+            }
             for (name, set) in layout.sets() {
                 let made = plan.sets.create.get(name).map(|set| set.capacity);
                 let capacity = made.or_else(|| capacities.get(name).copied()).unwrap_or_default();
@@ -383,6 +413,26 @@ impl Known {
             }
         }
         self.sets.retain(|name, _| !plan.destroy.contains(name));
+    }
+}
+
+/// Lines for the jumps to chains of ours that come or go.
+fn hook_changes(
+    layout: &Layout,
+    known: &PerTable<BTreeMap<Name, Arc<Chain>>>,
+    jump: Jump,
+    plan: &mut PerTable<TablePlan>,
+) {
+    for hook in HOOKS {
+        let held = known[hook.table].contains_key(hook.ours);
+        match (held, layout.chain(hook.table, hook.ours).is_some()) {
+            (false, true) => plan[hook.table].hooks.push(hook_line(hook, jump)),
+            (true, false) => {
+                let line = format!("-D {} -j {}", hook.built_in, hook.ours);
+                plan[hook.table].hooks.push(line);
+            }
+            _ => {}
+        }
     }
 }
 

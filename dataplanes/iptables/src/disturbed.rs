@@ -16,10 +16,11 @@ use brindle_model::net::Family;
 
 use crate::config::Jump;
 use crate::desired::{Known, families};
-use crate::lower::{CHAIN_PREFIX, HOOKS};
+use crate::lower::{CHAIN_PREFIX, HOOKS, Hook};
 use crate::repair::hooks;
 use crate::snapshot::TableDump;
-use crate::sockopt::filter_entries;
+use crate::sockopt::entries;
+use crate::table::{PerTable, Table};
 use crate::tools::{ToolError, Tools};
 
 /// Pause between two questions to ip_tables, which take 2 µs each.
@@ -89,12 +90,11 @@ impl Heard {
 /// jump may go past policy.
 fn concerns(change: &Change<'_>) -> bool {
     let ip = [libc::NFPROTO_IPV4, libc::NFPROTO_IPV6].contains(&i32::from(change.family));
-    if !ip || change.table != "filter" {
-        return false;
-    }
+    let table = Table::ALL.into_iter().find(|table| table.name() == change.table);
+    let Some(table) = table.filter(|_| ip) else { return false };
     let hooked = || {
         let chain = find(change.attributes, RULE_CHAIN).and_then(text);
-        HOOKS.iter().any(|(hook, _)| chain == Some(*hook))
+        HOOKS.iter().any(|hook| hook.table == table && chain == Some(hook.built_in))
     };
     let ours = || {
         let prefix = CHAIN_PREFIX.as_bytes();
@@ -109,48 +109,66 @@ fn concerns(change: &Change<'_>) -> bool {
 
 /// How many entries of each family's table are somebody else's, once that was found out.
 #[derive(Debug, Default)]
-pub struct Others([Option<usize>; 2]);
+pub struct Others([PerTable<Option<usize>>; 2]);
 
 impl Others {
     /// Whether ip_tables may hold of ours something else than what is known.
     pub fn disturbed(&mut self, tools: &Tools, jump: Jump, known: &Known) -> bool {
         families().any(|(at, family)| {
-            let Ok(others) = self.count(at, family, known) else { return true };
-            if others.is_some() && others == self.0[at] {
-                return false;
-            }
-            match looks_whole(tools, jump, family, at, known) {
-                Ok(true) => {
-                    self.0[at] = others;
-                    false
-                }
-                Ok(false) | Err(_) => true,
-            }
+            // To ask for a table that is not there would make it.
+            let used = known.chains[at].iter().filter(|(_, chains)| !chains.is_empty());
+            let mut used = used.map(|(table, _)| table);
+            used.any(|table| self.in_table(tools, jump, (at, family, table), known))
         })
     }
 
-    /// `None` if there are fewer than ours.
-    fn count(&self, at: usize, family: Family, known: &Known) -> std::io::Result<Option<usize>> {
-        let chains = known.chains[at].values().map(|chain| chain.rules.len() + 2);
-        let ours = chains.sum::<usize>() + HOOKS.len();
-        Ok(filter_entries(family)?.checked_sub(ours))
+    fn in_table(
+        &mut self,
+        tools: &Tools,
+        jump: Jump,
+        (at, family, table): (usize, Family, Table),
+        known: &Known,
+    ) -> bool {
+        let Ok(others) = count(at, family, table, known) else { return true };
+        if others.is_some() && others == self.0[at][table] {
+            return false;
+        }
+        match looks_whole(tools, jump, (at, family, table), known) {
+            Ok(true) => {
+                self.0[at][table] = others;
+                false
+            }
+            Ok(false) | Err(_) => true,
+        }
     }
+}
+
+/// The entries that are not ours; `None` if there are fewer than ours.
+fn count(at: usize, family: Family, table: Table, known: &Known) -> std::io::Result<Option<usize>> {
+    let chains = &known.chains[at][table];
+    let hooks = HOOKS.iter().filter(|hook| is_used(hook, at, table, known)).count();
+    let ours = chains.values().map(|chain| chain.rules.len() + 2).sum::<usize>() + hooks;
+    Ok(entries(family, table)?.checked_sub(ours))
+}
+
+fn is_used(hook: &Hook, at: usize, table: Table, known: &Known) -> bool {
+    hook.table == table && known.chains[at][table].contains_key(hook.ours)
 }
 
 fn looks_whole(
     tools: &Tools,
     jump: Jump,
-    family: Family,
-    at: usize,
+    (at, family, table): (usize, Family, Table),
     known: &Known,
 ) -> Result<bool, ToolError> {
-    let dump = TableDump::parse(&tools.save(family, "filter", false)?);
-    let (held, wanted) = (&dump.chains, &known.chains[at]);
+    let dump = TableDump::parse(&tools.save(family, table, false)?);
+    let (held, wanted) = (&dump.chains, &known.chains[at][table]);
     let same = held.len() == wanted.len()
         && held.iter().zip(wanted).all(|((name, rules), (wanted, chain))| {
             name == wanted && rules.len() == chain.rules.len()
         });
-    Ok(same && hooks(&dump, jump).is_empty())
+    let used = |hook: &Hook| is_used(hook, at, table, known);
+    Ok(same && hooks(table, &dump, jump, &used).is_empty())
 }
 
 #[cfg(test)]
@@ -177,6 +195,8 @@ mod tests {
         assert!(of(DEL_TABLE, v4, "filter", "", ""));
         assert!(!of(NEW_RULE, v4, "filter", "KUBE-SERVICES", "-j ACCEPT"));
         assert!(!of(NEW_RULE, v4, "nat", "FORWARD", "-j BRINDLE-FORWARD"));
+        assert!(of(NEW_RULE, v4, "raw", "PREROUTING", "-j ACCEPT"));
+        assert!(!of(NEW_RULE, v4, "mangle", "FORWARD", "-j ACCEPT"));
         assert!(!of(NEW_RULE, inet, "filter", "FORWARD", "-j BRINDLE-FORWARD"));
     }
 

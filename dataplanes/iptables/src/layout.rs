@@ -1,4 +1,4 @@
-//! The desired structure of one family's table: which chains and sets there are, and who needs them.
+//! The desired structure of one family's tables: which chains and sets there are, and who needs them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use brindle_model::verdict::{Direction, PolicyId};
 use crate::lower::Lowered;
 use crate::rule::Chain;
 use crate::set::SetUse;
+use crate::table::{PerTable, Table};
 
 /// Who a chain belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,15 +21,29 @@ pub enum Owner {
     Dispatch,
     /// A policy's direction.
     Policy(PolicyId, Direction),
-    /// A program.
+    /// A program of pods.
     Program(ProgramId),
+    /// What leads to programs of the node's interfaces in one table.
+    Hosts(Table),
+    /// A program of the node's interfaces.
+    HostProgram(Table, ProgramId),
+}
+
+impl Owner {
+    /// The table of its chains.
+    fn table(&self) -> Table {
+        match self {
+            Self::Skeleton | Self::Dispatch | Self::Policy(..) | Self::Program(_) => Table::Filter,
+            Self::Hosts(table) | Self::HostProgram(table, _) => *table,
+        }
+    }
 }
 
 /// Chains and sets of all owners. Each is there while an owner has it; those of one name are equal.
 #[derive(Default)]
 pub struct Layout {
     owners: BTreeMap<Owner, Lowered>,
-    chains: BTreeMap<Name, (Arc<Chain>, usize)>,
+    chains: PerTable<BTreeMap<Name, (Arc<Chain>, usize)>>,
     sets: BTreeMap<Name, (SetUse, usize)>,
     /// Names of chains and sets that may have changed since this was last emptied.
     pub touched: Touched,
@@ -38,7 +53,7 @@ pub struct Layout {
 #[derive(Default)]
 pub struct Touched {
     /// Chains.
-    pub chains: BTreeSet<Name>,
+    pub chains: BTreeSet<(Table, Name)>,
     /// Sets.
     pub sets: BTreeSet<Name>,
 }
@@ -46,15 +61,17 @@ pub struct Touched {
 impl Layout {
     /// Gives an owner other chains; none removes it.
     pub fn replace(&mut self, owner: Owner, new: Lowered) {
+        let table = owner.table();
+        let chains = &mut self.chains[table];
         let old = self.owners.remove(&owner).unwrap_or_default();
         for (name, chain) in &new.chains {
-            let entry = self.chains.entry(name.clone()).or_insert_with(|| (Arc::clone(chain), 0));
+            let entry = chains.entry(name.clone()).or_insert_with(|| (Arc::clone(chain), 0));
             entry.1 += 1;
             if entry.0 != *chain {
                 entry.0 = Arc::clone(chain);
             }
             if old.chains.get(name) != Some(chain) {
-                self.touched.chains.insert(name.clone());
+                self.touched.chains.insert((table, name.clone()));
             }
         }
         for (name, set) in &new.sets {
@@ -62,9 +79,9 @@ impl Layout {
             self.touched.sets.insert(name.clone());
         }
         for name in old.chains.keys() {
-            release(&mut self.chains, name);
+            release(chains, name);
             if !new.chains.contains_key(name) {
-                self.touched.chains.insert(name.clone());
+                self.touched.chains.insert((table, name.clone()));
             }
         }
         for name in old.sets.keys() {
@@ -82,14 +99,19 @@ impl Layout {
         chains.into_iter().flatten().map(|(_, chain)| chain.rules.len()).sum()
     }
 
-    /// A chain.
-    pub fn chain(&self, name: &str) -> Option<&Arc<Chain>> {
-        self.chains.get(name).map(|(chain, _)| chain)
+    /// What an owner has.
+    pub fn of(&self, owner: &Owner) -> Option<&Lowered> {
+        self.owners.get(owner)
     }
 
-    /// Every chain.
-    pub fn chains(&self) -> impl Iterator<Item = (&Name, &Arc<Chain>)> {
-        self.chains.iter().map(|(name, (chain, _))| (name, chain))
+    /// A chain of a table.
+    pub fn chain(&self, table: Table, name: &str) -> Option<&Arc<Chain>> {
+        self.chains[table].get(name).map(|(chain, _)| chain)
+    }
+
+    /// Every chain of a table.
+    pub fn chains(&self, table: Table) -> impl Iterator<Item = (&Name, &Arc<Chain>)> {
+        self.chains[table].iter().map(|(name, (chain, _))| (name, chain))
     }
 
     /// A set.

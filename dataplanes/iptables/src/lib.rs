@@ -9,7 +9,8 @@
 //! are given; [`Iptables`] is the [`Backend`](brindle_dataplane_core::Backend).
 //!
 //! # Ownership
-//! Chains of table `filter` whose name begins with `BRINDLE-`, rules that lead to them, and sets
+//! Chains of the tables `raw`, `mangle` and `filter` whose name begins with `BRINDLE-`, rules that
+//! lead to them, and sets
 //! whose name begins with `brindle`: these are made to look as desired, and nothing else is touched.
 
 mod backend;
@@ -22,11 +23,13 @@ mod hits;
 mod layout;
 mod lower;
 mod plan;
+mod probe;
 mod repair;
 mod rule;
 mod set;
 mod snapshot;
 mod sockopt;
+mod table;
 mod tools;
 
 pub use backend::{Iptables, IptablesError, OpenError, Options, uninstall};
@@ -36,7 +39,9 @@ pub use detect::{DetectError, Detected, detect};
 pub use hits::Counters;
 pub use lower::CHAIN_PREFIX;
 pub use plan::Script;
+pub use probe::Missing;
 pub use set::SET_PREFIX;
+pub use table::Table;
 pub use tools::ToolError;
 
 use brindle_dataplane_core::nflog::DROPS_PER_SECOND;
@@ -48,6 +53,6 @@ pub fn lower(ruleset: &Ruleset) -> Script {
     let mut desired = desired::Desired::new(recording);
     desired.stage(&RulesetDelta::between(&Ruleset::default(), ruleset));
     let kernel = snapshot::Snapshot::default();
-    let plan = desired.repair(&kernel, Jump::default(), &|_, _| None);
+    let plan = desired.repair(&kernel, Jump::default(), &|_, _, _| None);
     plan.map(|plan| plan.script()).unwrap_or_default()
 }

@@ -1,6 +1,6 @@
 //! The abstract ruleset in iptables' idiom, one family at a time. Pure: no I/O, no state.
 //!
-//! # Table `filter`, the same for both families
+//! # Table `filter`, the same for both families, without host endpoints (`lower/hosts.rs`)
 //!
 //! ```text
 //! FORWARD          jump BRINDLE-FORWARD
@@ -22,9 +22,10 @@
 //!                   goto BRINDLE-EGRESS, as above
 //!
 //! BRINDLE-f-<prefix>, BRINDLE-t-<prefix>   the tree of interfaces' names, from and to pods
-//! BRINDLE-g-<hash>   a program: each policy of each tier in order; the end of the tier; the end
+//! BRINDLE-g-<hash>   a program of pods: each policy of each tier in order; the end of the tier; the end
 //! BRINDLE-p-<hash>   a policy's rules of one direction; its comments name it
 //! BRINDLE-c-<hash>   either of them for one class of protocols
+//! BRINDLE-h-<hash>   a program of the node's own interfaces (`lower/hosts.rs`)
 //! BRINDLE-d-<hash>   where packets of one decision are told of and dropped
 //! BRINDLE-l-<hash>   where packets of one Log rule are counted and told of
 //! ```
@@ -50,6 +51,7 @@
 //! of the rules that jump there, name the policy.
 
 mod dispatch;
+mod hosts;
 mod matches;
 mod merge;
 mod policy;
@@ -64,9 +66,10 @@ use brindle_model::Name;
 use brindle_model::ruleset::content_hash;
 
 pub use dispatch::{dispatch, own_sources};
-pub use policy::{lower_policy, lower_program};
+pub use hosts::{Gate, Stages, host_programs, hosts, unnameable};
+pub use policy::{lower_host_program, lower_policy, lower_program};
 pub use record::Recording;
-pub use skeleton::{HOOKS, skeleton, stops_revoked};
+pub use skeleton::{HOOKS, Hook, skeleton, stops_revoked};
 
 use crate::rule::Chain;
 use crate::set::SetUse;

@@ -1,11 +1,11 @@
 //! What is to be changed, and the scripts that change it.
 //!
-//! The kernel changes one family's table at once, and sets one element after the other, so a commit
+//! The kernel changes one table at once (`tables` says in which order), and sets one element after the other, so a commit
 //! has four steps. Between any two of them the node denies what the state before or the state
 //! after it denies:
 //!
 //! 1. sets: new ones, what comes to sets that deny, what comes to sets that admit;
-//! 2. and 3. the rules of each family;
+//! 2. and 3. the rules of each family, table by table;
 //! 4. sets: what goes from sets that admit, what goes from sets that deny.
 //!
 //! Last, sets go that no rule asks. That may have to wait for the rules of the other variant, which
@@ -16,15 +16,17 @@
 //! more goes first as well, and one that it may use now comes last, unless the set is a new one, which
 //! no rule asks yet: rules that found it empty would take every packet of a pod for a forged one.
 
+mod tables;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter, Write};
-use std::sync::Arc;
 
 use brindle_model::Name;
 use brindle_model::net::Family;
 
-use crate::rule::Chain;
 use crate::set::{self, Element, Spec};
+
+pub use tables::{Closing, Early, FamilyPlan, TablePlan};
 
 /// The name under which a set is made that takes another's place.
 const SPARE: &str = "brindle-spare";
@@ -35,7 +37,7 @@ pub struct Plan {
     /// The sets.
     pub sets: SetPlan,
     /// The tables, in the order of [`Family::ALL`].
-    pub tables: [TablePlan; 2],
+    pub families: [FamilyPlan; 2],
 }
 
 /// Changes of sets.
@@ -78,23 +80,12 @@ pub struct Roles {
     pub own: BTreeSet<Name>,
 }
 
-/// Changes of a family's table.
-#[derive(Default)]
-pub struct TablePlan {
-    /// Chains to be written.
-    pub write: BTreeMap<Name, Arc<Chain>>,
-    /// Chains that go.
-    pub delete: BTreeSet<Name>,
-    /// Lines that change rules in chains that are not ours.
-    pub hooks: Vec<String>,
-}
-
 /// What the tools are given, step by step; an empty step is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
     /// For `ipset restore`, before the rules.
     pub before: String,
-    /// For `iptables-restore` and `ip6tables-restore`.
+    /// For `iptables-restore` and `ip6tables-restore`: tables, each of which ends in `COMMIT`.
     pub tables: [String; 2],
     /// For `ipset restore`, after the rules.
     pub after: String,
@@ -109,15 +100,15 @@ impl Plan {
     pub fn script(&self) -> Script {
         let mut script = Script::default();
         self.sets.before(&mut script.before);
-        for (table, text) in self.tables.iter().zip(&mut script.tables) {
-            table.write(text);
+        for (family, text) in self.families.iter().zip(&mut script.tables) {
+            family.write(text);
         }
         self.sets.after(&mut script.after);
         for name in &self.sets.destroy {
             line(&mut script.sweep, format_args!("destroy {name}"));
         }
         script.writes =
-            self.sets.writes() + self.tables.iter().map(TablePlan::writes).sum::<usize>();
+            self.sets.writes() + self.families.iter().map(FamilyPlan::writes).sum::<usize>();
         script
     }
 }
@@ -185,35 +176,6 @@ impl SetPlan {
                 elements(text, "add", name, coming);
             }
         }
-    }
-}
-
-impl TablePlan {
-    fn writes(&self) -> usize {
-        self.write.len() + self.delete.len() + self.hooks.len()
-    }
-
-    fn write(&self, text: &mut String) {
-        if self.writes() == 0 {
-            return;
-        }
-        line(text, "*filter");
-        // Makes a chain, or empties it.
-        for name in self.write.keys().chain(&self.delete) {
-            line(text, format_args!(":{name} - [0:0]"));
-        }
-        for (name, chain) in &self.write {
-            for rule in &chain.rules {
-                line(text, format_args!("-A {name} {rule}"));
-            }
-        }
-        for hook in &self.hooks {
-            line(text, hook);
-        }
-        for name in &self.delete {
-            line(text, format_args!("-X {name}"));
-        }
-        line(text, "COMMIT");
     }
 }
 

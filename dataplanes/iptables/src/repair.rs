@@ -6,11 +6,12 @@ use std::sync::Arc;
 use crate::config::Jump;
 use crate::desired::{Desired, families};
 use crate::layout::Layout;
-use crate::lower::HOOKS;
+use crate::lower::{HOOKS, Hook};
 use crate::plan::{Plan, SetPlan, TablePlan};
 use crate::rule::Rule;
 use crate::set::SetUse;
 use crate::snapshot::{ForeignRule, SetDump, Snapshot, TableDump};
+use crate::table::Table;
 
 /// A set of ours is something that we do not make, and so cannot be changed to what it must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,15 +29,18 @@ impl Desired {
         &mut self,
         kernel: &Snapshot,
         jump: Jump,
-        canonical: &dyn Fn(usize, &Rule) -> Option<Arc<str>>,
+        canonical: &dyn Fn(usize, Table, &Rule) -> Option<Arc<str>>,
     ) -> Result<Plan, WrongSet> {
         self.lower();
         let mut plan = Plan::default();
         for (at, _) in families() {
-            let (layout, dump) = (&self.layouts()[at], &kernel.tables[at]);
-            let table = &mut plan.tables[at];
-            chains(layout, dump, table, &|rule| canonical(at, rule));
-            table.hooks = hooks(dump, jump);
+            let layout = &self.layouts()[at];
+            for (table, dump) in kernel.tables[at].iter() {
+                let plan = &mut plan.families[at].tables[table];
+                chains(layout, table, dump, plan, &|rule| canonical(at, table, rule));
+                let wanted = |hook: &Hook| layout.chain(table, hook.ours).is_some();
+                plan.hooks = hooks(table, dump, jump, &wanted);
+            }
         }
         let desired: Vec<_> = self.layouts().iter().flat_map(Layout::sets).collect();
         for (name, set) in &desired {
@@ -52,6 +56,10 @@ impl Desired {
         let swept = kernel.sets.keys().filter(|name| !wanted.contains(*name));
         plan.sets.destroy = swept.cloned().collect();
         self.roles(&mut plan);
+        let early = kernel.tables.each_ref().map(|tables| {
+            tables.iter().any(|(table, dump)| table != Table::Filter && !dump.is_empty())
+        });
+        self.order(&mut plan, early);
         Ok(plan)
     }
 
@@ -86,11 +94,12 @@ impl Desired {
 
 fn chains(
     layout: &Layout,
+    table: Table,
     dump: &TableDump,
-    table: &mut TablePlan,
+    plan: &mut TablePlan,
     canonical: &dyn Fn(&Rule) -> Option<Arc<str>>,
 ) {
-    for (name, chain) in layout.chains() {
+    for (name, chain) in layout.chains(table) {
         let same = dump.chains.get(name).is_some_and(|saved| {
             saved.len() == chain.rules.len()
                 && saved.iter().zip(&chain.rules).all(|(saved, rule)| {
@@ -98,20 +107,36 @@ fn chains(
                 })
         });
         if !same {
-            table.write.insert(name.clone(), Arc::clone(chain));
+            plan.write.insert(name.clone(), Arc::clone(chain));
         }
     }
-    let gone = dump.chains.keys().filter(|name| layout.chain(name).is_none());
-    table.delete = gone.cloned().collect();
+    let gone = dump.chains.keys().filter(|name| layout.chain(table, name).is_none());
+    plan.delete = gone.cloned().collect();
 }
 
-/// Lines that leave one jump a hook at its place, and no other rule that leads to us. Rules are
-/// removed by their text, never by number: another program may change the chain meanwhile.
-pub fn hooks(dump: &TableDump, jump: Jump) -> Vec<String> {
+/// The line that makes a jump.
+pub fn hook_line(Hook { built_in, ours, .. }: Hook, jump: Jump) -> String {
+    match jump {
+        Jump::Insert => format!("-I {built_in} 1 -j {ours}"),
+        Jump::Append => format!("-A {built_in} -j {ours}"),
+    }
+}
+
+/// Lines that leave one jump at its place for each hook that is wanted, and no other rule that leads
+/// to us. Rules are removed by their text, never by number: another program may change the chain
+/// meanwhile.
+pub fn hooks(
+    table: Table,
+    dump: &TableDump,
+    jump: Jump,
+    wanted: &dyn Fn(&Hook) -> bool,
+) -> Vec<String> {
     let mut lines = Vec::new();
-    for (hook, ours) in HOOKS {
-        let right = format!("-j {ours}");
-        let found: Vec<_> = dump.foreign.iter().filter(|rule| rule.chain == hook).collect();
+    let here = || HOOKS.into_iter().filter(|hook| hook.table == table && wanted(hook));
+    for hook in here() {
+        let right = format!("-j {}", hook.ours);
+        let of = |rule: &&ForeignRule| rule.chain == hook.built_in;
+        let found: Vec<_> = dump.foreign.iter().filter(of).collect();
         let well = match found[..] {
             [only] => only.rule == right && (jump == Jump::Append || only.position == 0),
             _ => false,
@@ -120,12 +145,9 @@ pub fn hooks(dump: &TableDump, jump: Jump) -> Vec<String> {
             continue;
         }
         lines.extend(found.into_iter().map(deletion));
-        lines.push(match jump {
-            Jump::Insert => format!("-I {hook} 1 {right}"),
-            Jump::Append => format!("-A {hook} {right}"),
-        });
+        lines.push(hook_line(hook, jump));
     }
-    let elsewhere = |chain: &str| HOOKS.iter().all(|(hook, _)| *hook != chain);
+    let elsewhere = |chain: &str| here().all(|hook| hook.built_in != chain);
     let strays = dump.foreign.iter().filter(|rule| elsewhere(&rule.chain));
     lines.extend(strays.map(deletion));
     lines
@@ -151,7 +173,10 @@ mod tests {
     #[test]
     fn a_jump_is_made_moved_and_freed_of_others() {
         let input = "-A INPUT -j BRINDLE-INPUT\n";
-        let at = |forward: &str, jump| hooks(&dump(&format!("{forward}{input}")), jump);
+        let at = |forward: &str, jump| {
+            let pods = |hook: &Hook| hook.built_in != "OUTPUT";
+            hooks(Table::Filter, &dump(&format!("{forward}{input}")), jump, &pods)
+        };
         assert!(at("-A FORWARD -j BRINDLE-FORWARD\n", Jump::Insert).is_empty());
         assert_eq!(at("", Jump::Insert), ["-I FORWARD 1 -j BRINDLE-FORWARD"]);
         assert_eq!(at("", Jump::Append), ["-A FORWARD -j BRINDLE-FORWARD"]);

@@ -11,7 +11,7 @@ use brindle_model::net::{Family, PortRange, Protocol};
 use brindle_model::verdict::DecisionId;
 use ipnet::IpNet;
 
-use brindle_dataplane_core::REVOKED_MARK;
+use brindle_dataplane_core::{HOST_ACCEPTED_MARK, REVOKED_MARK};
 
 /// What `multiport` takes in one match; a range counts twice.
 pub const PORT_SLOTS: usize = 15;
@@ -55,6 +55,10 @@ pub enum Target {
     Goto(Name),
     /// Nothing but the counter; the next rule goes on.
     Count,
+    /// Connection tracking keeps away; the next rule goes on. In table `raw` alone.
+    NoTrack,
+    /// The packet gets [`HOST_ACCEPTED_MARK`], or loses it; the next rule goes on.
+    Mark(bool),
     /// Tells userspace of the packet over nfnetlink_log; the next rule goes on.
     Log {
         /// Who listens.
@@ -106,6 +110,8 @@ pub enum Criterion {
     Invalid,
     /// The connection's mark has the bit that says that it is revoked.
     Revoked,
+    /// The packet has [`HOST_ACCEPTED_MARK`].
+    HostAccepted,
     /// At most so often a second.
     Limit(u32),
 }
@@ -173,6 +179,9 @@ impl Display for Criterion {
             Self::Known => f.write_str("-m conntrack --ctstate RELATED,ESTABLISHED"),
             Self::Invalid => f.write_str("-m conntrack --ctstate INVALID"),
             Self::Revoked => write!(f, "-m connmark --mark {REVOKED_MARK:#x}/{REVOKED_MARK:#x}"),
+            Self::HostAccepted => {
+                write!(f, "-m mark --mark {HOST_ACCEPTED_MARK:#x}/{HOST_ACCEPTED_MARK:#x}")
+            }
             Self::Limit(rate) => write!(f, "-m limit --limit {rate}/second --limit-burst {rate}"),
         }
     }
@@ -203,6 +212,11 @@ impl Display for Target {
             Self::Jump(chain) => write!(f, "-j {chain}"),
             Self::Goto(chain) => write!(f, "-g {chain}"),
             Self::Count => Ok(()),
+            Self::NoTrack => f.write_str("-j CT --notrack"),
+            Self::Mark(set) => {
+                let value = if *set { HOST_ACCEPTED_MARK } else { 0 };
+                write!(f, "-j MARK --set-xmark {value:#x}/{HOST_ACCEPTED_MARK:#x}")
+            }
             Self::Log { group, prefix } => {
                 write!(f, "-j NFLOG --nflog-prefix \"{prefix}\" --nflog-group {group}")
             }

@@ -7,17 +7,18 @@ use brindle_model::net::Family;
 
 use crate::lower::CHAIN_PREFIX;
 use crate::set::{Element, SET_PREFIX, Shape, Spec};
+use crate::table::PerTable;
 
 /// Everything of ours.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// The tables, in the order of [`Family::ALL`].
-    pub tables: [TableDump; 2],
+    pub tables: [PerTable<TableDump>; 2],
     /// The sets.
     pub sets: BTreeMap<Name, SetDump>,
 }
 
-/// Our part of a family's table.
+/// Our part of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableDump {
     /// The chains with their rules, without `-A` and the chain's name.
@@ -66,7 +67,7 @@ pub fn saved_rule(line: &str) -> Option<([u64; 2], &str, &str)> {
 }
 
 impl TableDump {
-    /// Reads `iptables-save -t filter`.
+    /// Reads what `iptables-save -t` prints of one.
     pub fn parse(text: &str) -> Self {
         let mut dump = Self::default();
         let mut positions: BTreeMap<&str, usize> = BTreeMap::new();

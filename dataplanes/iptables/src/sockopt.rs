@@ -8,6 +8,8 @@ use std::os::fd::AsRawFd;
 use brindle_model::net::Family;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
+use crate::table::Table;
+
 /// `IPT_SO_GET_INFO` and `IP6T_SO_GET_INFO`.
 const GET_INFO: libc::c_int = 64;
 
@@ -22,12 +24,13 @@ struct Info {
     size: u32,
 }
 
-/// How many entries table `filter` has, in the network namespace of the calling thread: one for each
-/// rule, one for the policy of each built-in chain, two for each other chain, and one for the end.
+/// How many entries a table has, in the network namespace of the calling thread: one for each
+/// rule, one for the policy of each built-in chain, two for each other chain, and one for the end. A
+/// table that is not there is made by the question.
 ///
 /// # Errors
 /// The kernel has no such table, or the process may not ask.
-pub fn filter_entries(family: Family) -> io::Result<usize> {
+pub fn entries(family: Family, table: Table) -> io::Result<usize> {
     let (domain, level) = match family {
         Family::V4 => (AddressFamily::Inet, libc::IPPROTO_IP),
         Family::V6 => (AddressFamily::Inet6, libc::IPPROTO_IPV6),
@@ -41,7 +44,9 @@ pub fn filter_entries(family: Family) -> io::Result<usize> {
         num_entries: 0,
         size: 0,
     };
-    info.name[..6].copy_from_slice(b"filter");
+    for (to, from) in info.name.iter_mut().zip(table.name().bytes()) {
+        *to = from;
+    }
     let mut len = mem::size_of::<Info>() as libc::socklen_t;
     // SAFETY: the kernel reads and writes `len` bytes of `info`, all of whose fields may hold any
     // bits; both outlive the call.

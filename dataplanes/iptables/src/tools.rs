@@ -2,6 +2,7 @@
 //!
 //! They work in the network namespace of the calling thread, as the kernel sees it.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::process::{Command, Stdio};
@@ -153,8 +154,14 @@ impl Tools {
     ///
     /// # Errors
     /// As [`Self::restore`].
-    pub fn save(&self, family: Family, table: &str, counters: bool) -> Result<String, ToolError> {
+    pub fn save(
+        &self,
+        family: Family,
+        table: impl Display,
+        counters: bool,
+    ) -> Result<String, ToolError> {
         let program = format!("{}-save", self.stem(family));
+        let table = &*table.to_string();
         let args: &[&str] = if counters { &["-c", "-t", table] } else { &["-t", table] };
         run(&program, args, "")
     }

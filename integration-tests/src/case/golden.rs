@@ -27,6 +27,14 @@ pub fn nft(nodes: &[(String, &Compiler)]) -> String {
     nodes.iter().map(program).collect::<Vec<_>>().join("\n")
 }
 
+/// What every node loads by `iptables-restore` and `ipset`, as text.
+pub fn iptables(nodes: &[(String, &Compiler)]) -> String {
+    let script = |(node, compiler): &(String, &Compiler)| {
+        format!("# node {node}\n{}", brindle_dataplane_iptables::lower(compiler.ruleset()))
+    };
+    nodes.iter().map(script).collect::<Vec<_>>().join("\n")
+}
+
 /// Compares a text with a golden file, or rewrites the file if `UPDATE_GOLDEN` is 1.
 ///
 /// # Errors

@@ -75,8 +75,6 @@ pub enum Difference {
 pub struct Room {
     /// Bytes of a log prefix.
     pub prefix: usize,
-    /// Whether the node's own interfaces are policed.
-    pub hosts: bool,
 }
 
 impl Passing {
@@ -122,25 +120,19 @@ struct Node<'a> {
     ruleset: &'a Ruleset,
     uplink: &'a str,
     own: Vec<std::net::IpAddr>,
-    hosts: bool,
 }
 
 /// All that a flow meets on the nodes of a world.
 ///
 /// # Errors
 /// A ruleset lacks a program that it names.
-pub fn passings(
-    world: &World,
-    compiled: &Compiled,
-    flow: &Flow,
-    room: Room,
-) -> Result<Vec<Passing>> {
+pub fn passings(world: &World, compiled: &Compiled, flow: &Flow) -> Result<Vec<Passing>> {
     let mut all = Vec::new();
     let names = world.nodes.iter().filter_map(|node| node.metadata.name.as_deref());
     for (at, (compiler, name)) in compiled.nodes().iter().zip(names).enumerate() {
         let ruleset = compiler.ruleset();
         let own = addresses_of_node(world, name);
-        let node = Node { at, ruleset, uplink: &world.uplink, own, hosts: room.hosts };
+        let node = Node { at, ruleset, uplink: &world.uplink, own };
         let local = match &flow.origin {
             Origin::Pod(pod) => ruleset.endpoints.iter().find(|(id, _)| id.pod == *pod),
             _ => None,
@@ -177,7 +169,7 @@ impl Node<'_> {
 
     /// Without policy at the node's own interfaces, states mean the same everywhere.
     fn knows_states(&self) -> bool {
-        !self.hosts || self.ruleset.hosts.is_empty()
+        self.ruleset.hosts.is_empty()
     }
 
     fn pod_sends(&self, endpoint: &Endpoint, flow: &Flow) -> Result<Option<Passing>> {
@@ -197,7 +189,6 @@ impl Node<'_> {
             said.push(self.ask(endpoint, Direction::Egress, packet)?);
             match target {
                 Some(target) => said.push(self.ask(target, Direction::Ingress, packet)?),
-                None if !self.hosts => {}
                 None if to_node => {
                     let (verdict, decision) = self.ruleset.judge_pod_to_node();
                     said.push(Said::plainly(verdict, decision));
@@ -284,9 +275,6 @@ impl Node<'_> {
     }
 
     fn ask_hosts(&self, passage: Passage, packet: &Packet) -> Vec<Said> {
-        if !self.hosts {
-            return Vec::new();
-        }
         let judgements = evaluate_host(self.ruleset, self.uplink, passage, packet);
         let said = judgements.into_iter().map(|host| Said {
             verdict: host.judgement.verdict,

@@ -19,7 +19,7 @@ use crate::set::Element;
 /// Up to so many interfaces are compared one after the other.
 const LEAF: usize = 6;
 /// The longest name of an interface (`IFNAMSIZ`), bytes without its NUL.
-const MAX_INTERFACE: usize = 15;
+pub const MAX_INTERFACE: usize = 15;
 
 /// The endpoints by interface. If two claim one, the later id has it. One whose interface could not
 /// be a pod's has none, and is closed: a name that ends in `+` would mean others' too.
@@ -56,7 +56,17 @@ pub fn dispatch(ruleset: &Ruleset, recording: Recording) -> BTreeMap<Name, Arc<C
             // A program that is not there cannot be run: the endpoint is as unknown, and as closed.
             .filter(|(_, program)| ruleset.programs.contains_key(program))
             .collect();
-        let mut tree = Tree { direction, chains: &mut chains };
+        let unknown = DecisionId::UnknownEndpoint;
+        let closed = Target::Goto(drop_name(&unknown));
+        let mut tree = Tree {
+            letter: if direction == Direction::Egress { 'f' } else { 't' },
+            input: direction == Direction::Egress,
+            leaf: &|interface, program: ProgramId| {
+                vec![plain(vec![interface], Target::Goto(program_chain(program)), "")]
+            },
+            otherwise: &[plain(Vec::new(), closed, &unknown.to_string())],
+            chains: &mut chains,
+        };
         let invalid = Target::Goto(drop_name(&DecisionId::Invalid));
         let text = DecisionId::Invalid.to_string();
         let mut rules = vec![plain(vec![Criterion::Invalid], invalid, &text)];
@@ -70,32 +80,39 @@ pub fn dispatch(ruleset: &Ruleset, recording: Recording) -> BTreeMap<Name, Arc<C
     chains
 }
 
-struct Tree<'a> {
-    direction: Direction,
-    chains: &'a mut BTreeMap<Name, Arc<Chain>>,
+/// A tree of chains over interfaces' names.
+pub struct Tree<'a, T> {
+    /// What the names of its chains begin with.
+    pub letter: char,
+    /// Whether packets come in on the interfaces, or go out.
+    pub input: bool,
+    /// The rules of an interface, given the criterion that means it.
+    pub leaf: &'a dyn Fn(Criterion, T) -> Vec<Rule>,
+    /// The rules of all interfaces that are not in the tree.
+    pub otherwise: &'a [Rule],
+    /// Where its chains go.
+    pub chains: &'a mut BTreeMap<Name, Arc<Chain>>,
 }
 
-impl Tree<'_> {
+impl<T: Copy> Tree<'_, T> {
     /// The rules that tell apart interfaces, which are sorted and begin alike.
-    fn rules(&mut self, programs: &[(&str, ProgramId)]) -> Vec<Rule> {
+    pub fn rules(&mut self, entries: &[(&str, T)]) -> Vec<Rule> {
         let mut rules = Vec::new();
-        let common = common_prefix(programs).len();
-        let groups: Vec<&[(&str, ProgramId)]> = if programs.len() <= LEAF {
-            programs.chunks(1).collect()
+        let common = common_prefix(entries).len();
+        let groups: Vec<&[(&str, T)]> = if entries.len() <= LEAF {
+            entries.chunks(1).collect()
         } else {
             let next = |name: &str| name.as_bytes().get(common).copied();
-            programs.chunk_by(|(a, _), (b, _)| next(a) == next(b)).collect()
+            entries.chunk_by(|(a, _), (b, _)| next(a) == next(b)).collect()
         };
         for group in groups {
             match group {
-                [(name, program)] => {
-                    let criteria = vec![self.interface((*name).into())];
-                    rules.push(plain(criteria, Target::Goto(program_chain(*program)), ""));
+                [(name, entry)] => {
+                    rules.extend((self.leaf)(self.interface((*name).into()), *entry));
                 }
                 group => {
                     let prefix = common_prefix(group);
-                    let letter = if self.direction == Direction::Egress { 'f' } else { 't' };
-                    let chain: Name = format!("{CHAIN_PREFIX}{letter}-{prefix}").into();
+                    let chain: Name = format!("{CHAIN_PREFIX}{}-{prefix}", self.letter).into();
                     let criteria = vec![self.interface(format!("{prefix}+").into())];
                     rules.push(plain(criteria, Target::Goto(chain.clone()), ""));
                     let rules = self.rules(group);
@@ -103,19 +120,17 @@ impl Tree<'_> {
                 }
             }
         }
-        let decision = DecisionId::UnknownEndpoint;
-        let unknown = Target::Goto(drop_name(&decision));
-        rules.push(plain(Vec::new(), unknown, &decision.to_string()));
+        rules.extend_from_slice(self.otherwise);
         rules
     }
 
     fn interface(&self, name: Name) -> Criterion {
-        Criterion::Interface { input: self.direction == Direction::Egress, equal: true, name }
+        Criterion::Interface { input: self.input, equal: true, name }
     }
 }
 
 /// What sorted names begin with: the first and the last tell.
-fn common_prefix<'a>(programs: &[(&'a str, ProgramId)]) -> &'a str {
+fn common_prefix<'a, T>(programs: &[(&'a str, T)]) -> &'a str {
     let (Some((first, _)), Some((last, _))) = (programs.first(), programs.last()) else {
         return "";
     };

@@ -340,7 +340,7 @@ fn icmp(growing: &mut Growing, matches: &Match, family: Family) -> Option<()> {
 }
 
 /// Ranges in pieces that `multiport` takes.
-fn chunks(ranges: &[PortRange]) -> Vec<Vec<PortRange>> {
+pub fn chunks(ranges: &[PortRange]) -> Vec<Vec<PortRange>> {
     let mut pieces: Vec<Vec<PortRange>> = Vec::new();
     let mut room = 0;
     for range in ranges {

@@ -2,18 +2,34 @@
 
 use brindle_model::Name;
 use brindle_model::net::Family;
-use brindle_model::ruleset::{Action, PolicyRules, Program, ProgramId, Rule, Ruleset, TierEnd};
+use brindle_model::ruleset::{
+    Action, PolicyRules, Program, ProgramId, Rule, Ruleset, Stage, TierEnd,
+};
 use brindle_model::verdict::{DecisionId, Direction, PolicyId, Verdict as Decision};
 
 use super::matches::{Class, needs_classes};
 use super::record::{Recording, plain};
 use super::walk::{Verdict, Walk};
-use super::{CHAIN_PREFIX, Lowered, chain_name, merge};
+use super::{CHAIN_PREFIX, Lowered, chain_name, hosts, merge};
 use crate::rule::{Criterion, Target};
 
-/// The chain that a program begins with.
+/// The chain that a program of pods begins with.
 pub fn program_chain(id: ProgramId) -> Name {
     format!("{CHAIN_PREFIX}g-{id}").into()
+}
+
+/// The chain that a program of the node's interfaces begins with.
+pub fn host_program_chain(id: ProgramId) -> Name {
+    format!("{CHAIN_PREFIX}h-{id}").into()
+}
+
+/// Who runs a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Runner {
+    /// Pods.
+    Pods,
+    /// Interfaces of the node, at a stage.
+    Hosts(Stage),
 }
 
 fn policy_chain(id: &PolicyId, direction: Direction) -> Name {
@@ -31,7 +47,7 @@ enum Place {
     Program,
 }
 
-fn place(id: &PolicyId, policy: &PolicyRules, direction: Direction) -> Place {
+fn place(id: &PolicyId, policy: &PolicyRules, direction: Direction, runner: Runner) -> Place {
     let rules = policy.rules(direction);
     let pass = || rules.iter().any(|rule| rule.action == Action::Pass);
     match (id.kind.is_staged(), direction) {
@@ -39,7 +55,7 @@ fn place(id: &PolicyId, policy: &PolicyRules, direction: Direction) -> Place {
         (true, _) if rules.iter().all(|rule| rule.action == Action::Log) => Place::Nowhere,
         (true, _) => Place::Chain,
         (false, _) if rules.is_empty() => Place::Nowhere,
-        (false, Direction::Ingress) if !pass() => Place::Chain,
+        (false, Direction::Ingress) if runner == Runner::Pods && !pass() => Place::Chain,
         (false, _) => Place::Program,
     }
 }
@@ -54,14 +70,14 @@ pub fn lower_policy(
     direction: Direction,
 ) -> Lowered {
     let Some(policy) = ruleset.policies.get(id) else { return Lowered::default() };
-    if place(id, policy, direction) != Place::Chain {
+    if place(id, policy, direction, Runner::Pods) != Place::Chain {
         return Lowered::default();
     }
     let rules = policy.rules(direction);
     let ground = Ground { ruleset, family, recording };
     ground.lower(policy_chain(id, direction), rules, |walk, _| {
         if !id.kind.is_staged() {
-            return write(walk, ruleset, rules, &|action| verdict(direction, action));
+            return write(walk, ruleset, rules, &|action| verdict(Runner::Pods, direction, action));
         }
         // It counts what each rule would decide: the first that matches leads back.
         let deciding: Vec<_> = rules.iter().filter(|r| r.action != Action::Log).cloned().collect();
@@ -117,31 +133,61 @@ impl<'a> Ground<'a> {
     }
 }
 
-/// Lowers a program to its chains. A new one begins where rules may continue from several places.
+/// Lowers a program of pods to its chains. A new one begins where rules may continue from several
+/// places.
 pub fn lower_program(
     ruleset: &Ruleset,
     family: Family,
     recording: Recording,
     id: ProgramId,
 ) -> Lowered {
-    let Some(program) = ruleset.programs.get(&id) else { return Lowered::default() };
-    let policies = program.steps.iter().flat_map(|step| &step.policies);
-    let bodies = policies.filter_map(|id| Some((id, ruleset.policies.get(id)?)));
-    let direction = program.direction;
-    let own = bodies.filter(|(id, body)| place(id, body, direction) == Place::Program);
-    let rules = own.flat_map(|(_, body)| body.rules(direction));
-    let ground = Ground { ruleset, family, recording };
-    ground.lower(program_chain(id), rules, |walk, base| steps(walk, ruleset, program, base))
+    let pods = |program: &&std::sync::Arc<Program>| program.stage == Stage::Normal;
+    let Some(program) = ruleset.programs.get(&id).filter(pods) else { return Lowered::default() };
+    Ground { ruleset, family, recording }.program(program, program_chain(id), Runner::Pods)
 }
 
-fn steps(walk: &mut Walk<'_>, ruleset: &Ruleset, program: &Program, base: &Name) {
+/// As [`lower_program`], for interfaces of the node; with what it jumps to, which in its table may
+/// have no other owner.
+pub fn lower_host_program(
+    ruleset: &Ruleset,
+    family: Family,
+    recording: Recording,
+    id: ProgramId,
+) -> Lowered {
+    let Some(program) = ruleset.programs.get(&id) else { return Lowered::default() };
+    let ground = Ground { ruleset, family, recording };
+    let runner = Runner::Hosts(program.stage);
+    let mut lowered = ground.program(program, host_program_chain(id), runner);
+    for id in program.steps.iter().flat_map(|step| &step.policies) {
+        if id.kind.is_staged() {
+            let staged = lower_policy(ruleset, family, recording, id, program.direction);
+            lowered.chains.extend(staged.chains);
+            lowered.sets.extend(staged.sets);
+        }
+    }
+    lowered
+}
+
+impl<'a> Ground<'a> {
+    fn program(self, program: &'a Program, name: Name, runner: Runner) -> Lowered {
+        let Self { ruleset, .. } = self;
+        let policies = program.steps.iter().flat_map(|step| &step.policies);
+        let bodies = policies.filter_map(|id| Some((id, ruleset.policies.get(id)?)));
+        let direction = program.direction;
+        let own = bodies.filter(|(id, body)| place(id, body, direction, runner) == Place::Program);
+        let rules = own.flat_map(|(_, body)| body.rules(direction));
+        self.lower(name, rules, |walk, base| steps(walk, ruleset, program, base, runner))
+    }
+}
+
+fn steps(walk: &mut Walk<'_>, ruleset: &Ruleset, program: &Program, base: &Name, runner: Runner) {
     let direction = program.direction;
     for (at, step) in program.steps.iter().enumerate() {
         let next = chain_name('g', &format!("{base} tier {}", at + 1));
         let mut may_pass = false;
         for policy in &step.policies {
             let Some(body) = ruleset.policies.get(policy) else { continue };
-            match place(policy, body, direction) {
+            match place(policy, body, direction, runner) {
                 Place::Nowhere => {}
                 Place::Chain => {
                     let jump = Target::Jump(policy_chain(policy, direction));
@@ -152,7 +198,7 @@ fn steps(walk: &mut Walk<'_>, ruleset: &Ruleset, program: &Program, base: &Name)
                     may_pass |= rules.iter().any(|rule| rule.action == Action::Pass);
                     write(walk, ruleset, rules, &|action| match action {
                         Action::Pass => Verdict::Other(Target::Goto(next.clone())),
-                        other => verdict(direction, other),
+                        other => verdict(runner, direction, other),
                     });
                 }
             }
@@ -172,11 +218,13 @@ fn steps(walk: &mut Walk<'_>, ruleset: &Ruleset, program: &Program, base: &Name)
         }
     }
     let (end, decision) = &program.end;
-    let action = match end {
-        Decision::Allow => Action::Allow,
-        Decision::Deny => Action::Deny,
+    let end = match (end, runner) {
+        (Decision::Deny, _) => Verdict::Drop,
+        (Decision::Allow, Runner::Pods) => verdict(runner, direction, Action::Allow),
+        // Nothing is said of the packet: the next stage is asked, or the node's own firewall.
+        (Decision::Allow, Runner::Hosts(_)) => Verdict::Other(Target::Return),
     };
-    walk.end(verdict(direction, action), decision);
+    walk.end(end, decision);
 }
 
 fn write(
@@ -195,10 +243,15 @@ fn write(
 
 /// Allow and Deny in a policy's or program's chain; Pass is the program's own affair, and Log is no
 /// verdict.
-fn verdict(direction: Direction, action: Action) -> Verdict {
-    match (direction, action) {
-        (Direction::Ingress, Action::Allow) => Verdict::Other(Target::Accept),
-        (Direction::Egress, Action::Allow) => Verdict::Other(Target::Return),
-        (_, Action::Deny | Action::Pass | Action::Log) => Verdict::Drop,
-    }
+fn verdict(runner: Runner, direction: Direction, action: Action) -> Verdict {
+    let allow = match (runner, direction) {
+        _ if action != Action::Allow => return Verdict::Drop,
+        (Runner::Pods, Direction::Ingress) => Target::Accept,
+        (Runner::Pods, Direction::Egress) | (Runner::Hosts(Stage::Forward | Stage::Normal), _) => {
+            Target::Return
+        }
+        (Runner::Hosts(Stage::Untracked), _) => Target::Goto(hosts::UNTRACKED.into()),
+        (Runner::Hosts(Stage::PreDnat), _) => Target::Goto(hosts::ACCEPTED.into()),
+    };
+    Verdict::Other(allow)
 }

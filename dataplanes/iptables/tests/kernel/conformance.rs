@@ -3,7 +3,7 @@
 use brindle_dataplane_core::conformance::conformance;
 use brindle_dataplane_iptables::{Iptables, Options, Variant};
 
-use crate::namespace::{isolated, listing, programs, run};
+use crate::namespace::{TABLES, isolated, listing, programs, run};
 
 fn conforms(variant: Variant) {
     isolated(|| {
@@ -12,7 +12,9 @@ fn conforms(variant: Variant) {
             || listing(variant),
             || {
                 for program in programs(variant, "") {
-                    run(&program, &["-F"]);
+                    for table in TABLES {
+                        run(&program, &["-t", table, "-F"]);
+                    }
                 }
                 run("ipset", &["flush"]);
             },

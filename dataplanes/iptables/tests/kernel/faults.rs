@@ -9,12 +9,14 @@ use brindle_model::net::Family;
 use brindle_model::ruleset::{Member, Ruleset, RulesetDelta, SetDelta, SetKind};
 use proptest::prelude::*;
 
-use crate::generate::{addresses, one_set, ruleset};
+use crate::generate::{addresses, one_set};
 use crate::namespace::{isolated, listing, programs, run};
 use crate::node::{Node, udp};
 use crate::packets::{load, loaded, open_ruleset};
+use crate::stages::any_ruleset;
 
-fn restart(variant: Variant, ruleset: &Ruleset) -> (Iptables, Commit) {
+/// A new agent's first commit.
+pub fn restart(variant: Variant, ruleset: &Ruleset) -> (Iptables, Commit) {
     let options = Options { drops_per_second: 10_000, ..Options::default() };
     let mut backend = Iptables::open(variant, options).expect("the programs are there");
     backend.resync().expect("resync");
@@ -30,7 +32,7 @@ fn changes_end_where_a_fresh_load_ends(variant: Variant) {
         failure_persistence: None,
         ..Default::default()
     };
-    let walks = proptest::collection::vec(ruleset(), 2..5);
+    let walks = proptest::collection::vec(any_ruleset(), 2..5);
     let mut runner = proptest::test_runner::TestRunner::new(config);
     let walked = runner.run(&walks, |walk| {
         isolated(|| {
@@ -107,7 +109,8 @@ fn a_commit_that_stops_between_two_steps_is_ended_by_the_next_agent() {
     }
 }
 
-fn restore(program: &str, args: &[&str], script: &str) {
+/// Gives a script to a tool.
+pub fn restore(program: &str, args: &[&str], script: &str) {
     use std::io::Write;
     let mut child = std::process::Command::new(program)
         .args(args)
@@ -241,6 +244,51 @@ fn a_set_that_others_filled_is_repaired() {
         backend.commit().expect("repair");
         assert_eq!(listing(Variant::Nft), whole);
     });
+}
+
+/// Others fill a set after it was read, so that the kernel refuses what is to come: the commit fails
+/// and says so, what is closed stays closed, and what follows a read-back makes the set anew.
+#[test]
+fn a_set_that_is_full_when_it_is_written_converges_closed() {
+    for variant in Variant::ALL {
+        isolated(|| {
+            let mut node = Node::build();
+            let ruleset = one_set();
+            let mut backend = loaded(variant, &ruleset);
+            let pods = ruleset.sets.iter().find(|(_, set)| set.def.kind() == SetKind::Addr);
+            let (id, _) = pods.expect("a set of pods");
+            let name = format!("brindle4-pods-{id}");
+            let fill: String = (0..65_536u32)
+                .map(|n| format!("add {name} {}\n", Ipv4Addr::from(0x0c00_0000 + n)))
+                .collect();
+            let mut child = std::process::Command::new("ipset")
+                .args(["restore", "-exist"])
+                .stdin(std::process::Stdio::piped())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .expect("ipset runs");
+            std::io::Write::write_all(&mut child.stdin.take().expect("piped"), fill.as_bytes())
+                .expect("it reads");
+            child.wait().expect("it ends");
+            let mut next = ruleset.clone();
+            let member = Member::Addr(IpAddr::from([11, 0, 0, 1]));
+            next.sets.get_mut(id).expect("known").members.insert(member);
+            backend.stage(&RulesetDelta::between(&ruleset, &next));
+            let error = backend.commit().expect_err("there is no room");
+            let cause = std::error::Error::source(&error).expect("a cause").to_string();
+            assert!(cause.contains("full"), "{cause}");
+            let denied: Vec<_> =
+                addresses(1).into_iter().zip(addresses(0)).map(|(a, b)| udp(a, b)).collect();
+            assert!(node.deliver(1, &denied).is_empty(), "{variant}: open while a set is full");
+            assert!(backend.resync().expect("resync").differing > 0);
+            backend.commit().expect("the set is made anew");
+            let expected = isolated(|| {
+                loaded(variant, &next);
+                listing(variant)
+            });
+            assert_eq!(listing(variant), expected, "{variant}");
+        });
+    }
 }
 
 /// What loads a ruleset is a function of it, and says whose rules are whose.

@@ -4,6 +4,9 @@ use brindle_dataplane_core::netns::Namespace;
 use brindle_dataplane_iptables::Variant;
 use std::process::Command;
 
+/// The tables that may hold rules of ours.
+pub const TABLES: [&str; 3] = ["raw", "mangle", "filter"];
+
 /// Runs a test in a network namespace of its own.
 pub fn isolated<T: Send>(test: impl FnOnce() -> T + Send) -> T {
     let namespace = Namespace::create().expect("a network namespace needs root");
@@ -28,10 +31,12 @@ pub fn programs(variant: Variant, ending: &str) -> [String; 2] {
 pub fn listing(variant: Variant) -> String {
     let mut text = String::new();
     for program in programs(variant, "-save") {
-        for line in run(&program, &["-t", "filter"]).lines() {
-            let builtin = line.starts_with(":") && !line.contains(" - [");
-            if !builtin && !line.starts_with(['#', '*']) && line != "COMMIT" {
-                text += &format!("{program} {line}\n");
+        for table in TABLES {
+            for line in run(&program, &["-t", table]).lines() {
+                let builtin = line.starts_with(":") && !line.contains(" - [");
+                if !builtin && !line.starts_with(['#', '*']) && line != "COMMIT" {
+                    text += &format!("{program} {table} {line}\n");
+                }
             }
         }
     }

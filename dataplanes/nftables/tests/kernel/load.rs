@@ -5,8 +5,8 @@ use brindle_dataplane_nftables::{Nftables, lower};
 use brindle_model::ruleset::{Ruleset, RulesetDelta};
 use proptest::prelude::*;
 
-use crate::hosts::any_ruleset;
 use crate::namespace::{isolated, listing, nft};
+use crate::stages::any_ruleset;
 
 /// A backend that has loaded a ruleset.
 pub fn loaded(ruleset: &Ruleset) -> Nftables {

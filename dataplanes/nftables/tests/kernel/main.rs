@@ -10,6 +10,7 @@ mod load;
 mod namespace;
 mod node;
 mod packets;
+mod stages;
 mod told;
 mod walk;
 mod wire;

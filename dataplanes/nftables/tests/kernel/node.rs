@@ -270,3 +270,40 @@ pub fn admitted(ruleset: &Ruleset, from: usize, packet: &Packet) -> bool {
 pub fn udp(source: IpAddr, destination: IpAddr) -> Packet {
     Packet { source, destination, transport: Transport::Udp { source: 7, destination: 80 } }
 }
+
+/// Addresses of the node itself, once it has them.
+pub fn node_addresses() -> [IpAddr; 2] {
+    ["10.9.9.9", "fd00:9::9"].map(|a| a.parse().expect("an address"))
+}
+
+/// Gives the node addresses of its own.
+pub fn with_own_addresses() {
+    run("ip", &["link", "set", "lo", "up"]);
+    run("ip", &["addr", "add", "10.9.9.9/32", "dev", "lo"]);
+    run("ip", &["addr", "add", "fd00:9::9/128", "dev", "lo", "nodad"]);
+    // The kernel makes an IPv6 address's local route in its own time, even without detection.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while run("ip", &["-6", "route", "show", "table", "local", "fd00:9::9"]).is_empty() {
+        assert!(Instant::now() < deadline, "the node does not have its address");
+    }
+}
+
+/// IPv6 knows no packet without a checksum: computes it over the pseudo header (RFC 8200 §8.1).
+pub fn with_udp_checksum(mut frame: Vec<u8>, packet: &Packet) -> Vec<u8> {
+    if packet.family() == Family::V6 {
+        let sum = upper_layer_checksum(&frame, 17);
+        frame[60..62].copy_from_slice(&sum.to_be_bytes());
+    }
+    frame
+}
+
+/// The checksum of what an IPv6 frame carries, of this upper-layer protocol.
+pub fn upper_layer_checksum(frame: &[u8], protocol: u8) -> u16 {
+    let payload = &frame[54..];
+    let len = u8::try_from(payload.len()).expect("short");
+    let mut all = frame[22..54].to_vec();
+    all.extend([0, len, 0, protocol]);
+    all.extend_from_slice(payload);
+    all.resize(all.len().next_multiple_of(2), 0);
+    checksum(&all)
+}

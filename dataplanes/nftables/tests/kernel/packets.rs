@@ -18,7 +18,10 @@ use proptest::test_runner::TestRunner;
 use crate::generate::{INTERFACES, addresses, endpoint_id, one_set, ruleset};
 use crate::load::{load, loaded};
 use crate::namespace::{isolated, run};
-use crate::node::{MARK, Node, admitted, checksum, frame, mark_of, packet, pod_mac, udp};
+use crate::node::{
+    MARK, Node, admitted, frame, mark_of, node_addresses, packet, pod_mac, udp,
+    upper_layer_checksum, with_own_addresses, with_udp_checksum,
+};
 use crate::told::{Expected, Witness};
 
 /// Two hundred random rulesets with all criteria, 150 packets each.
@@ -78,21 +81,6 @@ fn closed(direction: Direction) -> Ruleset {
     ruleset
 }
 
-pub fn node_addresses() -> [IpAddr; 2] {
-    ["10.9.9.9", "fd00:9::9"].map(|a| a.parse().expect("an address"))
-}
-
-pub fn with_own_addresses() {
-    run("ip", &["link", "set", "lo", "up"]);
-    run("ip", &["addr", "add", "10.9.9.9/32", "dev", "lo"]);
-    run("ip", &["addr", "add", "fd00:9::9/128", "dev", "lo", "nodad"]);
-    // The kernel makes an IPv6 address's local route in its own time, even without detection.
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while run("ip", &["-6", "route", "show", "table", "local", "fd00:9::9"]).is_empty() {
-        assert!(Instant::now() < deadline, "the node does not have its address");
-    }
-}
-
 /// K30: what the node itself sends reaches its pods, whatever their ingress policy.
 #[test]
 fn the_node_reaches_its_pods() {
@@ -141,25 +129,6 @@ fn egress_policy_judges_what_a_pod_sends_to_its_node() {
             }
         });
     }
-}
-
-/// IPv6 knows no packet without a checksum: computes it over the pseudo header (RFC 8200 §8.1).
-pub fn with_udp_checksum(mut frame: Vec<u8>, packet: &Packet) -> Vec<u8> {
-    if packet.family() == Family::V6 {
-        let sum = upper_layer_checksum(&frame, 17);
-        frame[60..62].copy_from_slice(&sum.to_be_bytes());
-    }
-    frame
-}
-
-fn upper_layer_checksum(frame: &[u8], protocol: u8) -> u16 {
-    let payload = &frame[54..];
-    let len = u8::try_from(payload.len()).expect("short");
-    let mut all = frame[22..54].to_vec();
-    all.extend([0, len, 0, protocol]);
-    all.extend_from_slice(payload);
-    all.resize(all.len().next_multiple_of(2), 0);
-    checksum(&all)
 }
 
 /// A neighbour solicitation of the node's link-local address by the first pod (RFC 4861 §4.3).

@@ -7,9 +7,9 @@ use brindle_dataplane_nftables::lower_change;
 use brindle_model::ruleset::{Member, Ruleset, RulesetDelta, Set, SetDelta, SetKind};
 use proptest::prelude::*;
 
-use crate::hosts::any_ruleset;
 use crate::load::loaded;
 use crate::namespace::{isolated, listing, nft};
+use crate::stages::any_ruleset;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 100, failure_persistence: None, ..ProptestConfig::default() })]

@@ -32,6 +32,15 @@ pub enum Target {
     Drop,
     /// Back to where the last jump was.
     Return,
+    /// Connection tracking keeps away from them.
+    NoTrack,
+    /// Zeroes the bits of the mask in the packet's mark, and toggles those of the value.
+    Mark {
+        /// To be toggled.
+        value: u32,
+        /// To be zeroed.
+        mask: u32,
+    },
     /// To a chain, and back.
     Jump(String),
     /// To a chain; it comes back to where the last jump was.
@@ -66,6 +75,8 @@ enum Criterion {
     States(Vec<ConnState>),
     /// Of a connection's mark under whatever mask: no connection has a mark here.
     ConnectionMark(u32),
+    /// Of the packet's mark under a mask.
+    PacketMark(u32, u32),
     /// Of a bucket that is never empty.
     Limit,
 }
@@ -144,7 +155,7 @@ impl Rule {
                         "icmp" => &[1],
                         "icmp6" => &[58],
                         "multiport" => &[6, 17, 33, 132, 136],
-                        "set" | "conntrack" | "connmark" | "limit" | "comment" => &[],
+                        "set" | "conntrack" | "connmark" | "mark" | "limit" | "comment" => &[],
                         other => bail!("module {other}"),
                     };
                     if !wanted.is_empty() {
@@ -194,12 +205,14 @@ impl Rule {
                     Criterion::States(value()?.split(',').map(state).collect::<Result<_>>()?)
                 }
                 "--mark" => {
-                    needs(&["connmark"])?;
-                    let (value, mask) =
-                        value()?.split_once('/').context("a mark without a mask")?;
-                    let hex = |text: &str| u32::from_str_radix(text.trim_start_matches("0x"), 16);
-                    hex(mask)?;
-                    Criterion::ConnectionMark(hex(value)?)
+                    needs(&["connmark", "mark"])?;
+                    let (value, mask) = masked(value()?)?;
+                    // The module that was named last takes the option.
+                    let last = modules.iter().rev().find(|m| matches!(&***m, "connmark" | "mark"));
+                    match last.is_some_and(|module| module == "mark") {
+                        true => Criterion::PacketMark(value, mask),
+                        false => Criterion::ConnectionMark(value),
+                    }
                 }
                 "--limit" => {
                     needs(&["limit"])?;
@@ -224,6 +237,15 @@ impl Rule {
                         "DROP" => Target::Drop,
                         "RETURN" => Target::Return,
                         "NFLOG" => Target::Tell(String::new()),
+                        "CT" => {
+                            ensure!(value()? == "--notrack", "CT without --notrack");
+                            Target::NoTrack
+                        }
+                        "MARK" => {
+                            ensure!(value()? == "--set-xmark", "MARK without --set-xmark");
+                            let (value, mask) = masked(value()?)?;
+                            Target::Mark { value, mask }
+                        }
                         chain => Target::Jump(chain.to_owned()),
                     };
                     continue;
@@ -251,6 +273,15 @@ impl Rule {
         Ok(rule)
     }
 
+    /// Whether the kernel takes it in a table.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn is_valid_in(&self, table: &str) -> Result<()> {
+        ensure!(self.target != Target::NoTrack || table == "raw", "CT in table {table}");
+        Ok(())
+    }
+
     /// The sets it asks.
     pub fn sets(&self) -> impl Iterator<Item = &str> {
         self.criteria.iter().filter_map(|(_, criterion)| match criterion {
@@ -271,6 +302,13 @@ impl Rule {
         }
         Ok(true)
     }
+}
+
+/// `0x1000/0x1000`.
+fn masked(text: &str) -> Result<(u32, u32)> {
+    let (value, mask) = text.split_once('/').context("a mark without a mask")?;
+    let hex = |text: &str| u32::from_str_radix(text.trim_start_matches("0x"), 16);
+    Ok((hex(value)?, hex(mask)?))
 }
 
 /// `80`, `80:90`, `80,443,1000:2000`.
@@ -312,6 +350,7 @@ impl Criterion {
                 Tracking::Done(ConnState::Invalid) => false,
                 _ => *value == 0,
             },
+            Self::PacketMark(value, mask) => skb.mark & mask == *value,
             Self::Limit => true,
         })
     }
