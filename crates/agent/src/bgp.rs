@@ -73,6 +73,7 @@ fn peer_config(peer: &Peer) -> PeerConfig {
             detect_mult: bfd.multiplier,
         }),
         shutdown: peer.settings.shutdown.clone(),
+        unfit: peer.unfit.clone(),
         role: peer.settings.role.map(|role| match role {
             routing::Role::Provider => Role::Provider,
             routing::Role::RouteServer => Role::RouteServer,

@@ -68,12 +68,14 @@ pub struct BgpPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_prefixes_out: Option<BgpMaxPrefixesOut>,
     /// The neighbour is a client of this node as a route reflector (RFC 4456): what it tells goes to
-    /// every internal neighbour, and it is told what any neighbour tells. Counts for internal
-    /// neighbours only. False unless said.
+    /// every internal neighbour, and it is told what any neighbour tells. Where it is
+    /// external there is no session, and the status says why; excludes `localRole`. False unless
+    /// said.
     #[serde(default)]
     pub route_reflector_client: bool,
     /// What the nodes are to the neighbour (RFC 9234), if it is external: what a provider, a lateral
-    /// peer or a route server told goes to customers only. Unless said, nothing is known of roles.
+    /// peer or a route server told goes to customers only. Where it is internal there is no session,
+    /// and the status says why. Unless said, nothing is known of roles.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = [
         "Provider", "RouteServer", "RouteServerClient", "Customer", "Peer",

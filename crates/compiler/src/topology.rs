@@ -16,6 +16,10 @@
 //! several neighbours with one address the first counts: objects before the mesh, then by name.
 //! The others are listed as shadowed. A node is never its own neighbour.
 //!
+//! **What does not fit.** Whether a neighbour is internal is known only here, where its AS and the
+//! node's meet. One that is asked to be what it cannot be travels on with the reason, and the speaker
+//! keeps its session down.
+//!
 //! **Filters** are looked up by name; one that is not there travels on as absent, and closes the
 //! neighbour.
 //!
@@ -201,6 +205,19 @@ impl Topology {
         &self.shadowed
     }
 
+    /// What of the neighbours' objects does not become a session on this node, by name.
+    pub fn peer_remarks(&self) -> BTreeMap<Name, String> {
+        let unfit = self.routing.peers.iter().filter_map(|(name, peer)| {
+            peer.unfit.as_ref().map(|why| (name.clone(), format!("no session: {why}")))
+        });
+        let shadowed = self.shadowed.iter().filter(|(name, _)| self.peers.get(&**name).is_some());
+        let shadowed = shadowed.map(|(name, other)| {
+            let words = format!("no session: `{other}` has the same address; remove one of both");
+            (name.clone(), words)
+        });
+        unfit.chain(shadowed).collect()
+    }
+
     fn renew_sessions(&mut self, nodes: &Nodes, changes: &mut Vec<Change>) {
         let speaker = self.speaker(nodes);
         let (peers, shadowed) = match &speaker {
@@ -280,7 +297,7 @@ impl Topology {
         let mut shadowed = BTreeMap::new();
         let mut by_address: BTreeMap<IpAddr, Name> =
             speaker.next_hops.iter().map(|addr| (*addr, self.node.clone())).collect();
-        for (name, peer) in self.configured(nodes).chain(self.mesh(nodes, speaker)) {
+        for (name, peer) in self.configured(nodes, speaker).chain(self.mesh(nodes, speaker)) {
             let rival = match by_address.get(&peer.address) {
                 Some(other) => Some(other.clone()),
                 None => peers.contains_key(&name).then(|| name.clone()),
@@ -295,15 +312,17 @@ impl Topology {
         (peers, shadowed)
     }
 
-    fn configured(&self, nodes: &Nodes) -> impl Iterator<Item = (Name, Peer)> {
+    fn configured(&self, nodes: &Nodes, speaker: &Speaker) -> impl Iterator<Item = (Name, Peer)> {
+        let node_as = speaker.as_number;
         let labels = nodes.get(&self.node).map(|node| &node.labels);
         let meant =
             move |peer: &BgpPeer| labels.is_some_and(|l| peer.nodes.includes(&self.node, l));
-        self.peers.iter().filter(move |(_, peer)| meant(peer)).map(|(name, peer)| {
+        self.peers.iter().filter(move |(_, peer)| meant(peer)).map(move |(name, peer)| {
             let BgpPeer { address, port, as_number, passive, ref settings, .. } = **peer;
             let settings = settings.clone();
             let filters = peer.filters.iter().map(|name| self.filter(name)).collect();
-            (name.clone(), Peer { address, port, as_number, passive, settings, filters })
+            let unfit = settings.unfit(node_as, as_number);
+            (name.clone(), Peer { address, port, as_number, passive, settings, filters, unfit })
         })
     }
 
@@ -326,7 +345,8 @@ impl Topology {
                 let (port, as_number) = (settings.listen_port, settings.as_number);
                 let settings = PeerSettings::default();
                 let filters = Vec::new();
-                let peer = Peer { address, port, as_number, passive: false, settings, filters };
+                let (passive, unfit) = (false, None);
+                let peer = Peer { address, port, as_number, passive, settings, filters, unfit };
                 (format!("mesh.{name}").into(), peer)
             })
         })

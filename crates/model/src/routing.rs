@@ -238,6 +238,31 @@ pub struct Peer {
     pub settings: PeerSettings,
     /// What its routes go through, in order.
     pub filters: Vec<PeerFilter>,
+    /// Why there is no session with it on this node: what was asked for does not fit its AS.
+    pub unfit: Option<Arc<str>>,
+}
+
+impl PeerSettings {
+    /// What of the settings means nothing between these two ASes, as the words of a refusal. A
+    /// session without it is not what was asked for.
+    pub fn unfit(&self, node_as: u32, peer_as: u32) -> Option<Arc<str>> {
+        let internal = node_as == peer_as;
+        let words = if internal && self.role.is_some() {
+            format!(
+                "spec.localRole is for external neighbours (RFC 9234), and this node is of the \
+                 neighbour's AS {peer_as}: check asNumber here and in BGPConfiguration"
+            )
+        } else if !internal && self.reflector_client {
+            format!(
+                "spec.routeReflectorClient is for internal neighbours (RFC 4456), and the neighbour \
+                 is of AS {peer_as}, this node of AS {node_as}: check asNumber here and in \
+                 BGPConfiguration"
+            )
+        } else {
+            return None;
+        };
+        Some(words.into())
+    }
 }
 
 /// One change of [`Routing`]; a batch carries them in this order of variants.

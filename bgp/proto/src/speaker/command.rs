@@ -113,6 +113,9 @@ pub struct PeerConfig {
     pub bfd: Option<bfd::Config>,
     /// No session is wanted: the peer is told so with these words (RFC 9003), which may be empty.
     pub shutdown: Option<Arc<str>>,
+    /// No session is wanted, and why: what was asked for does not fit the peer. It is not told more
+    /// than that it is not configured.
+    pub unfit: Option<Arc<str>>,
     /// What we are to it, if it is external: says what may be told on of what it tells (RFC 9234).
     pub role: Option<Role>,
     /// No session without a role of the peer that fits ours.
@@ -235,6 +238,7 @@ impl PeerConfig {
             password: None,
             bfd: None,
             shutdown: None,
+            unfit: None,
             role: None,
             require_role: false,
             policy: PeerPolicy::default(),
@@ -251,7 +255,7 @@ impl PeerConfig {
         match &self.shutdown {
             Some(words) if words.is_empty() => Some("the peer is shut down"),
             Some(words) => Some(words),
-            None => self.lacks_password(),
+            None => self.unfit.as_deref().or_else(|| self.lacks_password()),
         }
     }
 

@@ -55,11 +55,12 @@ impl Speaker {
             if peer.config == config {
                 return;
             }
-            let PeerConfig { password, policy, shutdown, .. } = config.clone();
+            let PeerConfig { password, policy, shutdown, unfit, .. } = config.clone();
             // To be signed or not is another session; to be signed differently is not.
             let signed = peer.config.password.is_some() == password.is_some();
             if signed
-                && config == (PeerConfig { password, policy, shutdown, ..peer.config.clone() })
+                && config
+                    == (PeerConfig { password, policy, shutdown, unfit, ..peer.config.clone() })
             {
                 let policy = config.policy.clone();
                 if std::mem::replace(&mut peer.config, config).policy != policy {

@@ -105,6 +105,7 @@ mod tests {
             passive: false,
             settings,
             filters: Vec::new(),
+            unfit: None,
         };
         let (mut passwords, name) = (Passwords::default(), PeerName::from("tor"));
         let config = PeerConfig::new(address, 1);

@@ -1,6 +1,6 @@
 use brindle_model::labels::Labels;
-use brindle_model::routing::NodeScope;
 use brindle_model::routing::filter::Community;
+use brindle_model::routing::{NodeScope, Role};
 use brindle_model::selector::Selector;
 
 use super::*;
@@ -222,4 +222,37 @@ fn changes_come_in_order_and_only_if_something_changed() {
         topology.advance(),
         [Change::Peer("mesh.n2".into(), None), Change::Withdraw(block("10.65.0.0/26"))]
     );
+}
+
+#[test]
+fn a_neighbour_that_cannot_be_what_is_asked_says_so_and_follows_the_as_of_the_node() {
+    let mut topology = two_nodes();
+    let with = |address: &str, settings: PeerSettings| {
+        let peer = peer(everywhere(), address).map(Arc::unwrap_or_clone);
+        peer.map(|peer| Arc::new(BgpPeer { settings, ..peer }))
+    };
+    let client = PeerSettings { reflector_client: true, ..PeerSettings::default() };
+    let role = PeerSettings { role: Some(Role::Customer), ..PeerSettings::default() };
+    topology.peers.note("client".into(), with("192.0.2.10", client));
+    topology.peers.note("role".into(), with("192.0.2.11", role));
+    topology.peers.note("twin".into(), peer(everywhere(), "192.0.2.11"));
+    topology.advance();
+    let unfit = |topology: &Topology, name: &str| topology.routing().peers[name].unfit.clone();
+    let remarks = topology.peer_remarks();
+    assert_eq!(
+        remarks["client"],
+        "no session: spec.routeReflectorClient is for internal neighbours (RFC 4456), and the \
+         neighbour is of AS 65001, this node of AS 64512: check asNumber here and in \
+         BGPConfiguration"
+    );
+    let twin = "no session: `role` has the same address; remove one of both";
+    assert_eq!((remarks.len(), &*remarks["twin"]), (2, twin));
+    assert!(unfit(&topology, "client").is_some() && unfit(&topology, "role").is_none());
+
+    let own = BgpConfiguration { as_number: Some(65001), ..BgpConfiguration::default() };
+    topology.configurations.note("node.n1".into(), Some(Arc::new(own)));
+    topology.advance();
+    assert!(unfit(&topology, "client").is_none());
+    assert!(unfit(&topology, "role").is_some_and(|why| why.contains("spec.localRole")));
+    assert!(!topology.peer_remarks().contains_key("client"));
 }

@@ -100,6 +100,11 @@ fn bgp_peers() {
             "{peerIP: 10.0.0.1, asNumber: 1, maxPrefixes: {v6: 1, warnPercent: 101}}",
             "spec.maxPrefixes.warnPercent: 101 is not between 1 and 100",
         ),
+        ("{peerIP: 10.0.0.1, asNumber: 1, requireRole: true}", "spec.requireRole: needs localRole"),
+        (
+            "{peerIP: 10.0.0.1, asNumber: 1, localRole: Peer, routeReflectorClient: true}",
+            "spec.localRole: is for external neighbours, routeReflectorClient for internal ones",
+        ),
         (
             "{peerIP: 10.0.0.1, asNumber: 1, password: {file: tor}}",
             "spec.password.file: `tor` is not an absolute path",

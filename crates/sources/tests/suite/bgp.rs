@@ -146,7 +146,7 @@ spec:
 
 #[test]
 fn limits_and_watching_of_bgp_peers() {
-    let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: tor}\nspec: {peerIP: 10.0.0.1, asNumber: 1, shutdown: moved, bfd: {multiplier: 5}, maxPrefixes: {v4: 100, restartAfter: 5m}, maxPrefixesOut: {v6: 10, warnPercent: 90}, routeReflectorClient: true, localRole: Customer, requireRole: true}";
+    let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: tor}\nspec: {peerIP: 10.0.0.1, asNumber: 1, shutdown: moved, bfd: {multiplier: 5}, maxPrefixes: {v4: 100, restartAfter: 5m}, maxPrefixesOut: {v6: 10, warnPercent: 90}, localRole: Customer, requireRole: true}";
     let Input::BgpPeer(found) = accepted(yaml) else { panic!() };
     let expected = PeerSettings {
         shutdown: Some("moved".into()),
@@ -157,13 +157,17 @@ fn limits_and_watching_of_bgp_peers() {
             restart_after: Some(300),
         }),
         max_prefixes_out: Some(MaxPrefixesOut { ipv4: None, ipv6: Some(10), warn_percent: 90 }),
-        reflector_client: true,
         role: Some(Role::Customer),
         require_role: true,
         bfd: Some(Bfd { min_tx: 300, min_rx: 300, multiplier: 5 }),
         ..PeerSettings::default()
     };
     assert_eq!(found.settings, expected);
+    let client =
+        yaml.replace("localRole: Customer, requireRole: true", "routeReflectorClient: true");
+    let Input::BgpPeer(found) = accepted(&client) else { panic!() };
+    let (reflector_client, role, require_role) = (true, None, false);
+    assert_eq!(found.settings, PeerSettings { reflector_client, role, require_role, ..expected });
     let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: default}\nspec: {drain: Withdraw, gracefulNotification: true}";
     let Input::BgpConfiguration(found) = accepted(yaml) else { panic!() };
     assert_eq!((found.drain, found.notification_restart), (Some(Drain::Withdraw), Some(true)));
