@@ -29,6 +29,7 @@ use crate::policy::Exceeded;
 use crate::rib::{PeerId, PeerSession};
 use crate::session::open;
 use crate::session::{ConnId, OPEN_HOLD, Place, Session};
+use crate::speaker::Guest;
 use crate::speaker::command::{Identity, PeerConfig};
 use crate::speaker::transport::Transport;
 use crate::timer::{Jitter, Time, Timer};
@@ -99,6 +100,8 @@ pub(crate) struct Peer {
     pub(crate) incoming: Option<Session>,
     pub(crate) helper: Helper,
     pub(crate) history: History,
+    /// Nobody named it: it came by a range.
+    pub(crate) guest: Option<Guest>,
     /// Whether connections are wanted and taken.
     enabled: bool,
     /// IdleHoldTimer of the main place.
@@ -124,6 +127,7 @@ impl Peer {
             incoming: None,
             helper: Helper::default(),
             history: History::default(),
+            guest: None,
             enabled: false,
             idle_hold: None,
             over_limit: None,
@@ -263,10 +267,7 @@ impl Peer {
 
     /// Socket options of its connections.
     pub(crate) fn transport(&self, env: &Env<'_>) -> Transport {
-        let external = self.config.as_number != env.identity.as_number;
-        let (ttl, min_ttl) = self.config.hops.ttls(external);
-        let key = self.config.password.as_ref().and_then(|password| password.key.clone());
-        Transport { ttl, min_ttl, key }
+        self.config.transport(env.identity)
     }
 
     /// Whether TCP is up on a connection.
@@ -357,6 +358,7 @@ impl Peer {
             .chain(self.idle_hold.map(|at| (at, "idle hold")))
             .chain(self.over_limit.and_then(|(_, until)| Some((until?, "prefix limit"))))
             .chain(self.helper.deadline().map(|at| (at, "stale routes")))
+            .chain(self.guest.as_ref().and_then(|guest| Some((guest.forget_at?, "forgetting"))))
             .min()
     }
 

@@ -34,6 +34,7 @@ pub mod explain;
 pub mod fault;
 mod isolation;
 mod peers;
+mod ranges;
 mod report;
 pub mod routes;
 pub mod status;
@@ -42,6 +43,8 @@ pub mod transport;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use ipnet::IpNet;
+
 use crate::fsm::State;
 use crate::message::NotificationCode;
 use crate::peer::{Env, Peer};
@@ -49,12 +52,16 @@ use crate::rib::{Local, Rib};
 use crate::session::{ConnId, Place};
 use crate::timer::{Jitter, Time};
 
-pub use command::{Command, Config, Identity, InvalidCommand, NextHops, PeerConfig, PeerName};
+pub use command::{
+    Command, Config, Identity, InvalidCommand, NextHops, PeerConfig, PeerName, RangeConfig,
+};
 use deferral::Deferral;
 pub use event::Event;
 pub use explain::PrefixReport;
 #[cfg(any(test, feature = "fault-injection"))]
 pub use fault::Fault;
+pub(crate) use ranges::Guest;
+pub use ranges::RangeStatus;
 pub use routes::{RouteList, RouteTable};
 pub use status::SpeakerStatus;
 pub use transport::{Hops, Md5Key, Password, Transport};
@@ -81,11 +88,11 @@ pub enum Io {
         /// Last octets; may be empty.
         last: Vec<u8>,
     },
-    /// Connections from and to this address are signed with this key from now on, also those that
-    /// are open; `None`: not signed.
+    /// Connections from and to this address, also those that are open, or from this range are signed
+    /// with this key from now on; `None`: not signed. An address goes before a range.
     SetKey {
-        /// The neighbour.
-        address: IpAddr,
+        /// The neighbour as a prefix of full length, or a range of them.
+        remote: IpNet,
         /// Its key.
         key: Option<Md5Key>,
     },
@@ -137,7 +144,9 @@ pub struct Speaker {
     /// Who claims an address: usually one.
     addresses: BTreeMap<IpAddr, BTreeSet<PeerName>>,
     /// The keys that the driver was told.
-    keys: BTreeMap<IpAddr, Md5Key>,
+    keys: BTreeMap<IpNet, Md5Key>,
+    /// From where peers may come that nobody named.
+    ranges: BTreeMap<PeerName, ranges::Range>,
     /// Whose a connection is.
     conns: BTreeMap<ConnId, PeerName>,
     next_peer: u32,
@@ -165,6 +174,7 @@ impl Speaker {
             peers: BTreeMap::new(),
             addresses: BTreeMap::new(),
             keys: BTreeMap::new(),
+            ranges: BTreeMap::new(),
             conns: BTreeMap::new(),
             next_peer: 0,
             rib: Rib::new(NOBODY),
@@ -191,6 +201,7 @@ impl Speaker {
         match command {
             Command::SetIdentity(identity) => self.set_identity(identity, now),
             Command::SetPeer(name, config) => self.set_peer(&name, config, now),
+            Command::SetRange(name, config) => self.set_range(&name, config, now),
             Command::RemovePeer(name) => self.remove_peer(&name, now),
             Command::Originate(prefix, origin) => self.rib.originate(prefix, origin),
             Command::Withdraw(prefix) => self.rib.withdraw(prefix),
@@ -228,9 +239,16 @@ impl Speaker {
         local: IpAddr,
         now: Time,
     ) -> Result<Accepted, Refusal> {
-        let Some(name) = self.owner_of(remote).cloned() else {
-            self.refused += 1;
-            return Err(Refusal::UnknownPeer(remote));
+        let name = match self
+            .owner_of(remote)
+            .cloned()
+            .map_or_else(|| self.admit(remote, now), |name| Ok(Ok(name)))?
+        {
+            Ok(name) => name,
+            Err(turned_away) => {
+                self.after(now);
+                return Ok(turned_away);
+            }
         };
         let accepted = self.with_peer(&name, now, |peer, env| {
             if !peer.is_enabled() {
@@ -271,6 +289,7 @@ impl Speaker {
                 expired.iter().for_each(|family| speaker.rib.sweep(peer.id, family));
             });
             self.bfd_timeout(&name, now);
+            self.forget_guest(&name, now);
             // It may have been held back until now.
             if let Some(address) = self.peers.get(&name).map(|peer| peer.config.address) {
                 self.assign(address, now);
@@ -353,6 +372,7 @@ impl Speaker {
         let monitored: Vec<PeerName> = self.bfd.keys().cloned().collect();
         monitored.iter().for_each(|name| self.stop_bfd(name));
         self.peers.clear();
+        self.ranges.clear();
         self.addresses.clear();
         self.conns.clear();
         self.peer_events.clear();

@@ -200,7 +200,7 @@ async fn rekeying(
 ) -> String {
     while keys.changed().await.is_ok() {
         let key = keys.borrow_and_update().clone();
-        if let Err(error) = sockopt::set_md5_key(&socket, remote, key.as_ref()) {
+        if let Err(error) = sockopt::set_md5_key(&socket, remote.into(), key.as_ref()) {
             return format!("cannot set the new TCP MD5 key: {error}");
         }
     }
@@ -232,7 +232,7 @@ fn protect(socket: &Socket, remote: IpAddr, transport: &Transport) -> io::Result
     }
     sockopt::set_min_ttl(socket, remote.is_ipv6(), transport.min_ttl)?;
     match &transport.key {
-        Some(key) => sockopt::set_md5_key(socket, remote, Some(key)),
+        Some(key) => sockopt::set_md5_key(socket, remote.into(), Some(key)),
         None => Ok(()),
     }
 }

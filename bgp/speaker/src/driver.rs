@@ -9,6 +9,7 @@ use brindle_bgp_proto::speaker::{
     Accepted, Command, Config, Event, Io, Md5Key, Speaker, Transport,
 };
 use brindle_bgp_proto::timer::Time;
+use ipnet::IpNet;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -88,7 +89,7 @@ struct Driver {
     listeners: Listeners,
     bfd: Bfd,
     /// Keys of neighbours, for listeners that are opened anew.
-    keys: BTreeMap<IpAddr, Md5Key>,
+    keys: BTreeMap<IpNet, Md5Key>,
     listen_again: Option<Instant>,
 }
 
@@ -201,7 +202,7 @@ impl Driver {
                     let origin = Origin::Connect { remote, source };
                     self.connect(conn, remote.ip(), origin, transport);
                 }
-                Io::SetKey { address, key } => self.set_key(address, key),
+                Io::SetKey { remote, key } => self.set_key(remote, key),
                 Io::Bfd { local, wanted } => self.bfd.set(local, wanted),
                 Io::Close { conn, last } => self.close(conn, last),
                 Io::Listen(port) => {
@@ -219,18 +220,19 @@ impl Driver {
     }
 
     /// Signs what is open and what is to come.
-    fn set_key(&mut self, address: IpAddr, key: Option<Md5Key>) {
-        for connection in self.connections.values().filter(|c| c.remote() == address) {
+    fn set_key(&mut self, remote: IpNet, key: Option<Md5Key>) {
+        // Peers of a range have keys of their own while they are there.
+        for connection in self.connections.values().filter(|c| remote == c.remote().into()) {
             connection.set_key(key.clone());
         }
-        self.keys.remove(&address);
-        self.key_listeners(address, key.as_ref());
-        self.keys.extend(key.map(|key| (address, key)));
+        self.keys.remove(&remote);
+        self.key_listeners(remote, key.as_ref());
+        self.keys.extend(key.map(|key| (remote, key)));
     }
 
-    fn key_listeners(&self, address: IpAddr, key: Option<&Md5Key>) {
-        if let Err(error) = self.listeners.set_key(address, key) {
-            tracing::error!(peer = %address, "cannot set the TCP MD5 key of the listener: {error}");
+    fn key_listeners(&self, remote: IpNet, key: Option<&Md5Key>) {
+        if let Err(error) = self.listeners.set_key(remote, key) {
+            tracing::error!(peer = %remote, "cannot set the TCP MD5 key of the listener: {error}");
         }
     }
 
@@ -247,7 +249,7 @@ impl Driver {
         self.listeners.close().await;
         if let Some(port) = self.port {
             self.listeners = Listeners::open(port, &self.accepted);
-            self.keys.iter().for_each(|(address, key)| self.key_listeners(*address, Some(key)));
+            self.keys.iter().for_each(|(remote, key)| self.key_listeners(*remote, Some(key)));
         }
         self.listen_again = self.listeners.error.as_ref().map(|error| {
             tracing::error!("{error}; trying again in {} s", LISTEN_RETRY.as_secs());

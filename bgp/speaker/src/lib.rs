@@ -32,7 +32,7 @@ pub use brindle_bgp_proto::rib::{Drain, Origin};
 pub use brindle_bgp_proto::speaker::status::SpeakerStatus;
 pub use brindle_bgp_proto::speaker::{
     Command, Config, Event, Hops, Identity, InvalidCommand, Md5Key, NextHops, Password, PeerConfig,
-    PeerName, PrefixReport, RouteList, RouteTable,
+    PeerName, PrefixReport, RangeConfig, RouteList, RouteTable,
 };
 use ipnet::IpNet;
 

@@ -13,7 +13,7 @@
 //! both connect; the speaker resolves the collision (RFC 4271 §6.8).
 //!
 //! **One neighbour for one address.** A session is told from others by the remote address, so of
-//! several neighbours with one address the first counts: objects before the mesh, then by name.
+//! several neighbours with one address, or one range of them, the first counts: objects before the mesh, then by name.
 //! The others are listed as shadowed. A node is never its own neighbour.
 //!
 //! **What does not fit.** Whether a neighbour is internal is known only here, where its AS and the
@@ -39,7 +39,8 @@ use brindle_model::net::Family;
 use brindle_model::routing::advertisement::{Origin, Origination, PrefixAdvertisement};
 use brindle_model::routing::filter::{BgpFilter, PeerFilter};
 use brindle_model::routing::{
-    BgpConfiguration, BgpPeer, Change, DEFAULT_AS, Drain, Peer, PeerSettings, Routing, Speaker,
+    BgpConfiguration, BgpPeer, Change, DEFAULT_AS, Drain, Peer, PeerAddress, PeerSettings, Routing,
+    Speaker,
 };
 use brindle_model::{Name, NamespacedName};
 use ipnet::IpNet;
@@ -295,10 +296,10 @@ impl Topology {
     ) -> (BTreeMap<Name, Peer>, BTreeMap<Name, Name>) {
         let mut peers = BTreeMap::new();
         let mut shadowed = BTreeMap::new();
-        let mut by_address: BTreeMap<IpAddr, Name> =
-            speaker.next_hops.iter().map(|addr| (*addr, self.node.clone())).collect();
+        let mut by_address: BTreeMap<IpNet, Name> =
+            speaker.next_hops.iter().map(|addr| ((*addr).into(), self.node.clone())).collect();
         for (name, peer) in self.configured(nodes, speaker).chain(self.mesh(nodes, speaker)) {
-            let rival = match by_address.get(&peer.address) {
+            let rival = match by_address.get(&peer.address.net()) {
                 Some(other) => Some(other.clone()),
                 None => peers.contains_key(&name).then(|| name.clone()),
             };
@@ -306,7 +307,7 @@ impl Topology {
                 shadowed.entry(name).or_insert(rival);
                 continue;
             }
-            by_address.insert(peer.address, name.clone());
+            by_address.insert(peer.address.net(), name.clone());
             peers.insert(name, peer);
         }
         (peers, shadowed)
@@ -340,7 +341,7 @@ impl Topology {
         let others = nodes.iter().filter(move |(name, _)| wanted && **name != self.node);
         others.filter_map(|(name, node)| {
             let settings = self.settings(name);
-            let address = common_family(&speaker.next_hops, &usable(node))?;
+            let address = PeerAddress::One(common_family(&speaker.next_hops, &usable(node))?);
             settings.mesh.then(|| {
                 let (port, as_number) = (settings.listen_port, settings.as_number);
                 let settings = PeerSettings::default();

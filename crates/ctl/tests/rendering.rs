@@ -24,7 +24,7 @@ fn bgp_answer() -> Value {
         "stale_until": null
     });
     let tor = json!({
-        "name": "tor", "address": "192.0.2.254", "port": 179, "as_number": 64600,
+        "name": "tor", "address": "192.0.2.254", "range": null, "port": 179, "as_number": 64600,
         "passive": true, "protection": ["TCP MD5 signatures"],
         "password_problem": null, "state": "Established", "since": 10.0,
         "established_count": 1, "flaps": 0, "updates_received": 4,
@@ -62,6 +62,11 @@ fn bgp_answer() -> Value {
                 "converged": true,
                 "originated": ["10.244.0.0/26", "fd00:244::/122"],
                 "learned": 3,
+                "ranges": [{
+                    "name": "racks", "prefix": "10.0.0.0/8", "as_number": 64700, "max_peers": 2,
+                    "peers": 1, "rejected": 4, "protection": [], "idle_because": null,
+                    "last_rejected": { "message": "10.0.0.9 was turned away", "at": 70.0 }
+                }],
                 "refused_connections": 0,
                 "peers": [
     spine, tor]
@@ -85,6 +90,9 @@ learned: 3 prefixes
 PEER   ADDRESS      AS     STATE        FOR    RECEIVED  ACCEPTED  ADVERTISED  WHY
 spine  192.0.2.253  64601  Idle         1m10s  0         0         0           the peer is in AS 64699, not 64601
 tor    192.0.2.254  64600  Established  1m30s  3         3         2
+
+RANGE  ADDRESSES   AS     PEERS   REJECTED  PROTECTION  WHY
+racks  10.0.0.0/8  64700  1 of 2  4         none        10.0.0.9 was turned away (30s ago)
 "
     );
 }

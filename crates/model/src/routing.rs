@@ -67,8 +67,8 @@ pub enum Drain {
 pub struct BgpPeer {
     /// Which nodes peer with it.
     pub nodes: NodeScope,
-    /// The neighbour's address.
-    pub address: IpAddr,
+    /// The neighbour's address, or a range of them.
+    pub address: PeerAddress,
     /// The neighbour's port; 179 unless said.
     pub port: u16,
     /// The neighbour's AS.
@@ -79,6 +79,40 @@ pub struct BgpPeer {
     pub settings: PeerSettings,
     /// Names of the filters that its routes go through, in order.
     pub filters: Vec<Name>,
+}
+
+/// Where a neighbour is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(untagged)]
+pub enum PeerAddress {
+    /// There.
+    One(IpAddr),
+    /// Whoever connects from an address in here is one.
+    Range {
+        /// The addresses.
+        net: IpNet,
+        /// How many there may be at once, at least 1.
+        max_peers: u16,
+    },
+}
+
+impl PeerAddress {
+    /// All addresses that it stands for.
+    pub fn net(&self) -> IpNet {
+        match self {
+            Self::One(address) => (*address).into(),
+            Self::Range { net, .. } => *net,
+        }
+    }
+}
+
+impl std::fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::One(address) => address.fmt(f),
+            Self::Range { net, .. } => net.fmt(f),
+        }
+    }
 }
 
 /// What a neighbour's sessions need besides its address; the same on every node.
@@ -226,8 +260,8 @@ pub struct Speaker {
 /// A resolved neighbour.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Peer {
-    /// Its address.
-    pub address: IpAddr,
+    /// Its address, or a range of them.
+    pub address: PeerAddress,
     /// Its port.
     pub port: u16,
     /// Its AS; equal to ours makes it iBGP.

@@ -2,8 +2,11 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::command::{Identity, PeerConfig, PeerName};
 use super::event::Event;
+use super::transport::Md5Key;
 use super::{Io, Speaker};
 use crate::family::Family;
 use crate::fsm::State;
@@ -55,13 +58,7 @@ impl Speaker {
             if peer.config == config {
                 return;
             }
-            let PeerConfig { password, policy, shutdown, unfit, .. } = config.clone();
-            // To be signed or not is another session; to be signed differently is not.
-            let signed = peer.config.password.is_some() == password.is_some();
-            if signed
-                && config
-                    == (PeerConfig { password, policy, shutdown, unfit, ..peer.config.clone() })
-            {
+            if peer.config.goes_on_as(&config) {
                 let policy = config.policy.clone();
                 if std::mem::replace(&mut peer.config, config).policy != policy {
                     peer.forgive();
@@ -72,8 +69,10 @@ impl Speaker {
                 return self.enforce_limit(name, now);
             }
         }
+        self.remove_range(name, now);
         self.take_out(name, NotificationCode::OtherConfigurationChange, now);
         let address = config.address;
+        self.evict(address, now);
         self.next_peer += 1;
         self.peers.insert(name.clone(), Peer::new(PeerId(self.next_peer), config));
         self.addresses.entry(address).or_default().insert(name.clone());
@@ -81,10 +80,11 @@ impl Speaker {
     }
 
     pub(super) fn remove_peer(&mut self, name: &PeerName, now: Time) {
+        self.remove_range(name, now);
         self.take_out(name, NotificationCode::PeerDeconfigured, now);
     }
 
-    fn take_out(&mut self, name: &PeerName, code: NotificationCode, now: Time) {
+    pub(super) fn take_out(&mut self, name: &PeerName, code: NotificationCode, now: Time) {
         self.disable(name, code, "the peer's configuration changed", now);
         let Some(peer) = self.peers.remove(name) else { return };
         let address = peer.config.address;
@@ -126,12 +126,17 @@ impl Speaker {
     fn tell_key(&mut self, address: IpAddr) {
         let owner = self.owner_of(address).and_then(|name| self.peers.get(name));
         let key = owner.and_then(|peer| peer.config.password.as_ref()?.key.clone());
-        if self.keys.get(&address) != key.as_ref() {
+        self.set_key(address.into(), key);
+    }
+
+    /// Tells the driver the key of an address or a range, if it is another than before.
+    pub(super) fn set_key(&mut self, remote: IpNet, key: Option<Md5Key>) {
+        if self.keys.get(&remote) != key.as_ref() {
             match &key {
-                Some(key) => self.keys.insert(address, key.clone()),
-                None => self.keys.remove(&address),
+                Some(key) => self.keys.insert(remote, key.clone()),
+                None => self.keys.remove(&remote),
             };
-            self.io.push_back(Io::SetKey { address, key });
+            self.io.push_back(Io::SetKey { remote, key });
         }
     }
 
@@ -205,6 +210,7 @@ impl Speaker {
             effects: &mut effects,
         };
         let result = handle(peer, &mut env);
+        peer.watch_absence(now);
         let after = peer.state();
         let mut reason = None;
         for effect in effects {

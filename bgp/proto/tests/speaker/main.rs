@@ -3,5 +3,6 @@
 mod any_input;
 mod explain;
 mod net;
+mod ranges;
 mod scenarios;
 mod service;

@@ -12,6 +12,7 @@ mod isolation;
 mod next_hop;
 mod openbgpd;
 mod password;
+mod ranges;
 mod reflection;
 mod restart;
 mod roles;

@@ -12,7 +12,10 @@ fn node(addresses: &[&str], labels: &[(&str, &str)]) -> Option<Arc<Node>> {
 }
 
 fn peer(nodes: NodeScope, address: &str) -> Option<Arc<BgpPeer>> {
-    let address = address.parse().unwrap();
+    let address = match address.parse() {
+        Ok(net) => PeerAddress::Range { net, max_peers: 10 },
+        Err(_) => PeerAddress::One(address.parse().unwrap()),
+    };
     Some(Arc::new(BgpPeer {
         nodes,
         address,
@@ -143,14 +146,16 @@ fn peers_apply_by_name_or_label_and_first_come_first_served() {
         ("reflector", everywhere(), "192.0.2.1"),
         ("to-n2", everywhere(), "192.0.2.2"),
         ("twin", everywhere(), "192.0.2.10"),
+        ("within", everywhere(), "192.0.2.0/28"),
+        ("within-too", everywhere(), "192.0.2.0/28"),
     ] {
         topology.peers.note(name.into(), peer(scope, address));
     }
     topology.advance();
-    let expected = ["a-rack 192.0.2.10", "me fd00::10", "to-n2 192.0.2.2"];
+    let expected = ["a-rack 192.0.2.10", "me fd00::10", "to-n2 192.0.2.2", "within 192.0.2.0/28"];
     assert_eq!(neighbours(&topology), expected.map(|peer| format!("{peer} 1790 AS65001")));
     let shadowed: Vec<_> = topology.shadowed().iter().map(|(a, b)| format!("{a}<{b}")).collect();
-    assert_eq!(shadowed, ["mesh.n2<to-n2", "reflector<n1", "twin<a-rack"]);
+    assert_eq!(shadowed, ["mesh.n2<to-n2", "reflector<n1", "twin<a-rack", "within-too<within"]);
 }
 
 #[test]

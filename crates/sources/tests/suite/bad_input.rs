@@ -100,6 +100,28 @@ fn bgp_peers() {
             "{peerIP: 10.0.0.1, asNumber: 1, maxPrefixes: {v6: 1, warnPercent: 101}}",
             "spec.maxPrefixes.warnPercent: 101 is not between 1 and 100",
         ),
+        ("{asNumber: 1}", "spec.peerIP: is missing; a neighbour has it or peerRange"),
+        (
+            "{peerIP: 10.0.0.1, peerRange: 10.0.0.0/24, asNumber: 1}",
+            "spec.peerRange: peerIP and peerRange exclude each other",
+        ),
+        ("{peerIP: 10.0.0.1, maxPeers: 5, asNumber: 1}", "spec.maxPeers: needs peerRange"),
+        (
+            "{peerRange: 10.0.0.0, asNumber: 1}",
+            "spec.peerRange: `10.0.0.0` is not a CIDR such as 10.0.0.0/8 or fd00::/8",
+        ),
+        (
+            "{peerRange: '::/0', asNumber: 1}",
+            "spec.peerRange: ::/0 is not a range of unicast addresses",
+        ),
+        (
+            "{peerRange: 10.0.0.0/24, maxPeers: 0, asNumber: 1}",
+            "spec.maxPeers: 0 is not a number of neighbours: 1 to 65535 are",
+        ),
+        (
+            "{peerRange: 10.0.0.0/24, peerPort: 179, asNumber: 1}",
+            "spec.peerPort: is where to connect to, and nobody connects to neighbours of a peerRange",
+        ),
         ("{peerIP: 10.0.0.1, asNumber: 1, requireRole: true}", "spec.requireRole: needs localRole"),
         (
             "{peerIP: 10.0.0.1, asNumber: 1, localRole: Peer, routeReflectorClient: true}",

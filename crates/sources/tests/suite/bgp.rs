@@ -6,7 +6,7 @@ use brindle_model::routing::filter::{
 };
 use brindle_model::routing::{
     Bfd, BgpConfiguration, BgpPeer, Drain, Hops, MaxPrefixes, MaxPrefixesOut, NodeScope,
-    PeerSettings, Role,
+    PeerAddress, PeerSettings, Role,
 };
 use brindle_model::selector::Selector;
 use brindle_sources::convert::Input;
@@ -44,7 +44,7 @@ fn bgp_peers() {
             "apiVersion: brindle.io/v1alpha1\nkind: BGPPeer\nmetadata: {{name: tor}}\nspec: {{peerIP: 'fd00::fe', asNumber: 64600, {scope}}}"
         );
         let Input::BgpPeer(found) = accepted(&yaml) else { panic!() };
-        let address = "fd00::fe".parse().unwrap();
+        let address = PeerAddress::One("fd00::fe".parse().unwrap());
         let expected = BgpPeer {
             filters: Vec::new(),
             nodes: expected,
@@ -55,6 +55,18 @@ fn bgp_peers() {
             settings: PeerSettings::default(),
         };
         assert_eq!(*found, expected, "{scope}");
+    }
+}
+
+#[test]
+fn bgp_peers_of_a_range() {
+    for (range, most, max_peers) in [("10.1.0.0/16", "", 100), ("fd00::/64", ", maxPeers: 7", 7)] {
+        let yaml = format!(
+            "apiVersion: brindle.io/v1alpha1\nkind: BGPPeer\nmetadata: {{name: racks}}\nspec: {{peerRange: '{range}', asNumber: 64600{most}}}"
+        );
+        let Input::BgpPeer(found) = accepted(&yaml) else { panic!() };
+        let net = range.parse().unwrap();
+        assert_eq!(found.address, PeerAddress::Range { net, max_peers });
     }
 }
 
