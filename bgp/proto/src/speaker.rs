@@ -48,7 +48,7 @@ use ipnet::IpNet;
 use crate::fsm::State;
 use crate::message::NotificationCode;
 use crate::peer::{Env, Peer};
-use crate::rib::{Local, Rib};
+use crate::rib::{Local, Outgoing, Rib};
 use crate::session::{ConnId, Place};
 use crate::timer::{Jitter, Time};
 
@@ -126,6 +126,9 @@ pub enum Refusal {
     #[error("the peer at {0} is not enabled")]
     Disabled(IpAddr),
 }
+
+/// Octets of UPDATEs that are handed out at once, beyond which no other is added.
+const CHUNK: usize = 16 * 1024;
 
 /// The tables' view of a speaker without identity: no session is up then.
 const NOBODY: Local = Local {
@@ -310,7 +313,7 @@ impl Speaker {
         self.io.pop_front()
     }
 
-    /// The next octets to write to a connection: whole messages. Ask only while it can take some;
+    /// The next octets to write to a connection: whole messages, of UPDATEs several. Ask only while it can take some;
     /// UPDATEs are built at this moment, from the newest routes.
     pub fn poll_transmit(&mut self, conn: ConnId, now: Time) -> Option<Vec<u8>> {
         let name = self.conns.get(&conn)?.clone();
@@ -330,13 +333,24 @@ impl Speaker {
         if peer.session(place)?.state != State::Established {
             return None;
         }
-        while let Some(update) = self.rib.poll_updates(peer.id) {
-            match peer.session(place)?.encode_update(update) {
-                Ok(octets) => return Some(octets),
-                Err(error) => peer.history.error(format!("cannot advertise: {error}"), now),
+        let mut octets = Vec::new();
+        while octets.len() < CHUNK
+            && let Some(outgoing) = self.rib.poll_outgoing(peer.id)
+        {
+            let result = match outgoing {
+                Outgoing::Own(update) => {
+                    peer.session(place)?.encode_update(update).map(|own| octets.extend(own))
+                }
+                Outgoing::Shared(shared) => match &shared.octets {
+                    Ok(shared) => Ok(octets.extend_from_slice(shared)),
+                    Err(error) => Err(error.clone()),
+                },
+            };
+            if let Err(error) = result {
+                peer.history.error(format!("cannot advertise: {error}"), now);
             }
         }
-        None
+        (!octets.is_empty()).then_some(octets)
     }
 
     /// Whether [`Speaker::poll_event`] has something.

@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::sockopt;
 
-/// Chunks that may wait to be written; an UPDATE is a chunk.
-const WRITE_CHUNKS: usize = 64;
+/// Chunks that may wait to be written; several UPDATEs are a chunk.
+const WRITE_CHUNKS: usize = 16;
 /// Octets read at once.
 const READ_CHUNK: usize = 16 * 1024;
 /// How long a closed connection may take to write its last words.

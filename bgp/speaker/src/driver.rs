@@ -21,6 +21,8 @@ use crate::{Request, RouteQuery, Status};
 
 /// Reports of connections that may wait; a full channel stops reading from the sockets.
 const REPORTS: usize = 256;
+/// Reports that are answered together, at most: while they are worked on nothing is sent.
+const TOGETHER: usize = 64;
 /// BFD packets that may wait; more are lost, as on the wire.
 const BFD: usize = 256;
 /// Accepted connections that may wait.
@@ -59,7 +61,15 @@ pub(crate) async fn run(
                 Some(request) => driver.request(request),
                 None => driver.command(Command::Stop { graceful: true }),
             },
-            Some((conn, report)) = from_connections.recv() => driver.report(conn, report),
+            Some((conn, report)) = from_connections.recv() => {
+                driver.report(conn, report);
+                // What has come meanwhile is answered together: of many neighbours that speak at once
+                // each is told once.
+                for _ in 1..TOGETHER {
+                    let Ok((conn, report)) = from_connections.try_recv() else { break };
+                    driver.report(conn, report);
+                }
+            }
             Some((stream, remote)) = from_listeners.recv() => driver.accepted(stream, remote),
             Some((remote, octets)) = from_bfd.recv() => driver.heard(remote, &octets),
             () = sleep_until(deadline) => driver.timeout().await,
