@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use brindle_bgp_proto::family::FamilySet;
 use brindle_bgp_proto::fsm::State;
 use brindle_bgp_proto::rib::Origin;
 use brindle_bgp_proto::speaker::{
-    Command, Io, Md5Key, Password, PeerConfig, RangeConfig, RangeStatus,
+    Command, Config, Io, Md5Key, Password, PeerConfig, RangeConfig, RangeStatus, Speaker,
 };
+use brindle_bgp_proto::timer::Time;
 use ipnet::IpNet;
+use proptest::prelude::*;
 
-use crate::net::{Net, Setup, address};
+use crate::net::{Net, Setup, address, identity};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HUB: usize = 0;
@@ -175,4 +178,107 @@ fn the_key_of_a_range_is_that_of_its_prefix_and_of_each_peer() {
     assert_eq!(accepted.transport.key, Some(key));
     let mut told = std::iter::from_fn(|| speaker.poll_io());
     assert!(told.any(|io| matches!(io, Io::SetKey { remote, .. } if remote == address(1).into())));
+}
+
+#[derive(Clone, Debug)]
+enum Input {
+    /// From one of the addresses; more come than find room.
+    Accept(u8),
+    Closed(usize),
+    Octets(usize, Vec<u8>),
+    Wait(u64),
+    Range(u32),
+    Named(u8),
+    Unnamed(u8),
+}
+
+fn input() -> impl Strategy<Value = Input> {
+    let noise = proptest::collection::vec(any::<u8>(), 0..40);
+    prop_oneof![
+        6 => (2..8_u8).prop_map(Input::Accept),
+        2 => (0..6_usize).prop_map(Input::Closed),
+        2 => (0..6_usize, noise).prop_map(|(conn, octets)| Input::Octets(conn, octets)),
+        3 => (0..90_u64).prop_map(Input::Wait),
+        1 => (1..4_u32).prop_map(Input::Range),
+        1 => (2..8_u8).prop_map(Input::Named),
+        1 => (2..8_u8).prop_map(Input::Unnamed),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    /// Whoever comes and goes in whatever order: never more than may be, every connection belongs to
+    /// a peer or was told to go, and in the end everybody is forgotten.
+    #[test]
+    fn a_range_never_holds_more_than_it_may(inputs in prop::collection::vec(input(), 0..60)) {
+        let mut speaker = Speaker::new(Config {
+            restarting: false,
+            forwarding_preserved: FamilySet::NONE,
+            jitter_seed: 1,
+        });
+        let mut now = Time::ZERO;
+        let own = Some(identity(Setup::new(65000, [9, 9, 9, 9], 9)));
+        let mut most = 3;
+        for command in [Command::SetIdentity(own), range("10.0.0.0/24", most, |c| c)] {
+            speaker.handle_command(command, now).expect("valid");
+        }
+        let mut open = Vec::new();
+        let end = [Input::Wait(300), Input::Wait(300)];
+        let named: Vec<Input> = (2..8).map(Input::Unnamed).collect();
+        for input in inputs.into_iter().chain(named).chain(end) {
+            let mut limit_is_new = false;
+            match input {
+                Input::Accept(last) => {
+                    let remote = [10, 0, 0, last].into();
+                    let accepted = speaker.handle_accepted(remote, address(HUB), now);
+                    open.extend(accepted.map(|accepted| accepted.conn));
+                }
+                Input::Closed(which) if which < open.len() => {
+                    let conn = open.remove(which);
+                    speaker.handle_closed(conn, "closed", now);
+                }
+                Input::Octets(which, octets) if which < open.len() => {
+                    speaker.handle_bytes(open[which], &octets, now);
+                }
+                Input::Wait(seconds) => {
+                    now = now + SECOND * u32::try_from(seconds).expect("small");
+                    speaker.handle_timeout(now);
+                }
+                Input::Range(max_peers) => {
+                    limit_is_new = max_peers < most;
+                    most = max_peers;
+                    let command = range("10.0.0.0/24", most, |config| config);
+                    speaker.handle_command(command, now).expect("valid");
+                }
+                Input::Named(last) => {
+                    let config = PeerConfig::new([10, 0, 0, last].into(), 65001);
+                    let config = PeerConfig { passive: true, ..config };
+                    let command = Command::SetPeer(format!("n{last}").into(), config);
+                    speaker.handle_command(command, now).expect("valid");
+                }
+                Input::Unnamed(last) => {
+                    let command = Command::RemovePeer(format!("n{last}").into());
+                    speaker.handle_command(command, now).expect("valid");
+                }
+                Input::Closed(_) | Input::Octets(..) => {}
+            }
+            while let Some(io) = speaker.poll_io() {
+                if let Io::Close { conn, .. } = io {
+                    open.retain(|known| *known != conn);
+                }
+            }
+            open.iter().for_each(|conn| drop(speaker.poll_transmit(*conn, now)));
+            let status = speaker.status();
+            let guests = status.peers.iter().filter(|peer| peer.range.is_some()).count();
+            prop_assert_eq!(guests, status.ranges[0].peers);
+            // A smaller limit ends no session.
+            let bound = if limit_is_new { 3 } else { 3.max(most) };
+            prop_assert!(u32::try_from(guests).expect("few") <= bound);
+            prop_assert!(open.len() <= 2 * status.peers.len(), "a connection of nobody");
+        }
+        // An OPEN that does not come ends a connection after 240 s.
+        prop_assert!(open.is_empty(), "{open:?}");
+        prop_assert!(speaker.status().peers.is_empty());
+    }
 }

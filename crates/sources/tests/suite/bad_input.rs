@@ -47,7 +47,6 @@ fn pools() {
 #[test]
 fn bgp_peers() {
     for (spec, problem) in [
-        ("{asNumber: 1}", "spec: missing field `peerIP`"),
         ("{peerIP: tor, asNumber: 1}", "spec.peerIP: `tor` is not the address of a neighbour"),
         ("{peerIP: '::', asNumber: 1}", "spec.peerIP: `::` is not the address of a neighbour"),
         ("{peerIP: 10.0.0.1, asNumber: 0}", "spec.asNumber: 0 cannot be the number of an AS"),
