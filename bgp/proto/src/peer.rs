@@ -29,9 +29,9 @@ use crate::policy::Exceeded;
 use crate::rib::{PeerId, PeerSession};
 use crate::session::open;
 use crate::session::{ConnId, OPEN_HOLD, Place, Session};
-use crate::speaker::Guest;
 use crate::speaker::command::{Identity, PeerConfig};
 use crate::speaker::transport::Transport;
+use crate::speaker::{Ends, Guest, observe};
 use crate::timer::{Jitter, Time, Timer};
 
 use act::MAX_PAUSE_BGP;
@@ -54,6 +54,8 @@ pub(crate) struct Env<'a> {
     pub(crate) preserved: FamilySet,
     pub(crate) jitter: &'a mut Jitter,
     pub(crate) next_conn: &'a mut u64,
+    /// Whether somebody looks on.
+    pub(crate) observed: bool,
     pub(crate) effects: &'a mut Vec<Effect>,
 }
 
@@ -63,7 +65,10 @@ pub(crate) enum Effect {
     /// Open a TCP connection.
     Connect { conn: ConnId, remote: SocketAddr, source: Option<IpAddr>, transport: Transport },
     /// Write what is left and close.
-    Close { conn: ConnId, last: Vec<u8> },
+    /// The ends are for who looks on.
+    Close { conn: ConnId, last: Vec<u8>, ends: Option<Box<Ends>> },
+    /// A message came, and somebody looks on.
+    Heard(Box<Ends>, Vec<u8>),
     /// The session is up. Stale routes of other families than these are to go.
     Up { session: Box<PeerSession>, keep_stale: FamilySet },
     /// The session is over. Routes of these families stay as stale ones, others go.
@@ -318,13 +323,24 @@ impl Peer {
         session.receive(octets);
         let Some(conn) = session.conn else { return };
         // A message may end the connection, or move it to the main place.
-        while let Some(place) = self.place_of(conn)
-            && let Some(message) = self.session_mut(place).and_then(Session::next_message)
-        {
-            match message {
-                Ok(message) => self.message(place, message, env),
-                Err(notification) => self.bad_message(place, notification, env),
+        while let Some(place) = self.place_of(conn) {
+            self.show(place, env);
+            match self.session_mut(place).and_then(Session::next_message) {
+                Some(Ok(message)) => self.message(place, message, env),
+                Some(Err(notification)) => self.bad_message(place, notification, env),
+                None => break,
             }
+        }
+    }
+
+    /// Shows the next message to who looks on, before it is read.
+    fn show(&self, place: Place, env: &mut Env<'_>) {
+        if env.observed
+            && let Some(session) = self.session(place)
+            && let Some(octets) = session.peek()
+        {
+            let ends = observe::ends(session, self.config.address, self.config.as_number);
+            env.effects.push(Effect::Heard(Box::new(ends), octets.to_vec()));
         }
     }
 

@@ -33,6 +33,7 @@ pub mod explain;
 #[cfg(any(test, feature = "fault-injection"))]
 pub mod fault;
 mod isolation;
+pub mod observe;
 mod peers;
 mod ranges;
 mod report;
@@ -60,6 +61,7 @@ pub use event::Event;
 pub use explain::PrefixReport;
 #[cfg(any(test, feature = "fault-injection"))]
 pub use fault::Fault;
+pub use observe::{Ends, Observed, Seen};
 pub(crate) use ranges::Guest;
 pub use ranges::RangeStatus;
 pub use routes::{RouteList, RouteTable};
@@ -167,6 +169,9 @@ pub struct Speaker {
     peer_events: BTreeMap<PeerName, Event>,
     refused: u64,
     stopped: bool,
+    /// Whether somebody looks on.
+    observed: bool,
+    seen: VecDeque<Observed>,
 }
 
 impl Speaker {
@@ -192,6 +197,8 @@ impl Speaker {
             peer_events: BTreeMap::new(),
             refused: 0,
             stopped: false,
+            observed: false,
+            seen: VecDeque::new(),
         }
     }
 
@@ -313,13 +320,26 @@ impl Speaker {
         self.io.pop_front()
     }
 
-    /// The next octets to write to a connection: whole messages, of UPDATEs several. Ask only while it can take some;
-    /// UPDATEs are built at this moment, from the newest routes.
+    /// The next octets to write to a connection: whole messages, of UPDATEs several. Ask only while
+    /// it can take some; UPDATEs are built at this moment, from the newest routes.
     pub fn poll_transmit(&mut self, conn: ConnId, now: Time) -> Option<Vec<u8>> {
         let name = self.conns.get(&conn)?.clone();
         // A panic in here is about a prefix, not about this peer.
         self.rib.decide();
-        self.contain(&name, now, |speaker| speaker.next_octets(&name, conn, now)).flatten()
+        let octets =
+            self.contain(&name, now, |speaker| speaker.next_octets(&name, conn, now)).flatten()?;
+        if self.observed
+            && let Some(ends) = self.ends(&name, conn)
+        {
+            self.saw_sent(now, &name, &ends, &octets);
+        }
+        Some(octets)
+    }
+
+    fn ends(&self, name: &PeerName, conn: ConnId) -> Option<Ends> {
+        let peer = self.peers.get(name)?;
+        let session = peer.session(peer.place_of(conn)?)?;
+        Some(observe::ends(session, peer.config.address, peer.config.as_number))
     }
 
     fn next_octets(&mut self, name: &PeerName, conn: ConnId, now: Time) -> Option<Vec<u8>> {
@@ -342,7 +362,10 @@ impl Speaker {
                     peer.session(place)?.encode_update(update).map(|own| octets.extend(own))
                 }
                 Outgoing::Shared(shared) => match &shared.octets {
-                    Ok(shared) => Ok(octets.extend_from_slice(shared)),
+                    Ok(shared) => {
+                        octets.extend_from_slice(shared);
+                        Ok(())
+                    }
                     Err(error) => Err(error.clone()),
                 },
             };
@@ -366,6 +389,15 @@ impl Speaker {
             self.next_route_event();
             event
         })
+    }
+
+    /// The same for a driver that is looked at: routes are seen when they are told.
+    pub fn poll_event_at(&mut self, now: Time) -> Option<Event> {
+        let event = self.poll_event()?;
+        if !matches!(event, Event::Peer { .. }) {
+            self.saw(now, Seen::Route(event.clone()));
+        }
+        Some(event)
     }
 
     /// Whether [`Command::Stop`] was given. What `poll_io` still has is to be done.

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use crate::bfd::{Bfd, Received};
 use crate::connection::{Connection, Origin, Report};
 use crate::listener::Listeners;
+use crate::monitor::Monitors;
 use crate::{Request, RouteQuery, Status};
 
 /// Reports of connections that may wait; a full channel stops reading from the sockets.
@@ -41,8 +42,10 @@ pub(crate) async fn run(
     let (reports, mut from_connections) = mpsc::channel(REPORTS);
     let (accepted, mut from_listeners) = mpsc::channel(ACCEPTED);
     let (heard, mut from_bfd) = mpsc::channel::<Received>(BFD);
+    let start = Instant::now();
     let mut driver = Driver {
-        start: Instant::now(),
+        start,
+        monitors: Monitors::new(start),
         speaker: Speaker::new(config),
         connections: BTreeMap::new(),
         tasks: JoinSet::new(),
@@ -80,6 +83,7 @@ pub(crate) async fn run(
             Some(_) = driver.tasks.join_next(), if !driver.tasks.is_empty() => {}
         }
         driver.pump().await;
+        driver.monitors.tell(&mut driver.speaker);
     }
     driver.connections.clear();
     let ended = async { while driver.tasks.join_next().await.is_some() {} };
@@ -90,6 +94,7 @@ pub(crate) async fn run(
 
 struct Driver {
     start: Instant,
+    monitors: Monitors,
     speaker: Speaker,
     connections: BTreeMap<ConnId, Connection>,
     tasks: JoinSet<()>,
@@ -121,6 +126,7 @@ impl Driver {
             Request::Explain(prefix, peer, answer) => {
                 drop(answer.send(self.speaker.explain(prefix, peer.as_deref())));
             }
+            Request::Monitor(news) => self.monitors.add(news, &mut self.speaker),
             Request::Routes(RouteQuery { table, peer, limit }, answer) => {
                 drop(answer.send(self.speaker.routes(table, peer.as_deref(), limit)));
             }
@@ -134,7 +140,8 @@ impl Driver {
     }
 
     fn event(&mut self, permit: mpsc::Permit<'_, Event>) {
-        if let Some(event) = self.speaker.poll_event() {
+        let now = self.now();
+        if let Some(event) = self.speaker.poll_event_at(now) {
             permit.send(event);
         }
     }

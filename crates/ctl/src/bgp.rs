@@ -1,8 +1,10 @@
 //! `brindlectl bgp`.
 
+pub mod monitor;
 pub mod routes;
 pub mod why;
 
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, Result, bail};
@@ -129,6 +131,14 @@ pub fn answer(client: &Client, question: &BgpQuestion, format: Format) -> Result
             let peer = of_peer(peer);
             let path = format!("/debug/bgp/routes?table={table}&limit={limit}{peer}");
             Ok(Answer::yes(routes::render(&client.get(&path)?, format)?))
+        }
+        BgpQuestion::Monitor { peer, mrt } => {
+            let mut output = std::io::stdout();
+            monitor::follow(client, peer.as_deref(), mrt.as_deref(), format, |text| {
+                output.write_all(text.as_bytes())?;
+                Ok(output.flush()?)
+            })?;
+            Ok(Answer::yes(String::new()))
         }
         BgpQuestion::Why { prefix, peer } => {
             let path = format!("/debug/bgp/why?prefix={}{}", prefix.0, of_peer(peer));

@@ -333,3 +333,36 @@ PACKETS  BYTES  ACTION  DECIDED BY
 "
     );
 }
+
+#[test]
+fn lines_of_the_monitor() {
+    let state = json!({
+        "time": 1_764_590_400.25, "event": "state", "peer": "tor", "before": "OpenConfirm",
+        "state": "Established", "reason": null
+    });
+    let update = json!({
+        "time": 1_764_590_399.0, "event": "received", "peer": "tor", "message": "UPDATE",
+        "announced": ["10.0.0.0/8", "11.0.0.0/8"], "nextHops": ["192.0.2.1"],
+        "asPath": "64600 64601", "withdrawn": ["12.0.0.0/8"], "communities": ["1:2"], "med": 5
+    });
+    let best = json!({
+        "time": 0.0, "event": "best", "prefix": "10.0.0.0/8", "nextHops": ["192.0.2.1"]
+    });
+    let lost = json!({ "event": "lost", "count": 7 });
+    for (line, table) in [
+        (state, "12:00:00.250  tor  state     OpenConfirm -> Established\n"),
+        (
+            update,
+            "11:59:59.000  tor  received  UPDATE, + 10.0.0.0/8 11.0.0.0/8 via 192.0.2.1, path 64600 64601, - 12.0.0.0/8\n",
+        ),
+        (best, "00:00:00.000  -  best      10.0.0.0/8 via 192.0.2.1\n"),
+        (lost, "--:--:--  -  lost      7 events: they came too fast\n"),
+    ] {
+        let text = line.to_string().into_bytes();
+        assert_eq!(bgp::monitor::render(&text, Format::Table).unwrap(), table);
+        let json = bgp::monitor::render(&text, Format::Json).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), line);
+        assert_eq!(json.lines().count(), 1);
+    }
+    assert!(bgp::monitor::render(b"[]", Format::Table).is_err());
+}

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::command::{Identity, PeerConfig, PeerName};
 use super::event::Event;
 use super::transport::Md5Key;
-use super::{Io, Speaker};
+use super::{Io, Seen, Speaker, observe};
 use crate::family::Family;
 use crate::fsm::State;
 use crate::message::{Message, NotificationCode, RefreshKind, RouteRefresh};
@@ -207,17 +207,25 @@ impl Speaker {
             preserved: self.deferral.preserved(),
             jitter: &mut self.jitter,
             next_conn: &mut self.next_conn,
+            observed: self.observed,
             effects: &mut effects,
         };
         let result = handle(peer, &mut env);
         peer.watch_absence(now);
         let after = peer.state();
+        let changed = self.observed && before != after;
+        let config = &peer.config;
+        let ends = changed.then(|| observe::ends(&peer.main, config.address, config.as_number));
         let mut reason = None;
         for effect in effects {
             if let Effect::Down { reason: words, .. } = &effect {
                 reason = Some(words.clone());
             }
             self.apply(name, effect, now);
+        }
+        if let Some(ends) = ends {
+            let (peer, reason) = (name.clone(), reason.clone());
+            self.saw(now, Seen::State { peer, ends, before, after, reason });
         }
         if before != after {
             self.report_state(name, after, reason);
@@ -245,8 +253,15 @@ impl Speaker {
                 self.conns.insert(conn, name.clone());
                 self.io.push_back(Io::Connect { conn, remote, source, transport });
             }
-            Effect::Close { conn, last } => {
+            Effect::Heard(ends, octets) => {
+                let peer = name.clone();
+                self.saw(now, Seen::Message { peer, sent: false, ends: *ends, octets });
+            }
+            Effect::Close { conn, last, ends } => {
                 self.conns.remove(&conn);
+                if let Some(ends) = ends {
+                    self.saw_sent(now, name, &ends, &last);
+                }
                 self.io.push_back(Io::Close { conn, last });
             }
             Effect::Up { session, keep_stale } => {

@@ -9,6 +9,7 @@ mod filters;
 mod frr;
 mod gobgp;
 mod isolation;
+mod monitor;
 mod next_hop;
 mod openbgpd;
 mod password;

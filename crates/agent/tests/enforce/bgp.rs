@@ -160,3 +160,31 @@ fn what_a_neighbour_cannot_be_is_in_its_status_and_its_session_stays_down() {
     });
     node.end(Signal::SIGTERM);
 }
+
+#[test]
+fn a_router_comes_from_a_range_while_somebody_looks_on() {
+    let (mut node, router, _pod) = peered();
+    let mut lines = node.lines("/debug/bgp/monitor");
+    let mut until = |what: &[&str]| loop {
+        let line = lines.next().expect("the stream goes on");
+        if what.iter().all(|part| line.contains(part)) {
+            return;
+        }
+    };
+    let range = "peerRange: 192.0.2.0/24, maxPeers: 1, asNumber: 64512";
+    node.write("bgp.yaml", &PEER.replace("peerIP: 192.0.2.2, asNumber: 64512", range));
+    until(&["\"state\"", "\"router\"", "Established", "Idle"]);
+    let guest = "\"router/192.0.2.2\"";
+    until(&["\"received\"", guest, "OPEN", "64512"]);
+    until(&["\"state\"", guest, "\"Established\""]);
+    until(&["\"received\"", guest, "announced", "198.51.100.0/24", "192.0.2.2"]);
+    node.wait("routes both ways", |node| {
+        router.routes().contains("10.66.0.0/26")
+            && node.run("ip route show proto 98").contains("198.51.100.0/24 via")
+    });
+    let report: serde_json::Value = node.get("/debug/bgp");
+    let range = &report["speaker"]["ranges"][0];
+    assert_eq!((&range["peers"], &range["max_peers"]), (&1.into(), &1.into()));
+    assert_eq!(report["speaker"]["peers"][0]["range"], "router");
+    node.end(Signal::SIGTERM);
+}
