@@ -54,7 +54,7 @@ impl Feed {
     /// Four blocks of a client of a reflector.
     pub fn of_client(client: usize) -> Result<Self> {
         let first = u32::from(Ipv4Addr::new(20, 0, 0, 0));
-        let (base, shift) = (first, 6);
+        let (base, shift): (u32, u32) = (first, 6);
         let from = first + ((u32::try_from(client)? * BLOCKS) << shift);
         let prefixes = (0..BLOCKS).map(|i| Ipv4Addr::from(from + (i << shift)));
         let prefixes = prefixes.map(|address| IpNet::new(address.into(), 26));
