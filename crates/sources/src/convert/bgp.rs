@@ -150,6 +150,7 @@ const MAX_PEERS: i32 = 100;
 fn peer_address(spec: &BgpPeerSpec, problems: &mut Problems) -> Option<PeerAddress> {
     if spec.max_peers.is_some() && spec.peer_range.is_none() {
         problems.error("spec.maxPeers", "needs peerRange");
+        return None;
     }
     match (&spec.peer_ip, &spec.peer_range) {
         (Some(address), None) => one_address(address, problems).map(PeerAddress::One),
