@@ -9,7 +9,9 @@
 //! Processor time and memory are those of the process that is measured.
 
 mod child;
+mod crowd;
 mod feed;
+mod reflection;
 mod service;
 mod session;
 mod subject;
@@ -44,6 +46,7 @@ pub fn bgp() -> Result<Vec<Row>> {
     rows.extend(fabric(&lab)?);
     rows.extend(full_table(&lab)?);
     rows.push(herd(&lab)?);
+    rows.extend(reflection::reflection(&lab)?);
     rows.extend(service::service(&lab)?);
     Ok(rows)
 }

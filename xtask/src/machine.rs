@@ -12,6 +12,7 @@ pub const DEMO_PACKAGES: &[&str] = &["bird2", "iproute2", "nftables", "util-linu
 
 /// The same, the other BGP peers of the interoperation tests, and the firewalls that nodes may have.
 pub const TEST_PACKAGES: &[&str] = &[
+    "bgpdump",
     "bird2",
     "frr",
     "gobgpd",

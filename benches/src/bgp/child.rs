@@ -35,10 +35,18 @@ pub fn run(plan: &str) -> Result<()> {
         commands.send(Command::SetIdentity(Some(identity()))).await?;
         for number in 0..plan.senders + usize::from(plan.sink) {
             let is_sink = number == plan.senders;
-            let asn = if is_sink { SINK_AS } else { sender_as(number) };
+            let asn = match is_sink {
+                true => SINK_AS,
+                false if plan.reflector => OUR_AS,
+                false => sender_as(number),
+            };
             let peer = PeerConfig {
                 passive: true,
-                policy: PeerPolicy { transit: is_sink, ..PeerPolicy::default() },
+                policy: PeerPolicy {
+                    transit: is_sink,
+                    reflector_client: plan.reflector,
+                    ..PeerPolicy::default()
+                },
                 ..PeerConfig::new(address(number).into(), asn)
             };
             commands.send(Command::SetPeer(format!("{number:04}").into(), peer)).await?;

@@ -18,7 +18,7 @@ const CHUNK: usize = 64 * 1024;
 /// Nodes of the fabric, each with blocks and a path of its own.
 const NODES: u32 = 5_000;
 /// Prefixes of an UPDATE of the fabric.
-const BLOCKS: u32 = 4;
+pub const BLOCKS: u32 = 4;
 /// Attribute sets of the full table.
 const SETS: u32 = 100_000;
 /// Prefixes of each.
@@ -49,6 +49,37 @@ impl Feed {
     pub fn full() -> Result<Self> {
         let path = |set| [sender_as(0), 64_000 + set % 900, 4_200_000_000 + set];
         Self::new(0, Ipv4Addr::new(20, 0, 0, 0), 24, SETS, PREFIXES, path)
+    }
+
+    /// Four blocks of a client of a reflector.
+    pub fn of_client(client: usize) -> Result<Self> {
+        let first = u32::from(Ipv4Addr::new(20, 0, 0, 0));
+        let (base, shift): (u32, u32) = (first, 6);
+        let from = first + ((u32::try_from(client)? * BLOCKS) << shift);
+        let prefixes = (0..BLOCKS).map(|i| Ipv4Addr::from(from + (i << shift)));
+        let prefixes = prefixes.map(|address| IpNet::new(address.into(), 26));
+        let prefixes = prefixes.collect::<Result<Vec<_>, _>>()?;
+        let next_hop = NextHop::V4(super::address(client));
+        let reach = Reach { family: Family::Ipv4Unicast, next_hop, prefixes: prefixes.clone() };
+        let attributes = Attributes { local_pref: Some(100), ..Attributes::default() };
+        let update =
+            Update { reach: vec![reach], attributes: Arc::new(attributes), ..Update::default() };
+        let session = Negotiated {
+            peer_as: OUR_AS,
+            four_octet_as: true,
+            families: FamilySet::ALL,
+            ..Negotiated::before_open(OUR_AS)
+        };
+        let (mut announcements, mut withdrawals) = (Chunks::default(), Chunks::default());
+        announcements.add(update, &session)?;
+        withdrawals.add(Update::withdraw(prefixes), &session)?;
+        Ok(Self {
+            prefixes: BLOCKS as usize,
+            base,
+            shift,
+            announcements: announcements.0,
+            withdrawals: withdrawals.0,
+        })
     }
 
     fn new(

@@ -19,8 +19,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::address;
 
-/// Hold time of every session, seconds.
+/// Hold time of a session that is kept alive, seconds.
 const HOLD: u16 = 3;
+/// Hold time of sessions that are too many for that.
+const LONG_HOLD: u16 = 90;
 /// How often a session says that it is alive.
 const KEEPALIVE: Duration = Duration::from_millis(800);
 /// Where what is measured listens.
@@ -41,7 +43,7 @@ impl Session {
     /// The other side does not want it.
     pub fn open(netns: &Netns, number: usize, asn: u32) -> Result<Self> {
         let stream = netns.enter(|| connect(number))??;
-        Ok(Self::establish(stream, number, asn)?.keep_alive())
+        Ok(Self::establish(stream, number, asn, HOLD)?.keep_alive())
     }
 
     /// Connects so many at once and waits until all sessions are up.
@@ -52,21 +54,32 @@ impl Session {
         let streams = netns.enter(|| (0..count).map(connect).collect::<Result<Vec<_>>>())??;
         // All OPENs are on their way before the first answer is read.
         for (number, mut stream) in streams.iter().enumerate() {
-            stream.write_all(&opening(number, asn(number))?)?;
+            stream.write_all(&opening(number, asn(number), LONG_HOLD)?)?;
         }
         let streams = streams.into_iter().enumerate();
-        streams.map(|(number, stream)| Self::answer(stream, number, asn(number))).collect()
+        streams
+            .map(|(number, stream)| Self::answer(stream, number, asn(number), LONG_HOLD))
+            .collect()
     }
 
-    fn establish(mut stream: TcpStream, number: usize, asn: u32) -> Result<Self> {
-        stream.write_all(&opening(number, asn)?)?;
-        Self::answer(stream, number, asn)
+    /// Connects so many one after another, each when the session before it is up.
+    ///
+    /// # Errors
+    /// The other side does not want one.
+    pub fn open_each(netns: &Netns, count: usize, asn: u32) -> Result<Vec<Self>> {
+        let open = |number| Self::establish(connect(number)?, number, asn, LONG_HOLD);
+        netns.enter(|| (0..count).map(open).collect())?
+    }
+
+    fn establish(mut stream: TcpStream, number: usize, asn: u32, hold: u16) -> Result<Self> {
+        stream.write_all(&opening(number, asn, hold)?)?;
+        Self::answer(stream, number, asn, hold)
     }
 
     /// From our OPEN on.
-    fn answer(stream: TcpStream, number: usize, asn: u32) -> Result<Self> {
+    fn answer(stream: TcpStream, number: usize, asn: u32, hold: u16) -> Result<Self> {
         stream.set_read_timeout(Some(super::PATIENCE))?;
-        let ours = open(number, asn);
+        let ours = open(number, asn, hold);
         let mut session = Self {
             stream: Arc::new(Mutex::new(stream.try_clone()?)),
             negotiated: Negotiated::before_open(asn),
@@ -136,6 +149,19 @@ impl Session {
     pub fn read(&mut self) -> Result<Message> {
         let mut reader = self.reader()?;
         next(&mut reader, &mut self.rest, &self.negotiated)
+    }
+
+    /// Its connection, to be read and written by somebody else.
+    ///
+    /// # Errors
+    /// There are too many descriptors.
+    pub fn stream(&self) -> Result<TcpStream> {
+        self.reader()
+    }
+
+    /// What was read of it and not yet understood.
+    pub fn rest(&self) -> &[u8] {
+        &self.rest
     }
 
     fn reader(&self) -> Result<TcpStream> {
@@ -264,23 +290,27 @@ fn connect(number: usize) -> Result<TcpStream> {
     Ok(socket.into())
 }
 
-fn open(number: usize, asn: u32) -> Open {
+fn open(number: usize, asn: u32, hold_time: u16) -> Open {
     let families = Family::ALL.into_iter().map(|f| Capability::Multiprotocol(f.afi_safi()));
     Open {
         as_number: asn,
-        hold_time: HOLD,
+        hold_time,
         router_id: address(number),
         capabilities: families.chain([Capability::FourOctetAs(asn)]).collect(),
     }
 }
 
-fn opening(number: usize, asn: u32) -> Result<Vec<u8>> {
+fn opening(number: usize, asn: u32, hold: u16) -> Result<Vec<u8>> {
     let mut octets = Vec::new();
-    encode(&Message::Open(open(number, asn)), &Negotiated::before_open(asn), &mut octets)?;
+    encode(&Message::Open(open(number, asn, hold)), &Negotiated::before_open(asn), &mut octets)?;
     Ok(octets)
 }
 
-fn keepalive() -> Result<Vec<u8>> {
+/// A KEEPALIVE.
+///
+/// # Errors
+/// Never: it has an encoding.
+pub fn keepalive() -> Result<Vec<u8>> {
     let mut octets = Vec::new();
     encode(&Message::Keepalive, &Negotiated::before_open(1), &mut octets)?;
     Ok(octets)

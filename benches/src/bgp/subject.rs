@@ -27,6 +27,8 @@ pub fn sender_as(sender: usize) -> u32 {
 pub struct Plan {
     /// Neighbours that tell of routes.
     pub senders: usize,
+    /// Whether these are clients of a route reflector, in its AS.
+    pub reflector: bool,
     /// Whether one more gets them all.
     pub sink: bool,
     /// Whether routes go to the kernel.
@@ -155,9 +157,13 @@ fn configuration(plan: &Plan) -> Result<String> {
     let senders = (0..plan.senders).map(|i| (i, sender_as(i), "none"));
     let sink = plan.sink.then_some((plan.senders, SINK_AS, "all"));
     for (number, asn, export) in senders.chain(sink) {
+        let (asn, export, more) = match plan.reflector {
+            true => (OUR_AS, "all", "rr client; "),
+            false => (asn, export, ""),
+        };
         writeln!(
             text,
-            "protocol bgp {{ local 10.99.0.1 as {OUR_AS}; neighbor {} as {asn}; passive; \
+            "protocol bgp {{ local 10.99.0.1 as {OUR_AS}; neighbor {} as {asn}; passive; {more}\
              ipv4 {{ import all; export {export}; }}; }}",
             address(number)
         )?;

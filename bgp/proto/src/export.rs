@@ -20,7 +20,7 @@ use crate::policy::{self, AnyCommunity, Change, Direction, RuleRef, Subject, Ver
 use crate::rib::{Drain, Local, Origin, PeerId, PeerSession, Route};
 use crate::roles;
 
-pub(crate) use queue::{ExportQueue, Progress};
+pub(crate) use queue::{Cut, ExportQueue, Progress};
 
 /// A route without its prefix, as one peer gets it: the key of the export queue.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,7 +52,7 @@ pub(crate) struct Learned {
 
 impl Learned {
     /// Who brought the route into the AS (RFC 4456 §8).
-    fn originator(&self) -> Ipv4Addr {
+    pub(crate) fn originator(&self) -> Ipv4Addr {
         self.route.attributes.originator_id.unwrap_or(self.router_id)
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod export;
 pub mod family;
 pub mod fsm;
 pub mod message;
+pub mod mrt;
 pub mod negotiated;
 mod peer;
 pub mod policy;

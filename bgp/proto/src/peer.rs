@@ -31,6 +31,7 @@ use crate::session::open;
 use crate::session::{ConnId, OPEN_HOLD, Place, Session};
 use crate::speaker::command::{Identity, PeerConfig};
 use crate::speaker::transport::Transport;
+use crate::speaker::{Ends, Guest, observe};
 use crate::timer::{Jitter, Time, Timer};
 
 use act::MAX_PAUSE_BGP;
@@ -53,6 +54,8 @@ pub(crate) struct Env<'a> {
     pub(crate) preserved: FamilySet,
     pub(crate) jitter: &'a mut Jitter,
     pub(crate) next_conn: &'a mut u64,
+    /// Whether somebody looks on.
+    pub(crate) observed: bool,
     pub(crate) effects: &'a mut Vec<Effect>,
 }
 
@@ -62,7 +65,10 @@ pub(crate) enum Effect {
     /// Open a TCP connection.
     Connect { conn: ConnId, remote: SocketAddr, source: Option<IpAddr>, transport: Transport },
     /// Write what is left and close.
-    Close { conn: ConnId, last: Vec<u8> },
+    /// The ends are for who looks on.
+    Close { conn: ConnId, last: Vec<u8>, ends: Option<Box<Ends>> },
+    /// A message came, and somebody looks on.
+    Heard(Box<Ends>, Vec<u8>),
     /// The session is up. Stale routes of other families than these are to go.
     Up { session: Box<PeerSession>, keep_stale: FamilySet },
     /// The session is over. Routes of these families stay as stale ones, others go.
@@ -99,6 +105,8 @@ pub(crate) struct Peer {
     pub(crate) incoming: Option<Session>,
     pub(crate) helper: Helper,
     pub(crate) history: History,
+    /// Nobody named it: it came by a range.
+    pub(crate) guest: Option<Guest>,
     /// Whether connections are wanted and taken.
     enabled: bool,
     /// IdleHoldTimer of the main place.
@@ -124,6 +132,7 @@ impl Peer {
             incoming: None,
             helper: Helper::default(),
             history: History::default(),
+            guest: None,
             enabled: false,
             idle_hold: None,
             over_limit: None,
@@ -263,10 +272,7 @@ impl Peer {
 
     /// Socket options of its connections.
     pub(crate) fn transport(&self, env: &Env<'_>) -> Transport {
-        let external = self.config.as_number != env.identity.as_number;
-        let (ttl, min_ttl) = self.config.hops.ttls(external);
-        let key = self.config.password.as_ref().and_then(|password| password.key.clone());
-        Transport { ttl, min_ttl, key }
+        self.config.transport(env.identity)
     }
 
     /// Whether TCP is up on a connection.
@@ -317,13 +323,24 @@ impl Peer {
         session.receive(octets);
         let Some(conn) = session.conn else { return };
         // A message may end the connection, or move it to the main place.
-        while let Some(place) = self.place_of(conn)
-            && let Some(message) = self.session_mut(place).and_then(Session::next_message)
-        {
-            match message {
-                Ok(message) => self.message(place, message, env),
-                Err(notification) => self.bad_message(place, notification, env),
+        while let Some(place) = self.place_of(conn) {
+            self.show(place, env);
+            match self.session_mut(place).and_then(Session::next_message) {
+                Some(Ok(message)) => self.message(place, message, env),
+                Some(Err(notification)) => self.bad_message(place, notification, env),
+                None => break,
             }
+        }
+    }
+
+    /// Shows the next message to who looks on, before it is read.
+    fn show(&self, place: Place, env: &mut Env<'_>) {
+        if env.observed
+            && let Some(session) = self.session(place)
+            && let Some(octets) = session.peek()
+        {
+            let ends = observe::ends(session, self.config.address, self.config.as_number);
+            env.effects.push(Effect::Heard(Box::new(ends), octets.to_vec()));
         }
     }
 
@@ -357,6 +374,7 @@ impl Peer {
             .chain(self.idle_hold.map(|at| (at, "idle hold")))
             .chain(self.over_limit.and_then(|(_, until)| Some((until?, "prefix limit"))))
             .chain(self.helper.deadline().map(|at| (at, "stale routes")))
+            .chain(self.guest.as_ref().and_then(|guest| Some((guest.forget_at?, "forgetting"))))
             .min()
     }
 

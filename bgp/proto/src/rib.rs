@@ -17,6 +17,7 @@
 mod adj_in;
 mod advertise;
 mod explain;
+mod group;
 mod import;
 mod intern;
 mod loc;
@@ -38,12 +39,14 @@ use crate::negotiated::Negotiated;
 use crate::policy::{self, AnyCommunity, Exceeded, PeerPolicy};
 
 use adj_in::Received;
+use group::Groups;
 use import::Judged;
 use intern::Interner;
 use loc::{Entry, LocRib, Path};
 use peer::Peer;
 
 pub(crate) use explain::{Inward, Outward, Place};
+pub(crate) use group::Outgoing;
 pub use import::Rejection;
 pub use loc::{LocPath, LocRoute};
 pub use peer::{AdvertisedRoute, FamilyCounts, ReceivedRoute};
@@ -152,6 +155,9 @@ pub struct Rib {
     local: Local,
     peers: BTreeMap<PeerId, Peer>,
     loc: LocRib,
+    groups: Groups,
+    /// Peers of open sessions that share nothing.
+    alone: BTreeSet<PeerId>,
     routes: Interner<Route>,
     exports: Interner<Exported>,
     /// Prefixes whose paths changed since the last decision.
@@ -174,6 +180,8 @@ impl Rib {
             local,
             peers: BTreeMap::new(),
             loc: LocRib::default(),
+            groups: Groups::default(),
+            alone: BTreeSet::new(),
             routes: Interner::default(),
             exports: Interner::default(),
             dirty: BTreeSet::new(),
@@ -221,6 +229,8 @@ impl Rib {
     /// A session is Established: everything that the peer may have goes into its queue, then
     /// End-of-RIB. Routes that were kept as stale stay until [`Rib::sweep`].
     pub fn peer_up(&mut self, id: PeerId, session: PeerSession) {
+        self.forget_member(id);
+        self.alone.insert(id);
         let peer = self.peers.entry(id).or_default();
         peer.open(session);
         // Its identifier may be another one now, and with it the choice among equals.
@@ -230,6 +240,7 @@ impl Rib {
     /// The session is over. Routes of the families in `keep` stay as stale ones, the others go.
     /// Unknown peers are none of our business.
     pub fn peer_down(&mut self, id: PeerId, keep: FamilySet) {
+        self.forget_member(id);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.close();
         for family in Family::ALL {
@@ -248,6 +259,7 @@ impl Rib {
 
     /// Forgets a peer and every path of it, whatever state an interrupted update left them in.
     pub fn purge(&mut self, id: PeerId) {
+        self.forget_member(id);
         self.peers.remove(&id);
         self.dirty.extend(self.loc.remove_paths_of(id));
     }
@@ -311,11 +323,13 @@ impl Rib {
     /// Replaces the policy of a peer: everything that it advertised is judged anew, and what it
     /// shall have of ours is another difference to what it has. No session notices.
     pub fn set_policy(&mut self, id: PeerId, policy: PeerPolicy) {
+        self.leave(id);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(session) = &mut peer.session else { return };
         let session = Arc::new(PeerSession { policy, ..(**session).clone() });
         peer.session = Some(session.clone());
         peer.fresh = peer.established().is_some();
+        peer.alone_for_good = false;
         for (prefix, received) in peer.received.iter_mut() {
             let judge =
                 import::Judge::new(&received.route, &session, &self.local, &mut self.routes);
@@ -349,6 +363,7 @@ impl Rib {
     /// Sends a peer all its routes of a family again (RFC 2918 §4).
     pub fn refresh(&mut self, id: PeerId, family: Family) {
         self.decide();
+        self.leave(id);
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.queue.resend(family);
         }
@@ -374,13 +389,16 @@ impl Rib {
     /// The next UPDATE for a peer; it fits one message of its session. `None` when the peer has
     /// everything, or is not up.
     pub fn poll_updates(&mut self, id: PeerId) -> Option<Update> {
-        self.decide();
-        self.peers.get_mut(&id)?.next_update(self.in_sync)
+        self.poll_outgoing(id).map(|outgoing| match outgoing {
+            Outgoing::Own(update) => update,
+            Outgoing::Shared(shared) => shared.update.clone(),
+        })
     }
 
     /// Routes of a peer by family.
     pub fn counts(&self, id: PeerId, family: Family) -> FamilyCounts {
-        self.peers.get(&id).map(|peer| peer.counts(family)).unwrap_or_default()
+        let counts = |peer| peer_counts(&self.groups, peer, family);
+        self.peers.get(&id).map(counts).unwrap_or_default()
     }
 
     /// A peer's Adj-RIB-In, in order of prefix.
@@ -390,7 +408,8 @@ impl Rib {
 
     /// What a peer has from us, in order of prefix.
     pub fn advertised(&self, id: PeerId) -> Vec<AdvertisedRoute> {
-        self.peers.get(&id).map(Peer::advertised_routes).unwrap_or_default()
+        let routes = |peer| Peer::advertised_routes(peer, &self.groups.advertised(peer));
+        self.peers.get(&id).map(routes).unwrap_or_default()
     }
 
     /// Prefixes that we originate, in order.
@@ -419,6 +438,11 @@ impl Rib {
             !goes
         });
     }
+}
+
+/// The numbers of a peer, with what it has by its group.
+fn peer_counts(groups: &Groups, peer: &Peer, family: Family) -> FamilyCounts {
+    peer.counts(family, groups.count(peer, family))
 }
 
 /// The outcome of a decision as far as peers are told of it.

@@ -109,6 +109,12 @@ impl Session {
         self.input.extend_from_slice(octets);
     }
 
+    /// The octets of the next whole message.
+    pub(crate) fn peek(&self) -> Option<&[u8]> {
+        let len = frame(&self.input, &self.negotiated).ok()??;
+        self.input.get(..len)
+    }
+
     /// The next whole message, or what is wrong with it.
     pub(crate) fn next_message(&mut self) -> Option<Result<Message, Notification>> {
         let len = match frame(&self.input, &self.negotiated) {

@@ -33,7 +33,9 @@ pub mod explain;
 #[cfg(any(test, feature = "fault-injection"))]
 pub mod fault;
 mod isolation;
+pub mod observe;
 mod peers;
+mod ranges;
 mod report;
 pub mod routes;
 pub mod status;
@@ -42,19 +44,26 @@ pub mod transport;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use ipnet::IpNet;
+
 use crate::fsm::State;
 use crate::message::NotificationCode;
 use crate::peer::{Env, Peer};
-use crate::rib::{Local, Rib};
+use crate::rib::{Local, Outgoing, Rib};
 use crate::session::{ConnId, Place};
 use crate::timer::{Jitter, Time};
 
-pub use command::{Command, Config, Identity, InvalidCommand, NextHops, PeerConfig, PeerName};
+pub use command::{
+    Command, Config, Identity, InvalidCommand, NextHops, PeerConfig, PeerName, RangeConfig,
+};
 use deferral::Deferral;
 pub use event::Event;
 pub use explain::PrefixReport;
 #[cfg(any(test, feature = "fault-injection"))]
 pub use fault::Fault;
+pub use observe::{Ends, Observed, Seen};
+pub(crate) use ranges::Guest;
+pub use ranges::RangeStatus;
 pub use routes::{RouteList, RouteTable};
 pub use status::SpeakerStatus;
 pub use transport::{Hops, Md5Key, Password, Transport};
@@ -81,11 +90,11 @@ pub enum Io {
         /// Last octets; may be empty.
         last: Vec<u8>,
     },
-    /// Connections from and to this address are signed with this key from now on, also those that
-    /// are open; `None`: not signed.
+    /// Connections from and to this address, also those that are open, or from this range are signed
+    /// with this key from now on; `None`: not signed. An address goes before a range.
     SetKey {
-        /// The neighbour.
-        address: IpAddr,
+        /// The neighbour as a prefix of full length, or a range of them.
+        remote: IpNet,
         /// Its key.
         key: Option<Md5Key>,
     },
@@ -120,6 +129,9 @@ pub enum Refusal {
     Disabled(IpAddr),
 }
 
+/// Octets of UPDATEs that are handed out at once, beyond which no other is added.
+const CHUNK: usize = 16 * 1024;
+
 /// The tables' view of a speaker without identity: no session is up then.
 const NOBODY: Local = Local {
     router_id: Ipv4Addr::UNSPECIFIED,
@@ -137,7 +149,9 @@ pub struct Speaker {
     /// Who claims an address: usually one.
     addresses: BTreeMap<IpAddr, BTreeSet<PeerName>>,
     /// The keys that the driver was told.
-    keys: BTreeMap<IpAddr, Md5Key>,
+    keys: BTreeMap<IpNet, Md5Key>,
+    /// From where peers may come that nobody named.
+    ranges: BTreeMap<PeerName, ranges::Range>,
     /// Whose a connection is.
     conns: BTreeMap<ConnId, PeerName>,
     next_peer: u32,
@@ -155,6 +169,9 @@ pub struct Speaker {
     peer_events: BTreeMap<PeerName, Event>,
     refused: u64,
     stopped: bool,
+    /// Whether somebody looks on.
+    observed: bool,
+    seen: VecDeque<Observed>,
 }
 
 impl Speaker {
@@ -165,6 +182,7 @@ impl Speaker {
             peers: BTreeMap::new(),
             addresses: BTreeMap::new(),
             keys: BTreeMap::new(),
+            ranges: BTreeMap::new(),
             conns: BTreeMap::new(),
             next_peer: 0,
             rib: Rib::new(NOBODY),
@@ -179,6 +197,8 @@ impl Speaker {
             peer_events: BTreeMap::new(),
             refused: 0,
             stopped: false,
+            observed: false,
+            seen: VecDeque::new(),
         }
     }
 
@@ -191,6 +211,7 @@ impl Speaker {
         match command {
             Command::SetIdentity(identity) => self.set_identity(identity, now),
             Command::SetPeer(name, config) => self.set_peer(&name, config, now),
+            Command::SetRange(name, config) => self.set_range(&name, config, now),
             Command::RemovePeer(name) => self.remove_peer(&name, now),
             Command::Originate(prefix, origin) => self.rib.originate(prefix, origin),
             Command::Withdraw(prefix) => self.rib.withdraw(prefix),
@@ -228,9 +249,16 @@ impl Speaker {
         local: IpAddr,
         now: Time,
     ) -> Result<Accepted, Refusal> {
-        let Some(name) = self.owner_of(remote).cloned() else {
-            self.refused += 1;
-            return Err(Refusal::UnknownPeer(remote));
+        let name = match self
+            .owner_of(remote)
+            .cloned()
+            .map_or_else(|| self.admit(remote, now), |name| Ok(Ok(name)))?
+        {
+            Ok(name) => name,
+            Err(turned_away) => {
+                self.after(now);
+                return Ok(turned_away);
+            }
         };
         let accepted = self.with_peer(&name, now, |peer, env| {
             if !peer.is_enabled() {
@@ -271,6 +299,7 @@ impl Speaker {
                 expired.iter().for_each(|family| speaker.rib.sweep(peer.id, family));
             });
             self.bfd_timeout(&name, now);
+            self.forget_guest(&name, now);
             // It may have been held back until now.
             if let Some(address) = self.peers.get(&name).map(|peer| peer.config.address) {
                 self.assign(address, now);
@@ -291,13 +320,26 @@ impl Speaker {
         self.io.pop_front()
     }
 
-    /// The next octets to write to a connection: whole messages. Ask only while it can take some;
-    /// UPDATEs are built at this moment, from the newest routes.
+    /// The next octets to write to a connection: whole messages, of UPDATEs several. Ask only while
+    /// it can take some; UPDATEs are built at this moment, from the newest routes.
     pub fn poll_transmit(&mut self, conn: ConnId, now: Time) -> Option<Vec<u8>> {
         let name = self.conns.get(&conn)?.clone();
         // A panic in here is about a prefix, not about this peer.
         self.rib.decide();
-        self.contain(&name, now, |speaker| speaker.next_octets(&name, conn, now)).flatten()
+        let octets =
+            self.contain(&name, now, |speaker| speaker.next_octets(&name, conn, now)).flatten()?;
+        if self.observed
+            && let Some(ends) = self.ends(&name, conn)
+        {
+            self.saw_sent(now, &name, &ends, &octets);
+        }
+        Some(octets)
+    }
+
+    fn ends(&self, name: &PeerName, conn: ConnId) -> Option<Ends> {
+        let peer = self.peers.get(name)?;
+        let session = peer.session(peer.place_of(conn)?)?;
+        Some(observe::ends(session, peer.config.address, peer.config.as_number))
     }
 
     fn next_octets(&mut self, name: &PeerName, conn: ConnId, now: Time) -> Option<Vec<u8>> {
@@ -311,13 +353,27 @@ impl Speaker {
         if peer.session(place)?.state != State::Established {
             return None;
         }
-        while let Some(update) = self.rib.poll_updates(peer.id) {
-            match peer.session(place)?.encode_update(update) {
-                Ok(octets) => return Some(octets),
-                Err(error) => peer.history.error(format!("cannot advertise: {error}"), now),
+        let mut octets = Vec::new();
+        while octets.len() < CHUNK
+            && let Some(outgoing) = self.rib.poll_outgoing(peer.id)
+        {
+            let result = match outgoing {
+                Outgoing::Own(update) => {
+                    peer.session(place)?.encode_update(update).map(|own| octets.extend(own))
+                }
+                Outgoing::Shared(shared) => match &shared.octets {
+                    Ok(shared) => {
+                        octets.extend_from_slice(shared);
+                        Ok(())
+                    }
+                    Err(error) => Err(error.clone()),
+                },
+            };
+            if let Err(error) = result {
+                peer.history.error(format!("cannot advertise: {error}"), now);
             }
         }
-        None
+        (!octets.is_empty()).then_some(octets)
     }
 
     /// Whether [`Speaker::poll_event`] has something.
@@ -333,6 +389,15 @@ impl Speaker {
             self.next_route_event();
             event
         })
+    }
+
+    /// The same for a driver that is looked at: routes are seen when they are told.
+    pub fn poll_event_at(&mut self, now: Time) -> Option<Event> {
+        let event = self.poll_event()?;
+        if !matches!(event, Event::Peer { .. }) {
+            self.saw(now, Seen::Route(event.clone()));
+        }
+        Some(event)
     }
 
     /// Whether [`Command::Stop`] was given. What `poll_io` still has is to be done.
@@ -353,6 +418,7 @@ impl Speaker {
         let monitored: Vec<PeerName> = self.bfd.keys().cloned().collect();
         monitored.iter().for_each(|name| self.stop_bfd(name));
         self.peers.clear();
+        self.ranges.clear();
         self.addresses.clear();
         self.conns.clear();
         self.peer_events.clear();

@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::sockopt;
 
-/// Chunks that may wait to be written; an UPDATE is a chunk.
-const WRITE_CHUNKS: usize = 64;
+/// Chunks that may wait to be written; several UPDATEs are a chunk.
+const WRITE_CHUNKS: usize = 16;
 /// Octets read at once.
 const READ_CHUNK: usize = 16 * 1024;
 /// How long a closed connection may take to write its last words.
@@ -200,7 +200,7 @@ async fn rekeying(
 ) -> String {
     while keys.changed().await.is_ok() {
         let key = keys.borrow_and_update().clone();
-        if let Err(error) = sockopt::set_md5_key(&socket, remote, key.as_ref()) {
+        if let Err(error) = sockopt::set_md5_key(&socket, remote.into(), key.as_ref()) {
             return format!("cannot set the new TCP MD5 key: {error}");
         }
     }
@@ -232,7 +232,7 @@ fn protect(socket: &Socket, remote: IpAddr, transport: &Transport) -> io::Result
     }
     sockopt::set_min_ttl(socket, remote.is_ipv6(), transport.min_ttl)?;
     match &transport.key {
-        Some(key) => sockopt::set_md5_key(socket, remote, Some(key)),
+        Some(key) => sockopt::set_md5_key(socket, remote.into(), Some(key)),
         None => Ok(()),
     }
 }

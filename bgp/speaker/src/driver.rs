@@ -9,6 +9,7 @@ use brindle_bgp_proto::speaker::{
     Accepted, Command, Config, Event, Io, Md5Key, Speaker, Transport,
 };
 use brindle_bgp_proto::timer::Time;
+use ipnet::IpNet;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -16,10 +17,13 @@ use tokio::task::JoinSet;
 use crate::bfd::{Bfd, Received};
 use crate::connection::{Connection, Origin, Report};
 use crate::listener::Listeners;
+use crate::monitor::Monitors;
 use crate::{Request, RouteQuery, Status};
 
 /// Reports of connections that may wait; a full channel stops reading from the sockets.
 const REPORTS: usize = 256;
+/// Reports that are answered together, at most: while they are worked on nothing is sent.
+const TOGETHER: usize = 64;
 /// BFD packets that may wait; more are lost, as on the wire.
 const BFD: usize = 256;
 /// Accepted connections that may wait.
@@ -38,8 +42,10 @@ pub(crate) async fn run(
     let (reports, mut from_connections) = mpsc::channel(REPORTS);
     let (accepted, mut from_listeners) = mpsc::channel(ACCEPTED);
     let (heard, mut from_bfd) = mpsc::channel::<Received>(BFD);
+    let start = Instant::now();
     let mut driver = Driver {
-        start: Instant::now(),
+        start,
+        monitors: Monitors::new(start),
         speaker: Speaker::new(config),
         connections: BTreeMap::new(),
         tasks: JoinSet::new(),
@@ -58,7 +64,15 @@ pub(crate) async fn run(
                 Some(request) => driver.request(request),
                 None => driver.command(Command::Stop { graceful: true }),
             },
-            Some((conn, report)) = from_connections.recv() => driver.report(conn, report),
+            Some((conn, report)) = from_connections.recv() => {
+                driver.report(conn, report);
+                // What has come meanwhile is answered together: of many neighbours that speak at once
+                // each is told once.
+                for _ in 1..TOGETHER {
+                    let Ok((conn, report)) = from_connections.try_recv() else { break };
+                    driver.report(conn, report);
+                }
+            }
             Some((stream, remote)) = from_listeners.recv() => driver.accepted(stream, remote),
             Some((remote, octets)) = from_bfd.recv() => driver.heard(remote, &octets),
             () = sleep_until(deadline) => driver.timeout().await,
@@ -69,6 +83,7 @@ pub(crate) async fn run(
             Some(_) = driver.tasks.join_next(), if !driver.tasks.is_empty() => {}
         }
         driver.pump().await;
+        driver.monitors.tell(&mut driver.speaker);
     }
     driver.connections.clear();
     let ended = async { while driver.tasks.join_next().await.is_some() {} };
@@ -79,6 +94,7 @@ pub(crate) async fn run(
 
 struct Driver {
     start: Instant,
+    monitors: Monitors,
     speaker: Speaker,
     connections: BTreeMap<ConnId, Connection>,
     tasks: JoinSet<()>,
@@ -88,7 +104,7 @@ struct Driver {
     listeners: Listeners,
     bfd: Bfd,
     /// Keys of neighbours, for listeners that are opened anew.
-    keys: BTreeMap<IpAddr, Md5Key>,
+    keys: BTreeMap<IpNet, Md5Key>,
     listen_again: Option<Instant>,
 }
 
@@ -110,6 +126,7 @@ impl Driver {
             Request::Explain(prefix, peer, answer) => {
                 drop(answer.send(self.speaker.explain(prefix, peer.as_deref())));
             }
+            Request::Monitor(news) => self.monitors.add(news, &mut self.speaker),
             Request::Routes(RouteQuery { table, peer, limit }, answer) => {
                 drop(answer.send(self.speaker.routes(table, peer.as_deref(), limit)));
             }
@@ -123,7 +140,8 @@ impl Driver {
     }
 
     fn event(&mut self, permit: mpsc::Permit<'_, Event>) {
-        if let Some(event) = self.speaker.poll_event() {
+        let now = self.now();
+        if let Some(event) = self.speaker.poll_event_at(now) {
             permit.send(event);
         }
     }
@@ -201,7 +219,7 @@ impl Driver {
                     let origin = Origin::Connect { remote, source };
                     self.connect(conn, remote.ip(), origin, transport);
                 }
-                Io::SetKey { address, key } => self.set_key(address, key),
+                Io::SetKey { remote, key } => self.set_key(remote, key),
                 Io::Bfd { local, wanted } => self.bfd.set(local, wanted),
                 Io::Close { conn, last } => self.close(conn, last),
                 Io::Listen(port) => {
@@ -219,18 +237,19 @@ impl Driver {
     }
 
     /// Signs what is open and what is to come.
-    fn set_key(&mut self, address: IpAddr, key: Option<Md5Key>) {
-        for connection in self.connections.values().filter(|c| c.remote() == address) {
+    fn set_key(&mut self, remote: IpNet, key: Option<Md5Key>) {
+        // Peers of a range have keys of their own while they are there.
+        for connection in self.connections.values().filter(|c| remote == c.remote().into()) {
             connection.set_key(key.clone());
         }
-        self.keys.remove(&address);
-        self.key_listeners(address, key.as_ref());
-        self.keys.extend(key.map(|key| (address, key)));
+        self.keys.remove(&remote);
+        self.key_listeners(remote, key.as_ref());
+        self.keys.extend(key.map(|key| (remote, key)));
     }
 
-    fn key_listeners(&self, address: IpAddr, key: Option<&Md5Key>) {
-        if let Err(error) = self.listeners.set_key(address, key) {
-            tracing::error!(peer = %address, "cannot set the TCP MD5 key of the listener: {error}");
+    fn key_listeners(&self, remote: IpNet, key: Option<&Md5Key>) {
+        if let Err(error) = self.listeners.set_key(remote, key) {
+            tracing::error!(peer = %remote, "cannot set the TCP MD5 key of the listener: {error}");
         }
     }
 
@@ -247,7 +266,7 @@ impl Driver {
         self.listeners.close().await;
         if let Some(port) = self.port {
             self.listeners = Listeners::open(port, &self.accepted);
-            self.keys.iter().for_each(|(address, key)| self.key_listeners(*address, Some(key)));
+            self.keys.iter().for_each(|(remote, key)| self.key_listeners(*remote, Some(key)));
         }
         self.listen_again = self.listeners.error.as_ref().map(|error| {
             tracing::error!("{error}; trying again in {} s", LISTEN_RETRY.as_secs());

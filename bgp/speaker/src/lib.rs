@@ -19,6 +19,7 @@ mod connection;
 mod datagram;
 mod driver;
 mod listener;
+mod monitor;
 mod sockopt;
 
 use std::net::SocketAddr;
@@ -32,9 +33,10 @@ pub use brindle_bgp_proto::rib::{Drain, Origin};
 pub use brindle_bgp_proto::speaker::status::SpeakerStatus;
 pub use brindle_bgp_proto::speaker::{
     Command, Config, Event, Hops, Identity, InvalidCommand, Md5Key, NextHops, Password, PeerConfig,
-    PeerName, PrefixReport, RouteList, RouteTable,
+    PeerName, PrefixReport, RangeConfig, RouteList, RouteTable,
 };
 use ipnet::IpNet;
+pub use monitor::News;
 
 /// Commands that may wait.
 const COMMANDS: usize = 1024;
@@ -103,6 +105,7 @@ enum Request {
     Status(oneshot::Sender<Status>),
     Explain(IpNet, Option<PeerName>, oneshot::Sender<PrefixReport>),
     Routes(RouteQuery, oneshot::Sender<RouteList>),
+    Monitor(mpsc::Sender<News>),
 }
 
 /// Which routes are listed.
@@ -169,6 +172,17 @@ impl Commands {
     /// The speaker has stopped.
     pub async fn routes(&self, query: RouteQuery) -> Result<RouteList, Stopped> {
         self.ask(|answer| Request::Routes(query, answer)).await
+    }
+
+    /// Looks on from now on, until the receiver is dropped. Who does not keep up loses some and is
+    /// told how much; no session waits.
+    ///
+    /// # Errors
+    /// The speaker has stopped.
+    pub async fn monitor(&self) -> Result<mpsc::Receiver<News>, Stopped> {
+        let (news, receiver) = mpsc::channel(monitor::QUEUE);
+        self.0.send(Request::Monitor(news)).await.map_err(|_| Stopped)?;
+        Ok(receiver)
     }
 
     async fn ask<T>(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brindle_bgp_proto::speaker::Md5Key;
+use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -61,10 +62,11 @@ impl Listeners {
         self.sockets.iter().map(|(address, _)| *address).collect()
     }
 
-    /// From now on, connections from this address must be signed with this key; `None`: must not
+    /// From now on, connections from this address or range must be signed with this key; `None`: must not
     /// be signed.
-    pub(crate) fn set_key(&self, remote: IpAddr, key: Option<&Md5Key>) -> io::Result<()> {
-        let of_family = |(address, _): &&(SocketAddr, _)| address.is_ipv4() == remote.is_ipv4();
+    pub(crate) fn set_key(&self, remote: IpNet, key: Option<&Md5Key>) -> io::Result<()> {
+        let of_family =
+            |(address, _): &&(SocketAddr, _)| address.is_ipv4() == remote.addr().is_ipv4();
         let mut sockets = self.sockets.iter().filter(of_family);
         sockets.try_for_each(|(_, socket)| sockopt::set_md5_key(socket, remote, key))
     }

@@ -5,11 +5,12 @@
 use std::ffi::c_int;
 use std::io;
 use std::mem;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 
 use brindle_bgp_proto::speaker::Md5Key;
 use brindle_bgp_proto::speaker::transport::MAX_KEY;
+use ipnet::IpNet;
 use socket2::{SockAddr, SockAddrStorage};
 
 /// `struct tcp_md5sig` of `linux/tcp.h`.
@@ -42,24 +43,31 @@ pub(crate) fn receive_ttl(socket: &impl AsFd, ipv6: bool) -> io::Result<()> {
     set(socket, level, name, &1)
 }
 
-/// Sets, replaces or removes the key of a remote address (RFC 2385, `TCP_MD5SIG`). An established
-/// connection goes on under the new key; a listening socket uses it for connections to come.
+/// `TCP_MD5SIG_EXT` and its only flag that is used here, of `linux/tcp.h`.
+const TCP_MD5SIG_EXT: c_int = 32;
+const TCP_MD5SIG_FLAG_PREFIX: u8 = 1;
+
+/// Sets, replaces or removes the key of a remote address (RFC 2385, `TCP_MD5SIG`) or, on a listening
+/// socket, of a range (`TCP_MD5SIG_EXT`, Linux 4.13). An established connection goes on under the new
+/// key; a listening socket uses it for connections to come, that of the longest prefix.
 pub(crate) fn set_md5_key(
     socket: &impl AsFd,
-    remote: IpAddr,
+    remote: IpNet,
     key: Option<&Md5Key>,
 ) -> io::Result<()> {
+    let range = remote.prefix_len() < remote.max_prefix_len();
+    let name = if range { TCP_MD5SIG_EXT } else { libc::TCP_MD5SIG };
     let octets = key.map_or(&[][..], Md5Key::octets);
     let mut option = TcpMd5Sig {
-        address: SockAddr::from(SocketAddr::new(remote, 0)).as_storage(),
-        flags: 0,
-        prefix_len: 0,
+        address: SockAddr::from(SocketAddr::new(remote.network(), 0)).as_storage(),
+        flags: if range { TCP_MD5SIG_FLAG_PREFIX } else { 0 },
+        prefix_len: if range { remote.prefix_len() } else { 0 },
         key_len: u16::try_from(octets.len()).unwrap_or(u16::MAX),
         interface: 0,
         key: [0; MAX_KEY],
     };
     option.key[..octets.len()].copy_from_slice(octets);
-    match set(socket, libc::IPPROTO_TCP, libc::TCP_MD5SIG, &option) {
+    match set(socket, libc::IPPROTO_TCP, name, &option) {
         // There was none to remove.
         Err(error) if key.is_none() && error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
         result => result,

@@ -5,6 +5,7 @@
 
 mod debug;
 mod metrics;
+mod monitor;
 mod packets;
 mod status;
 
@@ -88,6 +89,7 @@ pub fn full(sources: Arc<Sources>) -> Router {
         .route("/status", get(status))
         .route("/sync", post(sync))
         .merge(debug::routes())
+        .merge(monitor::routes())
         .merge(packets::routes())
         .with_state(sources.clone())
         .merge(public(sources))

@@ -15,18 +15,19 @@ mod passwords;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use brindle_bgp_speaker::{
     BfdConfig, Command, Commands, Config, Drain, Event, Handle, Hops, Identity, NextHops, Origin,
-    PeerConfig, Role, SendError, Stopped,
+    PeerConfig, PeerName, RangeConfig, Role, SendError, Stopped,
 };
 use brindle_dataplane_core::netlink::NextHop;
 use brindle_dataplane_core::{DriverSender, RouteInput, RouteTable};
 use brindle_model::routing::advertisement::Origination;
-use brindle_model::routing::{self, Change, Peer, Speaker};
+use brindle_model::routing::{self, Change, Peer, PeerAddress, Speaker};
 use brindle_model::ruleset::Batch;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
@@ -47,7 +48,7 @@ fn command(change: &Change, passwords: &mut Passwords) -> Command {
             Command::RemovePeer(name.clone())
         }
         Change::Peer(name, Some(peer)) => {
-            Command::SetPeer(name.clone(), passwords.complete(name, peer_config(peer), peer))
+            passwords.complete(name, neighbour(peer), peer).command(name.clone())
         }
         Change::Originate(prefix, Origination { origin, communities }) => {
             let words = origin.to_string().into();
@@ -58,7 +59,41 @@ fn command(change: &Change, passwords: &mut Passwords) -> Command {
     }
 }
 
-fn peer_config(peer: &Peer) -> PeerConfig {
+/// A neighbour, or a range of them, as the speaker has it.
+#[derive(Clone, Debug, PartialEq)]
+enum Neighbour {
+    One(PeerConfig),
+    Range(RangeConfig),
+}
+
+impl Neighbour {
+    fn config_mut(&mut self) -> &mut PeerConfig {
+        match self {
+            Self::One(config) => config,
+            Self::Range(range) => &mut range.template,
+        }
+    }
+
+    fn command(self, name: PeerName) -> Command {
+        match self {
+            Self::One(config) => Command::SetPeer(name, config),
+            Self::Range(config) => Command::SetRange(name, config),
+        }
+    }
+}
+
+fn neighbour(peer: &Peer) -> Neighbour {
+    match peer.address {
+        PeerAddress::One(address) => Neighbour::One(peer_config(peer, address)),
+        PeerAddress::Range { net, max_peers } => Neighbour::Range(RangeConfig {
+            prefix: net,
+            max_peers: max_peers.into(),
+            template: peer_config(peer, net.addr()),
+        }),
+    }
+}
+
+fn peer_config(peer: &Peer, address: IpAddr) -> PeerConfig {
     PeerConfig {
         port: peer.port,
         passive: peer.passive,
@@ -73,6 +108,7 @@ fn peer_config(peer: &Peer) -> PeerConfig {
             detect_mult: bfd.multiplier,
         }),
         shutdown: peer.settings.shutdown.clone(),
+        unfit: peer.unfit.clone(),
         role: peer.settings.role.map(|role| match role {
             routing::Role::Provider => Role::Provider,
             routing::Role::RouteServer => Role::RouteServer,
@@ -82,7 +118,7 @@ fn peer_config(peer: &Peer) -> PeerConfig {
         }),
         require_role: peer.settings.require_role,
         policy: filters::policy(peer),
-        ..PeerConfig::new(peer.address, peer.as_number)
+        ..PeerConfig::new(address, peer.as_number)
     }
 }
 
@@ -180,8 +216,8 @@ async fn connect(
                 in_sync = true;
             }
             _ = look.tick() => {
-                for (name, config) in passwords.changed() {
-                    give(&speaker.commands, Command::SetPeer(name, config)).await?;
+                for (name, neighbour) in passwords.changed() {
+                    give(&speaker.commands, neighbour.command(name)).await?;
                 }
             }
             event = speaker.events.recv() => {
@@ -216,7 +252,9 @@ async fn forward(
 async fn give(commands: &Commands, command: Command) -> Result<(), Stopped> {
     let absent = match &command {
         Command::SetIdentity(_) => Some(Command::SetIdentity(None)),
-        Command::SetPeer(name, _) => Some(Command::RemovePeer(name.clone())),
+        Command::SetPeer(name, _) | Command::SetRange(name, _) => {
+            Some(Command::RemovePeer(name.clone()))
+        }
         _ => None,
     };
     match commands.send(command).await {

@@ -63,8 +63,17 @@ enum Message {
     Watch(Watcher),
 }
 
-/// Told what host endpoints of this node do not find there, by name, whenever that changes.
-pub type Follower = Box<dyn FnMut(BTreeMap<Name, String>) + Send>;
+/// What objects ask for in vain on this node, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remarks {
+    /// Of host endpoints: interfaces that are not there.
+    pub hosts: BTreeMap<Name, String>,
+    /// Of BGP neighbours: sessions that cannot be.
+    pub peers: BTreeMap<Name, String>,
+}
+
+/// Told of these whenever they change.
+pub type Follower = Box<dyn FnMut(Remarks) + Send>;
 
 /// Hears of the programs that are near a limit of the backend, or above it, whenever they change.
 type Watcher = Box<dyn FnMut(&[ProgramLoad]) + Send>;
@@ -129,7 +138,7 @@ impl Pipeline {
             outputs,
             shared: shared.clone(),
             follower: None,
-            remarks: BTreeMap::new(),
+            remarks: Remarks::default(),
             missing: ORIGINS.into_iter().collect(),
             thens: Vec::new(),
             loads: Vec::new(),
@@ -277,7 +286,7 @@ struct Worker {
     shared: Arc<Shared>,
     follower: Option<Follower>,
     /// What the follower was told last.
-    remarks: BTreeMap<Name, String>,
+    remarks: Remarks,
     missing: BTreeSet<Origin>,
     thens: Vec<Then>,
     /// The programs that were last told of.
@@ -305,7 +314,7 @@ impl Worker {
                     Message::Inspect(look) => looks.push(look),
                     Message::Follow(follower) => {
                         self.follower = Some(follower);
-                        self.remarks.clear();
+                        self.remarks = Remarks::default();
                     }
                     Message::Watch(watcher) => {
                         self.watcher.insert(watcher)(&self.loads);
@@ -341,7 +350,8 @@ impl Worker {
             self.outputs.connections.flushed(batch.generation, ruleset, &batch.ruleset);
             self.tell_loads(&batch.ruleset);
         }
-        let remarks = self.compiler.host_remarks();
+        let remarks =
+            Remarks { hosts: self.compiler.host_remarks(), peers: self.compiler.peer_remarks() };
         if let Some(follower) = &mut self.follower
             && remarks != self.remarks
         {

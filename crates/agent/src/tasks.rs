@@ -26,6 +26,7 @@
 //! and the CNI configuration written. **End**: CNI server, source, connections, then the compile thread and behind it drivers and
 //! speaker, each after what is queued; the kernel keeps everything.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,6 +42,7 @@ use brindle_dataplane_core::{
     Applied, Backend, Driver, DriverConfig, DriverSender, DriverState, RouteTable, sysctl,
 };
 use brindle_ipam::{Ipam, OpenError};
+use brindle_model::Name;
 use brindle_model::host::Failsafes;
 use brindle_sources::directory::{DirectorySource, RunError};
 use brindle_sources::kubernetes::{Connection, KubernetesSource};
@@ -329,13 +331,20 @@ impl North {
         pipeline.complete(Origin::Attachments)?;
         let noted = status.files.clone();
         pipeline.follow(Box::new(move |remarks| {
-            for (name, text) in &remarks {
+            for (name, text) in &remarks.hosts {
                 warn!(host_endpoint = %name, "{text}");
             }
+            for (name, text) in &remarks.peers {
+                warn!(bgp_peer = %name, "{text}");
+            }
             if let Some(status) = &noted {
-                let of = |name| ObjectKey { kind: Kind::HostEndpoint, namespace: None, name };
-                let warnings = remarks.into_iter().map(|(name, text)| (of(name), vec![text]));
-                status.warn(Topic::Interfaces, warnings.collect());
+                let warn = |topic, kind, remarks: BTreeMap<Name, String>| {
+                    let of = |name| ObjectKey { kind, namespace: None, name };
+                    let warnings = remarks.into_iter().map(|(name, text)| (of(name), vec![text]));
+                    status.warn(topic, warnings.collect());
+                };
+                warn(Topic::Interfaces, Kind::HostEndpoint, remarks.hosts);
+                warn(Topic::Sessions, Kind::BgpPeer, remarks.peers);
             }
         }))?;
 

@@ -27,10 +27,20 @@ pub struct BgpPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "label_selector_schema")]
     pub node_selector: Option<LabelSelector>,
-    /// The neighbour's address, IPv4 or IPv6.
-    #[serde(rename = "peerIP")]
-    pub peer_ip: String,
-    /// The neighbour's TCP port. 179 unless said.
+    /// The neighbour's address, IPv4 or IPv6. Excludes `peerRange`; one of both is needed.
+    #[serde(rename = "peerIP", default, skip_serializing_if = "Option::is_none")]
+    pub peer_ip: Option<String>,
+    /// Whoever connects from an address in this CIDR is a neighbour, as far as its AS number and the
+    /// rest of this object fit. The nodes connect to none of them. An address that another object or
+    /// the mesh names is not meant; of several ranges the smallest counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_range: Option<String>,
+    /// How many neighbours a node takes in from `peerRange` at once; whoever comes beyond is refused
+    /// (Cease 6/5, RFC 4486). 100 unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub max_peers: Option<i32>,
+    /// The neighbour's TCP port; none with `peerRange`. 179 unless said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub peer_port: Option<i32>,
@@ -68,12 +78,14 @@ pub struct BgpPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_prefixes_out: Option<BgpMaxPrefixesOut>,
     /// The neighbour is a client of this node as a route reflector (RFC 4456): what it tells goes to
-    /// every internal neighbour, and it is told what any neighbour tells. Counts for internal
-    /// neighbours only. False unless said.
+    /// every internal neighbour, and it is told what any neighbour tells. Where it is
+    /// external there is no session, and the status says why; excludes `localRole`. False unless
+    /// said.
     #[serde(default)]
     pub route_reflector_client: bool,
     /// What the nodes are to the neighbour (RFC 9234), if it is external: what a provider, a lateral
-    /// peer or a route server told goes to customers only. Unless said, nothing is known of roles.
+    /// peer or a route server told goes to customers only. Where it is internal there is no session,
+    /// and the status says why. Unless said, nothing is known of roles.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = [
         "Provider", "RouteServer", "RouteServerClient", "Customer", "Peer",

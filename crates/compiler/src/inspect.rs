@@ -142,6 +142,11 @@ impl Compiler {
         self.topology.shadowed()
     }
 
+    /// Why objects that ask for a BGP neighbour make no session on this node: by name.
+    pub fn peer_remarks(&self) -> BTreeMap<Name, String> {
+        self.topology.peer_remarks()
+    }
+
     /// What host endpoints of this node ask for and do not find: by name.
     pub fn host_remarks(&self) -> BTreeMap<Name, String> {
         self.hosts.remarks()

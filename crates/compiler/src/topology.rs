@@ -13,8 +13,12 @@
 //! both connect; the speaker resolves the collision (RFC 4271 §6.8).
 //!
 //! **One neighbour for one address.** A session is told from others by the remote address, so of
-//! several neighbours with one address the first counts: objects before the mesh, then by name.
+//! several neighbours with one address, or one range of them, the first counts: objects before the mesh, then by name.
 //! The others are listed as shadowed. A node is never its own neighbour.
+//!
+//! **What does not fit.** Whether a neighbour is internal is known only here, where its AS and the
+//! node's meet. One that is asked to be what it cannot be travels on with the reason, and the speaker
+//! keeps its session down.
 //!
 //! **Filters** are looked up by name; one that is not there travels on as absent, and closes the
 //! neighbour.
@@ -35,7 +39,8 @@ use brindle_model::net::Family;
 use brindle_model::routing::advertisement::{Origin, Origination, PrefixAdvertisement};
 use brindle_model::routing::filter::{BgpFilter, PeerFilter};
 use brindle_model::routing::{
-    BgpConfiguration, BgpPeer, Change, DEFAULT_AS, Drain, Peer, PeerSettings, Routing, Speaker,
+    BgpConfiguration, BgpPeer, Change, DEFAULT_AS, Drain, Peer, PeerAddress, PeerSettings, Routing,
+    Speaker,
 };
 use brindle_model::{Name, NamespacedName};
 use ipnet::IpNet;
@@ -201,6 +206,19 @@ impl Topology {
         &self.shadowed
     }
 
+    /// What of the neighbours' objects does not become a session on this node, by name.
+    pub fn peer_remarks(&self) -> BTreeMap<Name, String> {
+        let unfit = self.routing.peers.iter().filter_map(|(name, peer)| {
+            peer.unfit.as_ref().map(|why| (name.clone(), format!("no session: {why}")))
+        });
+        let shadowed = self.shadowed.iter().filter(|(name, _)| self.peers.get(&**name).is_some());
+        let shadowed = shadowed.map(|(name, other)| {
+            let words = format!("no session: `{other}` has the same address; remove one of both");
+            (name.clone(), words)
+        });
+        unfit.chain(shadowed).collect()
+    }
+
     fn renew_sessions(&mut self, nodes: &Nodes, changes: &mut Vec<Change>) {
         let speaker = self.speaker(nodes);
         let (peers, shadowed) = match &speaker {
@@ -278,10 +296,10 @@ impl Topology {
     ) -> (BTreeMap<Name, Peer>, BTreeMap<Name, Name>) {
         let mut peers = BTreeMap::new();
         let mut shadowed = BTreeMap::new();
-        let mut by_address: BTreeMap<IpAddr, Name> =
-            speaker.next_hops.iter().map(|addr| (*addr, self.node.clone())).collect();
-        for (name, peer) in self.configured(nodes).chain(self.mesh(nodes, speaker)) {
-            let rival = match by_address.get(&peer.address) {
+        let mut by_address: BTreeMap<IpNet, Name> =
+            speaker.next_hops.iter().map(|addr| ((*addr).into(), self.node.clone())).collect();
+        for (name, peer) in self.configured(nodes, speaker).chain(self.mesh(nodes, speaker)) {
+            let rival = match by_address.get(&peer.address.net()) {
                 Some(other) => Some(other.clone()),
                 None => peers.contains_key(&name).then(|| name.clone()),
             };
@@ -289,21 +307,23 @@ impl Topology {
                 shadowed.entry(name).or_insert(rival);
                 continue;
             }
-            by_address.insert(peer.address, name.clone());
+            by_address.insert(peer.address.net(), name.clone());
             peers.insert(name, peer);
         }
         (peers, shadowed)
     }
 
-    fn configured(&self, nodes: &Nodes) -> impl Iterator<Item = (Name, Peer)> {
+    fn configured(&self, nodes: &Nodes, speaker: &Speaker) -> impl Iterator<Item = (Name, Peer)> {
+        let node_as = speaker.as_number;
         let labels = nodes.get(&self.node).map(|node| &node.labels);
         let meant =
             move |peer: &BgpPeer| labels.is_some_and(|l| peer.nodes.includes(&self.node, l));
-        self.peers.iter().filter(move |(_, peer)| meant(peer)).map(|(name, peer)| {
+        self.peers.iter().filter(move |(_, peer)| meant(peer)).map(move |(name, peer)| {
             let BgpPeer { address, port, as_number, passive, ref settings, .. } = **peer;
             let settings = settings.clone();
             let filters = peer.filters.iter().map(|name| self.filter(name)).collect();
-            (name.clone(), Peer { address, port, as_number, passive, settings, filters })
+            let unfit = settings.unfit(node_as, as_number);
+            (name.clone(), Peer { address, port, as_number, passive, settings, filters, unfit })
         })
     }
 
@@ -321,12 +341,13 @@ impl Topology {
         let others = nodes.iter().filter(move |(name, _)| wanted && **name != self.node);
         others.filter_map(|(name, node)| {
             let settings = self.settings(name);
-            let address = common_family(&speaker.next_hops, &usable(node))?;
+            let address = PeerAddress::One(common_family(&speaker.next_hops, &usable(node))?);
             settings.mesh.then(|| {
                 let (port, as_number) = (settings.listen_port, settings.as_number);
                 let settings = PeerSettings::default();
                 let filters = Vec::new();
-                let peer = Peer { address, port, as_number, passive: false, settings, filters };
+                let (passive, unfit) = (false, None);
+                let peer = Peer { address, port, as_number, passive, settings, filters, unfit };
                 (format!("mesh.{name}").into(), peer)
             })
         })

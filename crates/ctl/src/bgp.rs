@@ -1,8 +1,10 @@
 //! `brindlectl bgp`.
 
+pub mod monitor;
 pub mod routes;
 pub mod why;
 
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, Result, bail};
@@ -30,13 +32,28 @@ struct Speaker {
     drain: Option<String>,
     originated: Vec<String>,
     learned: usize,
+    ranges: Vec<Range>,
     peers: Vec<Peer>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Range {
+    name: String,
+    prefix: String,
+    as_number: u32,
+    max_peers: u32,
+    peers: usize,
+    rejected: u64,
+    last_rejected: Option<Event>,
+    protection: Vec<String>,
+    idle_because: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Peer {
     name: String,
     address: IpAddr,
+    range: Option<String>,
     port: u16,
     as_number: u32,
     passive: bool,
@@ -115,6 +132,14 @@ pub fn answer(client: &Client, question: &BgpQuestion, format: Format) -> Result
             let path = format!("/debug/bgp/routes?table={table}&limit={limit}{peer}");
             Ok(Answer::yes(routes::render(&client.get(&path)?, format)?))
         }
+        BgpQuestion::Monitor { peer, mrt } => {
+            let mut output = std::io::stdout();
+            monitor::follow(client, peer.as_deref(), mrt.as_deref(), format, |text| {
+                output.write_all(text.as_bytes())?;
+                Ok(output.flush()?)
+            })?;
+            Ok(Answer::yes(String::new()))
+        }
         BgpQuestion::Why { prefix, peer } => {
             let path = format!("/debug/bgp/why?prefix={}{}", prefix.0, of_peer(peer));
             why::render(&client.get(&path)?, format)
@@ -188,7 +213,33 @@ fn overview(bgp: &Bgp) -> String {
     });
     let header =
         ["PEER", "ADDRESS", "AS", "STATE", "FOR", "RECEIVED", "ACCEPTED", "ADVERTISED", "WHY"];
-    text + "\n" + &output::table(&header, rows)
+    text += "\n";
+    text += &output::table(&header, rows);
+    if !speaker.ranges.is_empty() {
+        text += "\n";
+        text += &ranges(&speaker.ranges, bgp.uptime_seconds);
+    }
+    text
+}
+
+/// From where neighbours come that nobody named.
+fn ranges(ranges: &[Range], uptime: f64) -> String {
+    let rows = ranges.iter().map(|range| {
+        let rejected = range
+            .last_rejected
+            .as_ref()
+            .map(|event| format!("{} ({} ago)", event.message, output::span(uptime - event.at)));
+        vec![
+            range.name.clone(),
+            range.prefix.clone(),
+            range.as_number.to_string(),
+            format!("{} of {}", range.peers, range.max_peers),
+            range.rejected.to_string(),
+            list(&range.protection),
+            range.idle_because.clone().or(rejected).unwrap_or_default(),
+        ]
+    });
+    output::table(&["RANGE", "ADDRESSES", "AS", "PEERS", "REJECTED", "PROTECTION", "WHY"], rows)
 }
 
 fn detail(peer: &Peer, uptime: f64) -> String {
@@ -197,10 +248,14 @@ fn detail(peer: &Peer, uptime: f64) -> String {
             format!("{} ({} ago)", e.message, output::span(uptime - e.at))
         })
     };
-    let passive = if peer.passive { ", passive" } else { "" };
+    let passive = match &peer.range {
+        Some(range) => format!(", came by the range {range}"),
+        None if peer.passive => format!(" port {}, passive", peer.port),
+        None => format!(" port {}", peer.port),
+    };
     let mut fields = vec![
         ("peer", peer.name.clone()),
-        ("address", format!("{} port {}{passive}", peer.address, peer.port)),
+        ("address", format!("{}{passive}", peer.address)),
         ("AS", peer.as_number.to_string()),
         ("protection", list(&peer.protection)),
         ("state", format!("{} for {}", peer.state, output::span(uptime - peer.since))),

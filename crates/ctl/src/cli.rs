@@ -119,6 +119,16 @@ pub enum BgpQuestion {
         #[arg(long, value_name = "NUMBER", default_value_t = 1000)]
         limit: usize,
     },
+    /// What goes on, until interrupted: states of sessions, messages both ways, changes of routes.
+    Monitor {
+        /// Sessions and messages of this neighbour only.
+        #[arg(long, value_name = "NAME")]
+        peer: Option<String>,
+        /// Writes states and messages into a file as MRT records (RFC 6396) instead, for tools such
+        /// as bgpdump; a file that is there is replaced.
+        #[arg(long, value_name = "FILE")]
+        mrt: Option<PathBuf>,
+    },
     /// Why a prefix is, or is not, at a neighbour or in the route table: every step, both ways. Ends
     /// with 3 if it gets through nowhere.
     Why {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow};
 use brindle_model::admin::{Failure, Synced};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
@@ -50,6 +50,38 @@ impl Client {
         self.request(Method::POST, &path, wait.saturating_add(TIMEOUT))
     }
 
+    /// Hands over an answer without end as it comes, until the agent closes it.
+    ///
+    /// # Errors
+    /// The agent does not answer or refuses, or `take` fails.
+    pub fn stream(&self, path: &str, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let whole = async {
+            let stream = UnixStream::connect(&self.socket).await.context("is it running here?")?;
+            let (mut sender, connection) =
+                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+            // It fails when the agent closes, and so does the body then.
+            let connection = tokio::spawn(connection);
+            let response = sender.send_request(get(path)?).await?;
+            let status = response.status();
+            let mut body = response.into_body();
+            if status != StatusCode::OK {
+                let body = body.collect().await?.to_bytes();
+                return Err(refusal(status, &body, path));
+            }
+            while let Some(frame) = body.frame().await {
+                if let Some(octets) = frame?.data_ref() {
+                    take(octets)?;
+                }
+            }
+            connection.abort();
+            Ok(())
+        };
+        runtime
+            .block_on(whole)
+            .with_context(|| format!("cannot follow the agent at {}", self.socket.display()))
+    }
+
     fn request<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -66,10 +98,7 @@ impl Client {
             .block_on(exchange)
             .with_context(|| format!("cannot ask the agent at {}", self.socket.display()))?;
         if status != StatusCode::OK {
-            match serde_json::from_slice::<Failure>(&body) {
-                Ok(failure) => bail!("the agent says: {}", failure.error),
-                Err(_) => bail!("the agent answers {status} to {path}"),
-            }
+            return Err(refusal(status, &body, path));
         }
         serde_json::from_slice(&body)
             .with_context(|| format!("the answer to {path} is not as expected"))
@@ -94,5 +123,18 @@ impl Client {
         let (closed, answer) = tokio::join!(connection, answer);
         // The answer is whole; how the agent closes is its business.
         answer.or_else(|error| closed.map_err(Into::into).and_then(|()| Err(error)))
+    }
+}
+
+fn get(path: &str) -> Result<Request<Empty<Bytes>>> {
+    let request = Request::builder().uri(path).header(hyper::header::HOST, "agent");
+    Ok(request.body(Empty::new())?)
+}
+
+/// What the agent says in place of an answer.
+fn refusal(status: StatusCode, body: &[u8], path: &str) -> Error {
+    match serde_json::from_slice::<Failure>(body) {
+        Ok(failure) => anyhow!("the agent says: {}", failure.error),
+        Err(_) => anyhow!("the agent answers {status} to {path}"),
     }
 }

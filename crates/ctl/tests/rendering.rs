@@ -24,7 +24,7 @@ fn bgp_answer() -> Value {
         "stale_until": null
     });
     let tor = json!({
-        "name": "tor", "address": "192.0.2.254", "port": 179, "as_number": 64600,
+        "name": "tor", "address": "192.0.2.254", "range": null, "port": 179, "as_number": 64600,
         "passive": true, "protection": ["TCP MD5 signatures"],
         "password_problem": null, "state": "Established", "since": 10.0,
         "established_count": 1, "flaps": 0, "updates_received": 4,
@@ -62,6 +62,11 @@ fn bgp_answer() -> Value {
                 "converged": true,
                 "originated": ["10.244.0.0/26", "fd00:244::/122"],
                 "learned": 3,
+                "ranges": [{
+                    "name": "racks", "prefix": "10.0.0.0/8", "as_number": 64700, "max_peers": 2,
+                    "peers": 1, "rejected": 4, "protection": [], "idle_because": null,
+                    "last_rejected": { "message": "10.0.0.9 was turned away", "at": 70.0 }
+                }],
                 "refused_connections": 0,
                 "peers": [
     spine, tor]
@@ -85,6 +90,9 @@ learned: 3 prefixes
 PEER   ADDRESS      AS     STATE        FOR    RECEIVED  ACCEPTED  ADVERTISED  WHY
 spine  192.0.2.253  64601  Idle         1m10s  0         0         0           the peer is in AS 64699, not 64601
 tor    192.0.2.254  64600  Established  1m30s  3         3         2
+
+RANGE  ADDRESSES   AS     PEERS   REJECTED  PROTECTION  WHY
+racks  10.0.0.0/8  64700  1 of 2  4         none        10.0.0.9 was turned away (30s ago)
 "
     );
 }
@@ -324,4 +332,37 @@ PACKETS  BYTES  ACTION  DECIDED BY
 1 chains were being changed and are left out
 "
     );
+}
+
+#[test]
+fn lines_of_the_monitor() {
+    let state = json!({
+        "time": 1_764_590_400.25, "event": "state", "peer": "tor", "before": "OpenConfirm",
+        "state": "Established", "reason": null
+    });
+    let update = json!({
+        "time": 1_764_590_399.0, "event": "received", "peer": "tor", "message": "UPDATE",
+        "announced": ["10.0.0.0/8", "11.0.0.0/8"], "nextHops": ["192.0.2.1"],
+        "asPath": "64600 64601", "withdrawn": ["12.0.0.0/8"], "communities": ["1:2"], "med": 5
+    });
+    let best = json!({
+        "time": 0.0, "event": "best", "prefix": "10.0.0.0/8", "nextHops": ["192.0.2.1"]
+    });
+    let lost = json!({ "event": "lost", "count": 7 });
+    for (line, table) in [
+        (state, "12:00:00.250  tor  state     OpenConfirm -> Established\n"),
+        (
+            update,
+            "11:59:59.000  tor  received  UPDATE, + 10.0.0.0/8 11.0.0.0/8 via 192.0.2.1, path 64600 64601, - 12.0.0.0/8\n",
+        ),
+        (best, "00:00:00.000  -  best      10.0.0.0/8 via 192.0.2.1\n"),
+        (lost, "--:--:--  -  lost      7 events: they came too fast\n"),
+    ] {
+        let text = line.to_string().into_bytes();
+        assert_eq!(bgp::monitor::render(&text, Format::Table).unwrap(), table);
+        let json = bgp::monitor::render(&text, Format::Json).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), line);
+        assert_eq!(json.lines().count(), 1);
+    }
+    assert!(bgp::monitor::render(b"[]", Format::Table).is_err());
 }

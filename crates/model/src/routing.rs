@@ -67,8 +67,8 @@ pub enum Drain {
 pub struct BgpPeer {
     /// Which nodes peer with it.
     pub nodes: NodeScope,
-    /// The neighbour's address.
-    pub address: IpAddr,
+    /// The neighbour's address, or a range of them.
+    pub address: PeerAddress,
     /// The neighbour's port; 179 unless said.
     pub port: u16,
     /// The neighbour's AS.
@@ -79,6 +79,40 @@ pub struct BgpPeer {
     pub settings: PeerSettings,
     /// Names of the filters that its routes go through, in order.
     pub filters: Vec<Name>,
+}
+
+/// Where a neighbour is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(untagged)]
+pub enum PeerAddress {
+    /// There.
+    One(IpAddr),
+    /// Whoever connects from an address in here is one.
+    Range {
+        /// The addresses.
+        net: IpNet,
+        /// How many there may be at once, at least 1.
+        max_peers: u16,
+    },
+}
+
+impl PeerAddress {
+    /// All addresses that it stands for.
+    pub fn net(&self) -> IpNet {
+        match self {
+            Self::One(address) => (*address).into(),
+            Self::Range { net, .. } => *net,
+        }
+    }
+}
+
+impl std::fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::One(address) => address.fmt(f),
+            Self::Range { net, .. } => net.fmt(f),
+        }
+    }
 }
 
 /// What a neighbour's sessions need besides its address; the same on every node.
@@ -226,8 +260,8 @@ pub struct Speaker {
 /// A resolved neighbour.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Peer {
-    /// Its address.
-    pub address: IpAddr,
+    /// Its address, or a range of them.
+    pub address: PeerAddress,
     /// Its port.
     pub port: u16,
     /// Its AS; equal to ours makes it iBGP.
@@ -238,6 +272,31 @@ pub struct Peer {
     pub settings: PeerSettings,
     /// What its routes go through, in order.
     pub filters: Vec<PeerFilter>,
+    /// Why there is no session with it on this node: what was asked for does not fit its AS.
+    pub unfit: Option<Arc<str>>,
+}
+
+impl PeerSettings {
+    /// What of the settings means nothing between these two ASes, as the words of a refusal. A
+    /// session without it is not what was asked for.
+    pub fn unfit(&self, node_as: u32, peer_as: u32) -> Option<Arc<str>> {
+        let internal = node_as == peer_as;
+        let words = if internal && self.role.is_some() {
+            format!(
+                "spec.localRole is for external neighbours (RFC 9234), and this node is of the \
+                 neighbour's AS {peer_as}: check asNumber here and in BGPConfiguration"
+            )
+        } else if !internal && self.reflector_client {
+            format!(
+                "spec.routeReflectorClient is for internal neighbours (RFC 4456), and the neighbour \
+                 is of AS {peer_as}, this node of AS {node_as}: check asNumber here and in \
+                 BGPConfiguration"
+            )
+        } else {
+            return None;
+        };
+        Some(words.into())
+    }
 }
 
 /// One change of [`Routing`]; a batch carries them in this order of variants.

@@ -38,6 +38,8 @@ pub enum Topic {
     Capacity,
     /// The node's interfaces.
     Interfaces,
+    /// The node's BGP sessions.
+    Sessions,
 }
 
 /// Keeps one node's part of a status folder. Dropping it writes what is noted and ends the thread.

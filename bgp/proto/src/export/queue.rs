@@ -28,6 +28,13 @@ pub(crate) struct ExportQueue {
     shall_have: [usize; 2],
 }
 
+/// An UPDATE and what was told of its prefixes before it.
+#[derive(Debug)]
+pub(crate) struct Cut {
+    pub(crate) update: Update,
+    pub(crate) before: Vec<(IpNet, Option<Arc<Exported>>)>,
+}
+
 /// How far a prefix is on its way to the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
@@ -69,6 +76,47 @@ impl ExportQueue {
         self.queued.insert(prefix, Queued { state, asked });
     }
 
+    /// The peer has this already, by other ways than this queue, and shall have it.
+    pub(crate) fn adopt(&mut self, prefix: IpNet, has: Option<Arc<Exported>>) {
+        self.forget(&prefix);
+        if let Some(has) = has {
+            self.shall_have[index(Family::of(&prefix))] += 1;
+            self.sent.insert(prefix, has);
+        }
+    }
+
+    /// Knows nothing of a prefix any more, whatever the peer has.
+    pub(crate) fn forget(&mut self, prefix: &IpNet) {
+        if self.shall_have(prefix) {
+            self.shall_have[index(Family::of(prefix))] -= 1;
+        }
+        self.remove(prefix);
+        self.sent.remove(prefix);
+    }
+
+    /// What the peer shall have of a prefix.
+    pub(crate) fn wanted(&self, prefix: &IpNet) -> Option<&Arc<Exported>> {
+        match self.queued.get(prefix) {
+            Some(queued) => queued.state.as_ref(),
+            None => self.sent.get(prefix),
+        }
+    }
+
+    /// What the peer has of a prefix.
+    pub(crate) fn has(&self, prefix: &IpNet) -> Option<&Arc<Exported>> {
+        self.sent.get(prefix)
+    }
+
+    /// Prefixes whose new state waits.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &IpNet> {
+        self.queued.keys()
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.queued.is_empty()
+    }
+
     /// Whether the peer shall have a prefix.
     pub(crate) fn shall_have(&self, prefix: &IpNet) -> bool {
         match self.queued.get(prefix) {
@@ -107,6 +155,11 @@ impl ExportQueue {
     /// The next UPDATE, which fits one message: withdrawals first, since they free what the
     /// announcements may need.
     pub(crate) fn next(&mut self, session: &Negotiated) -> Option<Update> {
+        self.cut(session).map(|cut| cut.update)
+    }
+
+    /// The same, with what was told before.
+    pub(crate) fn cut(&mut self, session: &Negotiated) -> Option<Cut> {
         loop {
             if let Some(first) = self.withdrawals.first() {
                 let family = Family::of(first);
@@ -137,16 +190,17 @@ impl ExportQueue {
         }
     }
 
-    fn withdraw(&mut self, family: Family, room: usize) -> Update {
+    fn withdraw(&mut self, family: Family, room: usize) -> Cut {
         let prefixes = take(&mut self.withdrawals, family, room);
+        let mut before = Vec::with_capacity(prefixes.len());
         for prefix in &prefixes {
             self.queued.remove(prefix);
-            self.sent.remove(prefix);
+            before.push((*prefix, self.sent.remove(prefix)));
         }
-        Update::withdraw(prefixes)
+        Cut { update: Update::withdraw(prefixes), before }
     }
 
-    fn announce(&mut self, exported: &Arc<Exported>, room: usize) -> Update {
+    fn announce(&mut self, exported: &Arc<Exported>, room: usize) -> Cut {
         let mut prefixes = Vec::new();
         if let Some(bucket) = self.announcements.get_mut(exported) {
             prefixes = take(bucket, exported.family, room);
@@ -154,12 +208,14 @@ impl ExportQueue {
                 self.announcements.remove(exported);
             }
         }
+        let mut before = Vec::with_capacity(prefixes.len());
         for prefix in &prefixes {
             self.queued.remove(prefix);
-            self.sent.insert(*prefix, exported.clone());
+            before.push((*prefix, self.sent.insert(*prefix, exported.clone())));
         }
         let reach = Reach { family: exported.family, next_hop: exported.next_hop, prefixes };
-        Update { reach: vec![reach], attributes: exported.attributes.clone(), ..Update::default() }
+        let (reach, attributes) = (vec![reach], exported.attributes.clone());
+        Cut { update: Update { reach, attributes, ..Update::default() }, before }
     }
 
     /// Takes a prefix out of the queue; whether the peer had asked for it.

@@ -11,6 +11,7 @@ use crate::negotiated::Negotiated;
 use crate::rib::PeerSession;
 use crate::session::open::{self, Offers, RestartFlags};
 use crate::session::{OPEN_HOLD, Place};
+use crate::speaker::observe;
 use crate::timer::Timer;
 
 /// Longest pause after failures of TCP, before jitter.
@@ -37,6 +38,7 @@ impl Peer {
             extended_next_hop: self.config.address.is_ipv6(),
             role: self.config.role_to(env.identity),
         };
+        let (address, as_number) = (self.config.address, self.config.as_number);
         let Some(session) = self.session_mut(place) else { return };
         match action {
             Action::Connect => {
@@ -91,8 +93,10 @@ impl Peer {
                 _ => {}
             },
             Action::Drop => {
+                let ends = || Box::new(observe::ends(session, address, as_number));
+                let ends = env.observed.then(ends);
                 if let Some((conn, last)) = session.disconnect() {
-                    env.effects.push(Effect::Close { conn, last });
+                    env.effects.push(Effect::Close { conn, last, ends });
                 }
                 session.timers.stop_all();
             }

@@ -117,7 +117,8 @@ impl Rib {
             Some(limit) => Some(Err(Withheld::Limit(limit))),
             None => told,
         };
-        let progress = peer.map_or(Progress::Absent, |peer| peer.queue.progress(prefix));
+        let progress = |peer| self.groups.progress(peer, prefix);
+        let progress = peer.map_or(Progress::Absent, progress);
         Outward { source, told, progress }
     }
 

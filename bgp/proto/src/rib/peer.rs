@@ -1,15 +1,16 @@
 //! What the tables hold for one peer: Adj-RIB-In, Adj-RIB-Out and where both stand.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use super::adj_in::{AdjRibIn, Received};
+use super::group::Member;
 use super::{PeerSession, Rejection, Route};
 use crate::attribute::Attributes;
 use crate::decision::Candidate;
-use crate::export::ExportQueue;
+use crate::export::{ExportQueue, Exported};
 use crate::family::{Family, FamilySet};
 use crate::message::{NextHop, Update};
 
@@ -27,6 +28,10 @@ pub(super) struct Peer {
     pub(super) end_of_rib_received: FamilySet,
     end_of_rib_sent: FamilySet,
     pub(super) queue: ExportQueue,
+    /// The peers with which it shares what it has, and how far it is there.
+    pub(super) member: Option<Member>,
+    /// It differs from every group in too much to share.
+    pub(super) alone_for_good: bool,
     /// What the peer may have and is not told of: it would be more than its limit.
     pub(super) over: BTreeSet<IpNet>,
 }
@@ -95,6 +100,7 @@ impl Peer {
         self.end_of_rib_received = FamilySet::NONE;
         self.end_of_rib_sent = FamilySet::NONE;
         self.queue = ExportQueue::default();
+        self.alone_for_good = false;
         self.over.clear();
     }
 
@@ -114,12 +120,9 @@ impl Peer {
         })
     }
 
-    /// The next UPDATE: what is queued, then the End-of-RIB of each family, once.
-    pub(super) fn next_update(&mut self, in_sync: bool) -> Option<Update> {
+    /// The End-of-RIB of each family, once.
+    pub(super) fn next_end_of_rib(&mut self, in_sync: bool) -> Option<Update> {
         let negotiated = &self.established()?.clone().negotiated;
-        if let Some(update) = self.queue.next(negotiated) {
-            return Some(update);
-        }
         let sent = self.end_of_rib_sent;
         let family =
             negotiated.families.iter().find(|family| in_sync && !sent.contains(*family))?;
@@ -127,7 +130,8 @@ impl Peer {
         Some(Update::end_of_rib(family))
     }
 
-    pub(super) fn counts(&self, family: Family) -> FamilyCounts {
+    /// `shared` is what it has by its group.
+    pub(super) fn counts(&self, family: Family, shared: usize) -> FamilyCounts {
         let of_family = || {
             let wanted = |(prefix, _): &(&IpNet, &Received)| Family::of(prefix) == family;
             self.received.iter().filter(wanted).map(|(_, received)| received)
@@ -136,7 +140,8 @@ impl Peer {
             received: self.received.count(family),
             accepted: of_family().filter(|received| received.rejection.is_none()).count(),
             stale: of_family().filter(|received| received.stale).count(),
-            advertised: self.queue.advertised().filter(|(p, _)| Family::of(p) == family).count(),
+            advertised: shared
+                + self.queue.advertised().filter(|(p, _)| Family::of(p) == family).count(),
             withheld: self.over.iter().filter(|prefix| Family::of(prefix) == family).count(),
             end_of_rib_received: self.end_of_rib_received.contains(family),
             end_of_rib_sent: self.end_of_rib_sent.contains(family),
@@ -144,11 +149,15 @@ impl Peer {
         }
     }
 
-    /// The Adj-RIB-Out in order of prefix.
-    pub(super) fn advertised_routes(&self) -> Vec<AdvertisedRoute> {
+    /// The Adj-RIB-Out in order of prefix; `shared` is what it has by its group.
+    pub(super) fn advertised_routes(
+        &self,
+        shared: &HashMap<IpNet, Arc<Exported>>,
+    ) -> Vec<AdvertisedRoute> {
         let mut routes: Vec<AdvertisedRoute> = self
             .queue
             .advertised()
+            .chain(shared)
             .map(|(prefix, exported)| AdvertisedRoute {
                 prefix: *prefix,
                 next_hop: exported.next_hop,

@@ -25,6 +25,7 @@ impl Rib {
             entry.clear();
             self.decided.insert(prefix);
         }
+        self.groups.all.values_mut().for_each(|group| group.queue.set(prefix, None));
         self.peers.values_mut().for_each(|peer| peer.queue.set(prefix, None));
     }
 

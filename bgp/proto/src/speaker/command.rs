@@ -12,7 +12,7 @@ use crate::message::MAX_COMMUNICATION;
 use crate::policy::PeerPolicy;
 use crate::rib::{Drain, Origin};
 use crate::session::open::MAX_RESTART_TIME;
-use crate::speaker::transport::{Hops, Password};
+use crate::speaker::transport::{Hops, Password, Transport};
 
 /// The port of BGP (RFC 4271 §8.2.1).
 pub const BGP_PORT: u16 = 179;
@@ -113,12 +113,26 @@ pub struct PeerConfig {
     pub bfd: Option<bfd::Config>,
     /// No session is wanted: the peer is told so with these words (RFC 9003), which may be empty.
     pub shutdown: Option<Arc<str>>,
+    /// No session is wanted, and why: what was asked for does not fit the peer. It is not told more
+    /// than that it is not configured.
+    pub unfit: Option<Arc<str>>,
     /// What we are to it, if it is external: says what may be told on of what it tells (RFC 9234).
     pub role: Option<Role>,
     /// No session without a role of the peer that fits ours.
     pub require_role: bool,
     /// What is taken from it and what it is told.
     pub policy: PeerPolicy,
+}
+
+/// Addresses from where peers may come that nobody named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeConfig {
+    /// From where.
+    pub prefix: IpNet,
+    /// How many peers there may be at once, at least 1.
+    pub max_peers: u32,
+    /// What each of them is configured like; its address and port mean nothing.
+    pub template: PeerConfig,
 }
 
 /// An order to the speaker.
@@ -133,7 +147,10 @@ pub enum Command {
     /// and is signed with it at once; the neighbour has to change its own within the hold time.
     /// Another policy: all routes are judged anew, and only what differs is told.
     SetPeer(PeerName, PeerConfig),
-    /// Forgets a neighbour (Cease 6/3) and its routes.
+    /// Takes in whoever connects from within a range, or replaces what was said of the range: for
+    /// its peers that is [`Command::SetPeer`]. A smaller number of peers ends no session.
+    SetRange(PeerName, RangeConfig),
+    /// Forgets a neighbour (Cease 6/3) and its routes, or a range with all its neighbours.
     RemovePeer(PeerName),
     /// Advertises this prefix to every peer, like that from now on.
     Originate(IpNet, Origin),
@@ -173,6 +190,9 @@ pub enum InvalidCommand {
     /// RFC 4724 §3.
     #[error("restart time {0} s is too long: at most {MAX_RESTART_TIME}")]
     RestartTime(u16),
+    /// A range without room for a peer is none.
+    #[error("range {0} has no room for any peer")]
+    NoRoom(PeerName),
     /// No connection can be opened to it.
     #[error("peer {0} has no usable address or port")]
     Address(PeerName),
@@ -199,6 +219,7 @@ impl Command {
         match self {
             Self::SetIdentity(Some(identity)) => identity.validate(),
             Self::SetPeer(name, config) => config.validate(name),
+            Self::SetRange(name, config) => config.validate(name),
             _ => Ok(()),
         }
     }
@@ -235,6 +256,7 @@ impl PeerConfig {
             password: None,
             bfd: None,
             shutdown: None,
+            unfit: None,
             role: None,
             require_role: false,
             policy: PeerPolicy::default(),
@@ -251,8 +273,23 @@ impl PeerConfig {
         match &self.shutdown {
             Some(words) if words.is_empty() => Some("the peer is shut down"),
             Some(words) => Some(words),
-            None => self.lacks_password(),
+            None => self.unfit.as_deref().or_else(|| self.lacks_password()),
         }
+    }
+
+    /// Whether a session goes on if this is the configuration from now on. To be signed or not is
+    /// another session; to be signed differently is not.
+    pub(crate) fn goes_on_as(&self, new: &Self) -> bool {
+        let Self { password, policy, shutdown, unfit, .. } = new.clone();
+        self.password.is_some() == password.is_some()
+            && *new == (Self { password, policy, shutdown, unfit, ..self.clone() })
+    }
+
+    /// Socket options of its connections.
+    pub(crate) fn transport(&self, identity: &Identity) -> Transport {
+        let (ttl, min_ttl) = self.hops.ttls(self.as_number != identity.as_number);
+        let key = self.password.as_ref().and_then(|password| password.key.clone());
+        Transport { ttl, min_ttl, key }
     }
 
     /// Why it must have a password and has none, if so.
@@ -261,7 +298,7 @@ impl PeerConfig {
         Some(password.problem.as_deref().unwrap_or("the password is not known"))
     }
 
-    fn validate(&self, name: &PeerName) -> Result<(), InvalidCommand> {
+    pub(super) fn validate(&self, name: &PeerName) -> Result<(), InvalidCommand> {
         if self.as_number == 0 {
             return Err(InvalidCommand::AsZero);
         }

@@ -9,7 +9,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::command::PeerName;
-use super::{Io, Speaker};
+use super::{Guest, Io, Speaker};
 use crate::encode::encode;
 use crate::fsm::State;
 use crate::message::{Message, NotificationCode};
@@ -43,7 +43,8 @@ impl Speaker {
             self.conns.iter().filter(|(_, of)| *of == name).map(|(conn, _)| *conn).collect();
         for conn in conns {
             self.conns.remove(&conn);
-            let last = if broken.is_open(conn) { cease() } else { Vec::new() };
+            let code = NotificationCode::OutOfResources;
+            let last = if broken.is_open(conn) { last_words(code) } else { Vec::new() };
             self.io.push_back(Io::Close { conn, last });
         }
         self.stop_bfd(name);
@@ -51,6 +52,7 @@ impl Speaker {
         self.next_peer += 1;
         let why = format!("internal error, the session was restarted: {panic}");
         let mut peer = Peer::new(PeerId(self.next_peer), broken.config);
+        peer.guest = broken.guest.map(|guest| Guest { forget_at: None, ..guest });
         peer.history = broken.history;
         peer.history.panicked(why.clone(), now);
         let owns_address = self.owner_of(peer.config.address) == Some(name);
@@ -69,10 +71,10 @@ fn words(panic: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "a panic without words".into())
 }
 
-/// The NOTIFICATION without any negotiated state: its encoding hangs on none.
-fn cease() -> Vec<u8> {
+/// A NOTIFICATION without any negotiated state: its encoding hangs on none.
+pub(super) fn last_words(code: NotificationCode) -> Vec<u8> {
     let mut octets = Vec::new();
-    let message = Message::Notification(NotificationCode::OutOfResources.empty());
+    let message = Message::Notification(code.empty());
     encode(&message, &Negotiated::before_open(0), &mut octets)
         .expect("a NOTIFICATION has an encoding on every session");
     octets

@@ -2,9 +2,12 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::command::{Identity, PeerConfig, PeerName};
 use super::event::Event;
-use super::{Io, Speaker};
+use super::transport::Md5Key;
+use super::{Io, Seen, Speaker, observe};
 use crate::family::Family;
 use crate::fsm::State;
 use crate::message::{Message, NotificationCode, RefreshKind, RouteRefresh};
@@ -55,12 +58,7 @@ impl Speaker {
             if peer.config == config {
                 return;
             }
-            let PeerConfig { password, policy, shutdown, .. } = config.clone();
-            // To be signed or not is another session; to be signed differently is not.
-            let signed = peer.config.password.is_some() == password.is_some();
-            if signed
-                && config == (PeerConfig { password, policy, shutdown, ..peer.config.clone() })
-            {
+            if peer.config.goes_on_as(&config) {
                 let policy = config.policy.clone();
                 if std::mem::replace(&mut peer.config, config).policy != policy {
                     peer.forgive();
@@ -71,8 +69,10 @@ impl Speaker {
                 return self.enforce_limit(name, now);
             }
         }
+        self.remove_range(name, now);
         self.take_out(name, NotificationCode::OtherConfigurationChange, now);
         let address = config.address;
+        self.evict(address, now);
         self.next_peer += 1;
         self.peers.insert(name.clone(), Peer::new(PeerId(self.next_peer), config));
         self.addresses.entry(address).or_default().insert(name.clone());
@@ -80,10 +80,11 @@ impl Speaker {
     }
 
     pub(super) fn remove_peer(&mut self, name: &PeerName, now: Time) {
+        self.remove_range(name, now);
         self.take_out(name, NotificationCode::PeerDeconfigured, now);
     }
 
-    fn take_out(&mut self, name: &PeerName, code: NotificationCode, now: Time) {
+    pub(super) fn take_out(&mut self, name: &PeerName, code: NotificationCode, now: Time) {
         self.disable(name, code, "the peer's configuration changed", now);
         let Some(peer) = self.peers.remove(name) else { return };
         let address = peer.config.address;
@@ -125,12 +126,17 @@ impl Speaker {
     fn tell_key(&mut self, address: IpAddr) {
         let owner = self.owner_of(address).and_then(|name| self.peers.get(name));
         let key = owner.and_then(|peer| peer.config.password.as_ref()?.key.clone());
-        if self.keys.get(&address) != key.as_ref() {
+        self.set_key(address.into(), key);
+    }
+
+    /// Tells the driver the key of an address or a range, if it is another than before.
+    pub(super) fn set_key(&mut self, remote: IpNet, key: Option<Md5Key>) {
+        if self.keys.get(&remote) != key.as_ref() {
             match &key {
-                Some(key) => self.keys.insert(address, key.clone()),
-                None => self.keys.remove(&address),
+                Some(key) => self.keys.insert(remote, key.clone()),
+                None => self.keys.remove(&remote),
             };
-            self.io.push_back(Io::SetKey { address, key });
+            self.io.push_back(Io::SetKey { remote, key });
         }
     }
 
@@ -201,16 +207,25 @@ impl Speaker {
             preserved: self.deferral.preserved(),
             jitter: &mut self.jitter,
             next_conn: &mut self.next_conn,
+            observed: self.observed,
             effects: &mut effects,
         };
         let result = handle(peer, &mut env);
+        peer.watch_absence(now);
         let after = peer.state();
+        let changed = self.observed && before != after;
+        let config = &peer.config;
+        let ends = changed.then(|| observe::ends(&peer.main, config.address, config.as_number));
         let mut reason = None;
         for effect in effects {
             if let Effect::Down { reason: words, .. } = &effect {
                 reason = Some(words.clone());
             }
             self.apply(name, effect, now);
+        }
+        if let Some(ends) = ends {
+            let (peer, reason) = (name.clone(), reason.clone());
+            self.saw(now, Seen::State { peer, ends, before, after, reason });
         }
         if before != after {
             self.report_state(name, after, reason);
@@ -238,8 +253,15 @@ impl Speaker {
                 self.conns.insert(conn, name.clone());
                 self.io.push_back(Io::Connect { conn, remote, source, transport });
             }
-            Effect::Close { conn, last } => {
+            Effect::Heard(ends, octets) => {
+                let peer = name.clone();
+                self.saw(now, Seen::Message { peer, sent: false, ends: *ends, octets });
+            }
+            Effect::Close { conn, last, ends } => {
                 self.conns.remove(&conn);
+                if let Some(ends) = ends {
+                    self.saw_sent(now, name, &ends, &last);
+                }
                 self.io.push_back(Io::Close { conn, last });
             }
             Effect::Up { session, keep_stale } => {

@@ -9,6 +9,9 @@ use crate::rib::Drain;
 use crate::session::Session;
 use crate::session::open::capabilities_in_words;
 
+/// Why nobody is spoken to.
+pub(super) const NOBODY: &str = "this node has no AS and router id yet";
+
 impl Speaker {
     /// Everything that `brindlectl bgp` shows.
     pub fn status(&self) -> SpeakerStatus {
@@ -25,6 +28,7 @@ impl Speaker {
             learned: self.rib.learned_prefixes(),
             broken: self.rib.broken().collect(),
             refused_connections: self.refused,
+            ranges: self.range_status(),
             peers: self.peers.iter().map(|(name, peer)| self.peer_status(name, peer)).collect(),
         }
     }
@@ -34,6 +38,7 @@ impl Speaker {
         PeerStatus {
             name: name.clone(),
             address: peer.config.address,
+            range: peer.guest.as_ref().map(|guest| guest.range.clone()),
             port: peer.config.port,
             as_number: peer.config.as_number,
             passive: peer.config.passive,
@@ -98,7 +103,7 @@ impl Speaker {
     /// Why a peer does not even try.
     pub(super) fn idle_because(&self, name: &PeerName, peer: &Peer) -> Option<String> {
         if self.identity.is_none() {
-            return Some("this node has no AS and router id yet".into());
+            return Some(NOBODY.into());
         }
         let owner = self.owner_of(peer.config.address)?;
         if owner != name {

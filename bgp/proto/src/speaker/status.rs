@@ -10,6 +10,7 @@ use crate::family::Family;
 use crate::fsm::State;
 use crate::speaker::bfd::BfdStatus;
 use crate::speaker::command::PeerName;
+use crate::speaker::ranges::RangeStatus;
 use crate::timer::Time;
 
 /// The whole speaker.
@@ -33,6 +34,8 @@ pub struct SpeakerStatus {
     pub broken: Vec<IpNet>,
     /// Connections from addresses that no peer has.
     pub refused_connections: u64,
+    /// Ranges of peers that nobody named.
+    pub ranges: Vec<RangeStatus>,
     /// Peers by name.
     pub peers: Vec<PeerStatus>,
 }
@@ -44,6 +47,8 @@ pub struct PeerStatus {
     pub name: PeerName,
     /// Its address.
     pub address: IpAddr,
+    /// The range by which it came, if nobody named it.
+    pub range: Option<PeerName>,
     /// Its TCP port.
     pub port: u16,
     /// The AS that it must have.

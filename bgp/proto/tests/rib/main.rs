@@ -3,6 +3,7 @@
 mod decision;
 mod export;
 mod fixture;
+mod groups;
 mod policy;
 mod reflection;
 mod restart;

@@ -3,5 +3,7 @@
 mod any_input;
 mod explain;
 mod net;
+mod observe;
+mod ranges;
 mod scenarios;
 mod service;

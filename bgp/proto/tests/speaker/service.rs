@@ -304,3 +304,18 @@ fn internal_sessions_have_no_role() {
     }
     assert!(net.until(10 * SECOND, |net| net.is_up(0, 1)), "two providers");
 }
+
+#[test]
+fn what_does_not_fit_keeps_the_session_down_and_says_why() {
+    let mut net = pair([65001, 65002], |identity| identity);
+    assert!(net.until(10 * SECOND, |net| net.is_up(0, 1)));
+    set(&mut net, 0, |config| PeerConfig { unfit: Some("no client".into()), ..config });
+    net.run(SECOND * 60);
+    let status = net.status(0, 1);
+    assert_eq!(status.state, State::Idle, "neither connects nor accepts");
+    assert_eq!((status.idle_because.as_deref(), status.established_count), (Some("no client"), 1));
+    let sent = status.last_sent_notification.expect("a Cease").message;
+    assert!(sent.starts_with("peer de-configured (6/3)"), "{sent}");
+    set(&mut net, 0, |config| PeerConfig { unfit: None, ..config });
+    assert!(net.until(90 * SECOND, |net| net.is_up(0, 1)), "and fits again");
+}

@@ -9,11 +9,14 @@ use anyhow::{Context, Result, bail};
 use brindle_bgp_proto::family::FamilySet;
 use brindle_bgp_proto::fsm::State;
 use brindle_bgp_proto::speaker::status::PeerStatus;
-use brindle_bgp_speaker::{Command, Config, Event, Handle, Identity, Origin, PeerConfig, Status};
+use brindle_bgp_speaker::{
+    Command, Config, Event, Handle, Identity, News, Origin, PeerConfig, Status,
+};
 use brindle_lab::netns::{Netns, veth};
 use ipnet::IpNet;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc::Receiver;
 
 /// Our AS in all tests.
 pub const OUR_AS: u32 = 65001;
@@ -155,6 +158,11 @@ impl Speaker {
     pub fn peer(&self, name: &str) -> Result<PeerStatus> {
         let peers = self.status()?.speaker.peers;
         peers.into_iter().find(|p| &*p.name == name).context("no such peer")
+    }
+
+    /// Looks on from now on.
+    pub fn monitor(&self) -> Result<Receiver<News>> {
+        Ok(self.runtime.block_on(self.handle.commands.monitor())?)
     }
 
     /// The step where a prefix ends, outward or inward, as `step: detail`.

@@ -137,7 +137,10 @@ struct Explained {
 }
 
 /// A neighbour that was asked about must be there: an empty answer would look like the truth.
-async fn known(sources: &Sources, peer: Option<String>) -> Result<Option<PeerName>, Refused> {
+pub(super) async fn known(
+    sources: &Sources,
+    peer: Option<String>,
+) -> Result<Option<PeerName>, Refused> {
     let Some(peer) = peer else { return Ok(None) };
     let status = sources.bgp.status().await.map_err(stopping)?;
     match status.speaker.peers.into_iter().find(|known| *known.name == *peer) {

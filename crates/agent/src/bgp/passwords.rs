@@ -11,8 +11,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use brindle_bgp_speaker::{Md5Key, Password, PeerConfig, PeerName};
+use brindle_bgp_speaker::{Md5Key, Password, PeerName};
 use brindle_model::routing::Peer;
+
+use super::Neighbour;
 
 /// How often files are read again. A neighbour's own change must come within the hold time.
 pub const INTERVAL: Duration = Duration::from_secs(1);
@@ -22,18 +24,18 @@ const MAX_FILE: u64 = 4096;
 
 /// The neighbours that must have one.
 #[derive(Debug, Default)]
-pub struct Passwords(BTreeMap<PeerName, (Arc<Path>, PeerConfig)>);
+pub(super) struct Passwords(BTreeMap<PeerName, (Arc<Path>, Neighbour)>);
 
 impl Passwords {
     /// Adds the password to a neighbour's configuration, if its object names a file.
-    pub fn complete(&mut self, name: &PeerName, config: PeerConfig, peer: &Peer) -> PeerConfig {
+    pub fn complete(&mut self, name: &PeerName, mut config: Neighbour, peer: &Peer) -> Neighbour {
         let Some(path) = &peer.settings.password_file else {
             self.forget(name);
             return config;
         };
-        let earlier = self.0.get(name).filter(|(known, _)| known == path);
-        let earlier = earlier.and_then(|(_, config)| config.password.clone());
-        let config = PeerConfig { password: Some(read(path, earlier.as_ref())), ..config };
+        let earlier = self.0.get_mut(name).filter(|(known, _)| known == path);
+        let earlier = earlier.and_then(|(_, config)| config.config_mut().password.clone());
+        config.config_mut().password = Some(read(path, earlier.as_ref()));
         self.0.insert(name.clone(), (path.clone(), config.clone()));
         config
     }
@@ -44,12 +46,13 @@ impl Passwords {
     }
 
     /// Reads every file again; returns the neighbours whose password is not as it was.
-    pub fn changed(&mut self) -> Vec<(PeerName, PeerConfig)> {
+    pub fn changed(&mut self) -> Vec<(PeerName, Neighbour)> {
         let mut changed = Vec::new();
         for (name, (path, config)) in &mut self.0 {
-            let password = Some(read(path, config.password.as_ref()));
-            if config.password != password {
-                config.password = password;
+            let known = &mut config.config_mut().password;
+            let password = Some(read(path, known.as_ref()));
+            if *known != password {
+                *known = password;
                 changed.push((name.clone(), config.clone()));
             }
         }
@@ -87,7 +90,8 @@ fn key(path: &Path) -> io::Result<Md5Key> {
 mod tests {
     use std::fs;
 
-    use brindle_model::routing::PeerSettings;
+    use brindle_bgp_speaker::PeerConfig;
+    use brindle_model::routing::{PeerAddress, PeerSettings};
 
     use super::*;
 
@@ -99,22 +103,25 @@ mod tests {
             PeerSettings { password_file: Some(file.clone().into()), ..Default::default() };
         let address = [192, 0, 2, 1].into();
         let peer = Peer {
-            address,
+            address: PeerAddress::One(address),
             port: 179,
             as_number: 1,
             passive: false,
             settings,
             filters: Vec::new(),
+            unfit: None,
         };
         let (mut passwords, name) = (Passwords::default(), PeerName::from("tor"));
-        let config = PeerConfig::new(address, 1);
-        let first = passwords.complete(&name, config.clone(), &peer).password.unwrap();
+        let config = Neighbour::One(PeerConfig::new(address, 1));
+        let mut first = passwords.complete(&name, config.clone(), &peer);
+        let first = first.config_mut().password.clone().unwrap();
         assert_eq!(first.key, None, "a missing file is not an empty password");
         assert!(first.problem.unwrap().contains("No such file"));
 
         let expect = |passwords: &mut Passwords, key: Option<&[u8]>, problem: &str| {
-            let [(_, config)] = &passwords.changed()[..] else { panic!("no change: {problem}") };
-            let password = config.password.clone().unwrap();
+            let mut changed = passwords.changed();
+            let [(_, config)] = &mut changed[..] else { panic!("no change: {problem}") };
+            let password = config.config_mut().password.clone().unwrap();
             assert_eq!(password.key, key.map(|key| Md5Key::new(key).unwrap()));
             assert!(password.problem.unwrap_or_default().contains(problem));
         };
@@ -128,7 +135,7 @@ mod tests {
         fs::remove_file(&file).unwrap();
         expect(&mut passwords, Some(b"s3cret"), "the one before is in use");
         assert_eq!(
-            passwords.complete(&name, config, &peer).password.unwrap().key,
+            passwords.complete(&name, config, &peer).config_mut().password.clone().unwrap().key,
             Some(Md5Key::new(b"s3cret").unwrap())
         );
         fs::write(&file, " n3w ").unwrap();

@@ -136,3 +136,55 @@ fn a_filter_counts_from_when_it_is_written_and_a_broken_one_closes() {
     assert_eq!(report["speaker"]["peers"][0]["flaps"], 0, "no session was reset");
     node.end(Signal::SIGTERM);
 }
+
+#[test]
+fn what_a_neighbour_cannot_be_is_in_its_status_and_its_session_stays_down() {
+    let (mut node, router, _pod) = peered();
+    let remark = |node: &Node| {
+        std::fs::read_to_string(node.path("status/BGPPeer/router.yaml")).unwrap_or_default()
+    };
+    let external = "spec.routeReflectorClient is for internal neighbours";
+    assert!(!remark(&node).contains(external));
+    let client = "asNumber: 64512, routeReflectorClient: true";
+    node.write("bgp.yaml", &PEER.replace("asNumber: 64512", client));
+    node.wait("the status to say why there is no session", |node| {
+        remark(node).contains(external) && router.routes().is_empty()
+    });
+    let report: serde_json::Value = node.get("/debug/bgp");
+    let idle = report["speaker"]["peers"][0]["idle_because"].as_str().unwrap();
+    assert!(idle.starts_with(external), "{idle}");
+
+    node.write("bgp.yaml", PEER);
+    node.wait("the session to be back", |node| {
+        router.routes().contains("10.66.0.0/26") && !remark(node).contains(external)
+    });
+    node.end(Signal::SIGTERM);
+}
+
+#[test]
+fn a_router_comes_from_a_range_while_somebody_looks_on() {
+    let (mut node, router, _pod) = peered();
+    let mut lines = node.lines("/debug/bgp/monitor");
+    let mut until = |what: &[&str]| loop {
+        let line = lines.next().expect("the stream goes on");
+        if what.iter().all(|part| line.contains(part)) {
+            return;
+        }
+    };
+    let range = "peerRange: 192.0.2.0/24, maxPeers: 1, asNumber: 64512";
+    node.write("bgp.yaml", &PEER.replace("peerIP: 192.0.2.2, asNumber: 64512", range));
+    until(&["\"state\"", "\"router\"", "Established", "Idle"]);
+    let guest = "\"router/192.0.2.2\"";
+    until(&["\"received\"", guest, "OPEN", "64512"]);
+    until(&["\"state\"", guest, "\"Established\""]);
+    until(&["\"received\"", guest, "announced", "198.51.100.0/24", "192.0.2.2"]);
+    node.wait("routes both ways", |node| {
+        router.routes().contains("10.66.0.0/26")
+            && node.run("ip route show proto 98").contains("198.51.100.0/24 via")
+    });
+    let report: serde_json::Value = node.get("/debug/bgp");
+    let range = &report["speaker"]["ranges"][0];
+    assert_eq!((&range["peers"], &range["max_peers"]), (&1.into(), &1.into()));
+    assert_eq!(report["speaker"]["peers"][0]["range"], "router");
+    node.end(Signal::SIGTERM);
+}

@@ -1,7 +1,7 @@
 //! A node in a network namespace: its agent, its folder, its pods, and what one may ask of them.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -168,6 +168,14 @@ impl Node {
         stream.read_to_string(&mut answer).ok()?;
         let code = answer.split(' ').nth(1)?.parse().ok()?;
         Some((code, answer.split_once("\r\n\r\n")?.1.to_owned()))
+    }
+
+    /// Lines of an answer without end, as they come; what frames its chunks is among them.
+    pub fn lines(&self, path: &str) -> impl Iterator<Item = String> + use<> {
+        let mut stream = UnixStream::connect(self.path("run/agent.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: agent\r\n\r\n").unwrap();
+        BufReader::new(stream).lines().map(|line| line.expect("in time"))
     }
 
     /// The agent at a glance.

@@ -78,7 +78,11 @@ const BGP_CONFIGURATION_RULES: Rules = &[(
 )];
 
 const BGP_PEER_RULES: Rules = &[
-    ("isIP(self.peerIP)", "peerIP is no address"),
+    ("has(self.peerIP) != has(self.peerRange)", "there must be either peerIP or peerRange"),
+    ("!has(self.peerIP) || isIP(self.peerIP)", "peerIP is no address"),
+    ("!has(self.peerRange) || isCIDR(self.peerRange)", "peerRange is no CIDR"),
+    ("!has(self.maxPeers) || has(self.peerRange)", "maxPeers needs peerRange"),
+    ("!(has(self.peerPort) && has(self.peerRange))", "peerPort and peerRange exclude each other"),
     ("!(has(self.node) && has(self.nodeSelector))", "node and nodeSelector exclude each other"),
     (
         "!(has(self.ttlSecurity) && has(self.ebgpMultihop))",
@@ -142,6 +146,7 @@ pub fn definitions() -> Vec<Value> {
         &[("Order", "number", ".spec.order"), ("End", "string", ".spec.defaultAction")];
     let peer: Columns = &[
         ("Peer", "string", ".spec.peerIP"),
+        ("Range", "string", ".spec.peerRange"),
         ("AS", "integer", ".spec.asNumber"),
         ("Node", "string", ".spec.node"),
     ];

@@ -1,6 +1,6 @@
 use brindle_model::labels::Labels;
-use brindle_model::routing::NodeScope;
 use brindle_model::routing::filter::Community;
+use brindle_model::routing::{NodeScope, Role};
 use brindle_model::selector::Selector;
 
 use super::*;
@@ -12,7 +12,10 @@ fn node(addresses: &[&str], labels: &[(&str, &str)]) -> Option<Arc<Node>> {
 }
 
 fn peer(nodes: NodeScope, address: &str) -> Option<Arc<BgpPeer>> {
-    let address = address.parse().unwrap();
+    let address = match address.parse() {
+        Ok(net) => PeerAddress::Range { net, max_peers: 10 },
+        Err(_) => PeerAddress::One(address.parse().unwrap()),
+    };
     Some(Arc::new(BgpPeer {
         nodes,
         address,
@@ -143,14 +146,16 @@ fn peers_apply_by_name_or_label_and_first_come_first_served() {
         ("reflector", everywhere(), "192.0.2.1"),
         ("to-n2", everywhere(), "192.0.2.2"),
         ("twin", everywhere(), "192.0.2.10"),
+        ("within", everywhere(), "192.0.2.0/28"),
+        ("within-too", everywhere(), "192.0.2.0/28"),
     ] {
         topology.peers.note(name.into(), peer(scope, address));
     }
     topology.advance();
-    let expected = ["a-rack 192.0.2.10", "me fd00::10", "to-n2 192.0.2.2"];
+    let expected = ["a-rack 192.0.2.10", "me fd00::10", "to-n2 192.0.2.2", "within 192.0.2.0/28"];
     assert_eq!(neighbours(&topology), expected.map(|peer| format!("{peer} 1790 AS65001")));
     let shadowed: Vec<_> = topology.shadowed().iter().map(|(a, b)| format!("{a}<{b}")).collect();
-    assert_eq!(shadowed, ["mesh.n2<to-n2", "reflector<n1", "twin<a-rack"]);
+    assert_eq!(shadowed, ["mesh.n2<to-n2", "reflector<n1", "twin<a-rack", "within-too<within"]);
 }
 
 #[test]
@@ -222,4 +227,37 @@ fn changes_come_in_order_and_only_if_something_changed() {
         topology.advance(),
         [Change::Peer("mesh.n2".into(), None), Change::Withdraw(block("10.65.0.0/26"))]
     );
+}
+
+#[test]
+fn a_neighbour_that_cannot_be_what_is_asked_says_so_and_follows_the_as_of_the_node() {
+    let mut topology = two_nodes();
+    let with = |address: &str, settings: PeerSettings| {
+        let peer = peer(everywhere(), address).map(Arc::unwrap_or_clone);
+        peer.map(|peer| Arc::new(BgpPeer { settings, ..peer }))
+    };
+    let client = PeerSettings { reflector_client: true, ..PeerSettings::default() };
+    let role = PeerSettings { role: Some(Role::Customer), ..PeerSettings::default() };
+    topology.peers.note("client".into(), with("192.0.2.10", client));
+    topology.peers.note("role".into(), with("192.0.2.11", role));
+    topology.peers.note("twin".into(), peer(everywhere(), "192.0.2.11"));
+    topology.advance();
+    let unfit = |topology: &Topology, name: &str| topology.routing().peers[name].unfit.clone();
+    let remarks = topology.peer_remarks();
+    assert_eq!(
+        remarks["client"],
+        "no session: spec.routeReflectorClient is for internal neighbours (RFC 4456), and the \
+         neighbour is of AS 65001, this node of AS 64512: check asNumber here and in \
+         BGPConfiguration"
+    );
+    let twin = "no session: `role` has the same address; remove one of both";
+    assert_eq!((remarks.len(), &*remarks["twin"]), (2, twin));
+    assert!(unfit(&topology, "client").is_some() && unfit(&topology, "role").is_none());
+
+    let own = BgpConfiguration { as_number: Some(65001), ..BgpConfiguration::default() };
+    topology.configurations.note("node.n1".into(), Some(Arc::new(own)));
+    topology.advance();
+    assert!(unfit(&topology, "client").is_none());
+    assert!(unfit(&topology, "role").is_some_and(|why| why.contains("spec.localRole")));
+    assert!(!topology.peer_remarks().contains_key("client"));
 }

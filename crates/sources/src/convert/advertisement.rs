@@ -19,19 +19,23 @@ pub(super) fn ranges(written: &[ServiceRange], at: &str, problems: &mut Problems
     count(written.len(), at, problems);
     let written = written.iter().enumerate();
     let read = |(i, range): (usize, &ServiceRange)| {
-        let at = format!("{at}[{i}].cidr");
-        let net = cidr::masked(&range.cidr, &at, problems)?;
-        let address = net.addr();
-        if address.is_multicast() || address.is_loopback() || address.is_unspecified() {
-            problems.error(at, format!("{} is not a range of unicast addresses", range.cidr));
-            return None;
-        }
-        Some(net)
+        unicast_range(&range.cidr, &format!("{at}[{i}].cidr"), problems)
     };
     let mut ranges: Vec<IpNet> = written.filter_map(read).collect();
     ranges.sort_unstable();
     ranges.dedup();
     ranges
+}
+
+/// A range of addresses that hosts have.
+pub(super) fn unicast_range(text: &str, at: &str, problems: &mut Problems) -> Option<IpNet> {
+    let net = cidr::masked(text, at, problems)?;
+    let address = net.addr();
+    if address.is_multicast() || address.is_loopback() || address.is_unspecified() {
+        problems.error(at, format!("{text} is not a range of unicast addresses"));
+        return None;
+    }
+    Some(net)
 }
 
 /// Whether load balancer ranges are announced whole.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use brindle_api::{BgpConfigurationSpec, BgpPeerSpec, DEFAULT_BGP_PORT, Duration, ServiceRange};
 use brindle_model::Name;
-use brindle_model::routing::{BgpConfiguration, BgpPeer, Drain, NodeScope};
+use brindle_model::routing::{BgpConfiguration, BgpPeer, Drain, NodeScope, PeerAddress};
 use brindle_model::selector::Selector;
 use ipnet::IpNet;
 
@@ -88,7 +88,7 @@ pub(super) fn peer(
     problems: &mut Problems,
 ) -> Option<BgpPeer> {
     let nodes = node_scope(spec, names, problems);
-    let address = peer_address(&spec.peer_ip, problems);
+    let address = peer_address(spec, problems);
     let port = match spec.peer_port {
         Some(number) => port::number(number, "spec.peerPort", problems),
         None => Some(DEFAULT_BGP_PORT),
@@ -144,7 +144,45 @@ fn node_scope(
     }
 }
 
-fn peer_address(text: &str, problems: &mut Problems) -> Option<IpAddr> {
+/// Neighbours of a range unless said.
+const MAX_PEERS: i32 = 100;
+
+fn peer_address(spec: &BgpPeerSpec, problems: &mut Problems) -> Option<PeerAddress> {
+    if spec.max_peers.is_some() && spec.peer_range.is_none() {
+        problems.error("spec.maxPeers", "needs peerRange");
+        return None;
+    }
+    match (&spec.peer_ip, &spec.peer_range) {
+        (Some(address), None) => one_address(address, problems).map(PeerAddress::One),
+        (None, Some(range)) => peer_range(range, spec, problems),
+        (Some(_), Some(_)) => {
+            problems.error("spec.peerRange", "peerIP and peerRange exclude each other");
+            None
+        }
+        (None, None) => {
+            problems.error("spec.peerIP", "is missing; a neighbour has it or peerRange");
+            None
+        }
+    }
+}
+
+fn peer_range(text: &str, spec: &BgpPeerSpec, problems: &mut Problems) -> Option<PeerAddress> {
+    let before = problems.errors();
+    if spec.peer_port.is_some() {
+        let message = "is where to connect to, and nobody connects to neighbours of a peerRange";
+        problems.error("spec.peerPort", message);
+    }
+    let most = spec.max_peers.unwrap_or(MAX_PEERS);
+    let max_peers = u16::try_from(most).ok().filter(|most| *most > 0);
+    if max_peers.is_none() {
+        let message = format!("{most} is not a number of neighbours: 1 to {} are", u16::MAX);
+        problems.error("spec.maxPeers", message);
+    }
+    let net = advertisement::unicast_range(text, "spec.peerRange", problems)?;
+    (problems.errors() == before).then_some(PeerAddress::Range { net, max_peers: max_peers? })
+}
+
+fn one_address(text: &str, problems: &mut Problems) -> Option<IpAddr> {
     let address = text.parse::<IpAddr>().ok();
     match address {
         Some(a) if !a.is_unspecified() && !a.is_multicast() => Some(a),

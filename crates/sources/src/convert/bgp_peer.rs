@@ -25,6 +25,10 @@ pub(super) fn settings(spec: &BgpPeerSpec, problems: &mut Problems) -> Option<Pe
     if spec.require_role && spec.local_role.is_none() {
         problems.error("spec.requireRole", "needs localRole");
     }
+    if spec.local_role.is_some() && spec.route_reflector_client {
+        let message = "is for external neighbours, routeReflectorClient for internal ones";
+        problems.error("spec.localRole", message);
+    }
     let bfd = spec.bfd.as_ref().map(|bfd| self::bfd(bfd, problems));
     if bfd.is_some() && spec.ebgp_multihop.is_some() {
         problems.error("spec.bfd", "watches one hop; it and ebgpMultihop exclude each other");

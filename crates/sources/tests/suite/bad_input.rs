@@ -47,7 +47,6 @@ fn pools() {
 #[test]
 fn bgp_peers() {
     for (spec, problem) in [
-        ("{asNumber: 1}", "spec: missing field `peerIP`"),
         ("{peerIP: tor, asNumber: 1}", "spec.peerIP: `tor` is not the address of a neighbour"),
         ("{peerIP: '::', asNumber: 1}", "spec.peerIP: `::` is not the address of a neighbour"),
         ("{peerIP: 10.0.0.1, asNumber: 0}", "spec.asNumber: 0 cannot be the number of an AS"),
@@ -99,6 +98,33 @@ fn bgp_peers() {
         (
             "{peerIP: 10.0.0.1, asNumber: 1, maxPrefixes: {v6: 1, warnPercent: 101}}",
             "spec.maxPrefixes.warnPercent: 101 is not between 1 and 100",
+        ),
+        ("{asNumber: 1}", "spec.peerIP: is missing; a neighbour has it or peerRange"),
+        (
+            "{peerIP: 10.0.0.1, peerRange: 10.0.0.0/24, asNumber: 1}",
+            "spec.peerRange: peerIP and peerRange exclude each other",
+        ),
+        ("{peerIP: 10.0.0.1, maxPeers: 5, asNumber: 1}", "spec.maxPeers: needs peerRange"),
+        (
+            "{peerRange: 10.0.0.0, asNumber: 1}",
+            "spec.peerRange: `10.0.0.0` is not a CIDR such as 10.0.0.0/8 or fd00::/8",
+        ),
+        (
+            "{peerRange: '::/0', asNumber: 1}",
+            "spec.peerRange: ::/0 is not a range of unicast addresses",
+        ),
+        (
+            "{peerRange: 10.0.0.0/24, maxPeers: 0, asNumber: 1}",
+            "spec.maxPeers: 0 is not a number of neighbours: 1 to 65535 are",
+        ),
+        (
+            "{peerRange: 10.0.0.0/24, peerPort: 179, asNumber: 1}",
+            "spec.peerPort: is where to connect to, and nobody connects to neighbours of a peerRange",
+        ),
+        ("{peerIP: 10.0.0.1, asNumber: 1, requireRole: true}", "spec.requireRole: needs localRole"),
+        (
+            "{peerIP: 10.0.0.1, asNumber: 1, localRole: Peer, routeReflectorClient: true}",
+            "spec.localRole: is for external neighbours, routeReflectorClient for internal ones",
         ),
         (
             "{peerIP: 10.0.0.1, asNumber: 1, password: {file: tor}}",

@@ -6,7 +6,7 @@ use brindle_model::routing::filter::{
 };
 use brindle_model::routing::{
     Bfd, BgpConfiguration, BgpPeer, Drain, Hops, MaxPrefixes, MaxPrefixesOut, NodeScope,
-    PeerSettings, Role,
+    PeerAddress, PeerSettings, Role,
 };
 use brindle_model::selector::Selector;
 use brindle_sources::convert::Input;
@@ -44,7 +44,7 @@ fn bgp_peers() {
             "apiVersion: brindle.io/v1alpha1\nkind: BGPPeer\nmetadata: {{name: tor}}\nspec: {{peerIP: 'fd00::fe', asNumber: 64600, {scope}}}"
         );
         let Input::BgpPeer(found) = accepted(&yaml) else { panic!() };
-        let address = "fd00::fe".parse().unwrap();
+        let address = PeerAddress::One("fd00::fe".parse().unwrap());
         let expected = BgpPeer {
             filters: Vec::new(),
             nodes: expected,
@@ -55,6 +55,18 @@ fn bgp_peers() {
             settings: PeerSettings::default(),
         };
         assert_eq!(*found, expected, "{scope}");
+    }
+}
+
+#[test]
+fn bgp_peers_of_a_range() {
+    for (range, most, max_peers) in [("10.1.0.0/16", "", 100), ("fd00::/64", ", maxPeers: 7", 7)] {
+        let yaml = format!(
+            "apiVersion: brindle.io/v1alpha1\nkind: BGPPeer\nmetadata: {{name: racks}}\nspec: {{peerRange: '{range}', asNumber: 64600{most}}}"
+        );
+        let Input::BgpPeer(found) = accepted(&yaml) else { panic!() };
+        let net = range.parse().unwrap();
+        assert_eq!(found.address, PeerAddress::Range { net, max_peers });
     }
 }
 
@@ -146,7 +158,7 @@ spec:
 
 #[test]
 fn limits_and_watching_of_bgp_peers() {
-    let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: tor}\nspec: {peerIP: 10.0.0.1, asNumber: 1, shutdown: moved, bfd: {multiplier: 5}, maxPrefixes: {v4: 100, restartAfter: 5m}, maxPrefixesOut: {v6: 10, warnPercent: 90}, routeReflectorClient: true, localRole: Customer, requireRole: true}";
+    let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: tor}\nspec: {peerIP: 10.0.0.1, asNumber: 1, shutdown: moved, bfd: {multiplier: 5}, maxPrefixes: {v4: 100, restartAfter: 5m}, maxPrefixesOut: {v6: 10, warnPercent: 90}, localRole: Customer, requireRole: true}";
     let Input::BgpPeer(found) = accepted(yaml) else { panic!() };
     let expected = PeerSettings {
         shutdown: Some("moved".into()),
@@ -157,13 +169,17 @@ fn limits_and_watching_of_bgp_peers() {
             restart_after: Some(300),
         }),
         max_prefixes_out: Some(MaxPrefixesOut { ipv4: None, ipv6: Some(10), warn_percent: 90 }),
-        reflector_client: true,
         role: Some(Role::Customer),
         require_role: true,
         bfd: Some(Bfd { min_tx: 300, min_rx: 300, multiplier: 5 }),
         ..PeerSettings::default()
     };
     assert_eq!(found.settings, expected);
+    let client =
+        yaml.replace("localRole: Customer, requireRole: true", "routeReflectorClient: true");
+    let Input::BgpPeer(found) = accepted(&client) else { panic!() };
+    let (reflector_client, role, require_role) = (true, None, false);
+    assert_eq!(found.settings, PeerSettings { reflector_client, role, require_role, ..expected });
     let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: default}\nspec: {drain: Withdraw, gracefulNotification: true}";
     let Input::BgpConfiguration(found) = accepted(yaml) else { panic!() };
     assert_eq!((found.drain, found.notification_restart), (Some(Drain::Withdraw), Some(true)));

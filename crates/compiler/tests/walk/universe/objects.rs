@@ -11,7 +11,7 @@ use brindle_model::labels::{Labels, ORCHESTRATOR, ORCHESTRATOR_LABEL};
 use brindle_model::net::Protocol;
 use brindle_model::routing::advertisement::PrefixAdvertisement;
 use brindle_model::routing::filter::{BgpFilter, Community, FilterAction, FilterRule};
-use brindle_model::routing::{BgpConfiguration, BgpPeer, NodeScope, PeerSettings};
+use brindle_model::routing::{BgpConfiguration, BgpPeer, NodeScope, PeerAddress, PeerSettings};
 use brindle_model::selector::Selector;
 use brindle_model::{Name, NamespacedName};
 use ipnet::IpNet;
@@ -214,16 +214,24 @@ pub fn peer() -> impl Strategy<Value = BgpPeer> {
         select(&VALUES[..]).prop_map(|v| NodeScope::Selected(Selector::equals("rack", v))),
         Just(NodeScope::Selected(Selector::All)),
     ];
-    let address = select(&["192.0.2.1", "192.0.2.2", "192.0.2.254"][..]);
+    let address = select(&["192.0.2.1", "192.0.2.2", "192.0.2.254", "192.0.2.0/24"][..]);
     let filters = prop::collection::vec(select(&["f", "g"][..]), 0..3);
-    (scope, address, filters).prop_map(|(nodes, address, filters)| BgpPeer {
-        filters: filters.into_iter().map(Name::from).collect(),
-        nodes,
-        address: address.parse().unwrap(),
-        port: 179,
-        as_number: 65000,
-        passive: false,
-        settings: PeerSettings::default(),
+    // Whether it is internal, and so may be a client, hangs on the settings of the node.
+    let kind = (select(&[65000, 64512][..]), any::<bool>());
+    (scope, address, filters, kind).prop_map(|(nodes, address, filters, kind)| {
+        let (as_number, reflector_client) = kind;
+        BgpPeer {
+            filters: filters.into_iter().map(Name::from).collect(),
+            nodes,
+            address: match address.parse() {
+                Ok(net) => PeerAddress::Range { net, max_peers: 5 },
+                Err(_) => PeerAddress::One(address.parse().unwrap()),
+            },
+            port: 179,
+            as_number,
+            passive: false,
+            settings: PeerSettings { reflector_client, ..PeerSettings::default() },
+        }
     })
 }
 
