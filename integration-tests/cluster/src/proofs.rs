@@ -100,14 +100,12 @@ pub struct Stage<'a> {
     pub kubectl: Kubectl,
     /// What it is.
     pub shape: Shape,
-    /// Its nodes before there was a network, where that is known.
-    before: Option<Vec<Snapshot>>,
 }
 
 impl<'a> Stage<'a> {
     /// The cluster that is up.
     pub fn here(cache: &'a Cache, paths: &'a Paths, shape: Shape) -> Self {
-        Self { cache, paths, kubectl: Kubectl::new(cache, paths), shape, before: None }
+        Self { cache, paths, kubectl: Kubectl::new(cache, paths), shape }
     }
 
     /// Brings a cluster up, and remembers how its nodes were before Brindle.
@@ -116,9 +114,11 @@ impl<'a> Stage<'a> {
     /// As [`lifecycle::up`].
     pub fn raise(cache: &'a Cache, paths: &'a Paths, shape: Shape) -> Result<Self> {
         lifecycle::up_without_network(cache, paths, shape)?;
-        let mut stage = Self::here(cache, paths, shape);
+        let stage = Self::here(cache, paths, shape);
         if shape.network == Network::Brindle {
-            stage.before = Some(stage.bare_nodes()?);
+            for (index, snapshot) in (1..).zip(stage.bare_nodes()?) {
+                snapshot.keep(&paths.node(index))?;
+            }
         }
         lifecycle::install(cache, paths, shape)?;
         Ok(stage)
@@ -145,6 +145,11 @@ impl<'a> Stage<'a> {
             }
         }
         self.snapshots()
+    }
+
+    /// Nodes as they were before Brindle.
+    fn before(&self) -> Result<Vec<Snapshot>> {
+        self.nodes().map(|index| Snapshot::kept(&self.paths.node(index))).collect()
     }
 
     fn snapshots(&self) -> Result<Vec<Snapshot>> {

@@ -1,6 +1,8 @@
 //! What a CNI may leave on a node, as lines that can be compared.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -19,6 +21,8 @@ const LISTINGS: [(&str, &[&str]); 9] = [
     ("ipset", &["ipset", "list", "-n"]),
     ("queueing", &["tc", "qdisc", "show"]),
 ];
+/// Where a snapshot is kept, in the node's folder.
+const FILE: &str = "before-brindle";
 /// Whose rules iptables' legacy variant holds; asking `iptables-legacy-save` would make tables.
 const LEGACY: [&str; 2] = ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"];
 /// Folders of which every file counts, and a folder itself if it is ours.
@@ -56,6 +60,26 @@ impl Snapshot {
             lines.extend(found.lines().map(|path| format!("file {path}")));
         }
         Ok(Self(lines))
+    }
+
+    /// Keeps it in the node's folder.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep(&self, folder: &Path) -> Result<()> {
+        let lines: Vec<_> = self.0.iter().map(String::as_str).collect();
+        fs::write(folder.join(FILE), lines.join("\n")).context("keep how a node was")
+    }
+
+    /// What was kept.
+    ///
+    /// # Errors
+    /// The cluster came up without proofs to come.
+    pub fn kept(folder: &Path) -> Result<Self> {
+        let text = fs::read_to_string(folder.join(FILE)).context(
+            "how the nodes were before is known only of a cluster that came up for proofs",
+        )?;
+        Ok(Self(text.lines().map(str::to_owned).collect()))
     }
 
     /// Whether this line is in it.
@@ -110,6 +134,10 @@ mod tests {
         let of = |lines: &[&str]| Snapshot(lines.iter().map(|l| (*l).to_owned()).collect());
         let before = of(&["link lo", "link eth0"]);
         assert_eq!(of(&["link lo", "link brd1"]).beyond(&before), ["link brd1"]);
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Snapshot::kept(folder.path()).is_err());
+        before.keep(folder.path()).unwrap();
+        assert_eq!(Snapshot::kept(folder.path()).unwrap(), before);
         assert_eq!(
             without_time("fe80::/64 dev eth0 expires 12sec pref medium"),
             "fe80::/64 dev eth0 pref medium"

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use brindle_lab::process::wait_until;
 use serde_json::{Value, json};
 
@@ -25,8 +25,7 @@ const KINDS: &str = "customresourcedefinitions,clusterroles,clusterrolebindings,
 /// # Errors
 /// It does not come to an end.
 pub fn run(stage: &Stage<'_>) -> Result<Vec<Row>> {
-    let before = stage.before.as_ref();
-    let before = before.context("how the nodes were before is known only of a new cluster")?;
+    let before = stage.before()?;
     let kubectl = &stage.kubectl;
     // Pods that are there when the network goes, and whose links go with it.
     let pods: Vec<_> = stage.nodes().map(pod).collect();
@@ -42,7 +41,7 @@ pub fn run(stage: &Stage<'_>) -> Result<Vec<Row>> {
     kubectl.run(&available)?;
 
     let during = stage.snapshots()?;
-    let made: usize = during.iter().zip(before).map(|(now, then)| now.beyond(then).len()).sum();
+    let made: usize = during.iter().zip(&before).map(|(now, then)| now.beyond(then).len()).sum();
     let began = Instant::now();
     let deleted = kubectl.run(&["delete", "installation", "default", PATIENCE]);
     if let Err(error) = deleted {
@@ -62,7 +61,7 @@ pub fn run(stage: &Stage<'_>) -> Result<Vec<Row>> {
         Row::told("the Installation was gone after", format!("{took:.1} s")),
     ];
     let after = stage.snapshots()?;
-    for (index, (now, then)) in (1..).zip(after.iter().zip(before)) {
+    for (index, (now, then)) in (1..).zip(after.iter().zip(&before)) {
         let left = now.beyond(then);
         let name = plan::node_name(index);
         rows.push(nothing(format!("{name}: what was not there before Brindle"), &left));
