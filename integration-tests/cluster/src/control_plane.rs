@@ -58,11 +58,15 @@ pub fn start(cache: &Cache, paths: &Paths, families: Families) -> Result<()> {
 pub fn start_again(cache: &Cache, paths: &Paths, families: Families, name: &str) -> Result<()> {
     let plane = Plane { cache, paths, families };
     let flags = if name == ETCD_PROGRAM { plane.etcd() } else { plane.api_server() };
-    plane.start(name, flags)?.let_go();
+    let mut daemon = plane.start(name, flags)?;
     let kubectl = Kubectl::new(cache, paths);
     wait_until(Duration::from_secs(60), "the API server to be ready again", || {
+        let log = paths.logs().join(format!("{name}.log"));
+        ensure!(daemon.exited()?.is_none(), "{name} ended: see {}", log.display());
         Ok(kubectl.run(&["get", "--raw", "/readyz"]).is_ok())
-    })
+    })?;
+    daemon.let_go();
+    Ok(())
 }
 
 struct Plane<'a> {

@@ -32,7 +32,7 @@ use crate::network::{self, Network};
 use crate::node::configuration::ProxyMode;
 use crate::paths::{Cache, Paths};
 use crate::plan::Family;
-use crate::{go, images, node, plan};
+use crate::{go, images, node, plan, smoke};
 
 pub use report::Row;
 use snapshot::Snapshot;
@@ -216,6 +216,8 @@ pub fn run(cache: &Cache, paths: &Paths, options: &Options) -> Result<()> {
 }
 
 fn prove_all(stage: &Stage<'_>, options: &Options) -> Result<Vec<Row>> {
+    // Its pods give each node a block, which the router then knows.
+    smoke::run(&stage.kubectl)?;
     network::wait_for_routes(stage.paths, usize::from(stage.shape.nodes))?;
     let mut chosen = options.proof.clone();
     if chosen.is_empty() {

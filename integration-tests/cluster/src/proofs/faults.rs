@@ -52,7 +52,8 @@ pub fn kill_all(netns: &str, program: &str) -> Result<Vec<i32>> {
             // What this program has started itself is its to reap; the rest is somebody else's.
             let _ = waitpid(Pid::from_raw(*pid), Some(WaitPidFlag::WNOHANG));
         }
-        Ok(!processes(netns, program)?.iter().any(|pid| found.contains(pid)))
+        // A process whose first thread has ended may hold its ports still.
+        Ok(found.iter().all(|pid| kill(Pid::from_raw(*pid), None).is_err()))
     })?;
     Ok(found)
 }
