@@ -1,5 +1,5 @@
 # Thin over cargo xtask: see `cargo xtask help`.
-.PHONY: help demo demo-clean test lint bench soak image manifests kubernetes cluster cluster-down conformance
+.PHONY: help demo demo-clean test lint bench soak image manifests kubernetes cluster cluster-down conformance proofs
 
 help:
 	@echo "make demo            a lab of nodes, router, pods and policies at work (root; KEEP=1 leaves it up)"
@@ -13,6 +13,7 @@ help:
 	@echo "make cluster         a real Kubernetes of three nodes and a router, with Brindle (root; ARGS=\"--nodes 2\")"
 	@echo "make cluster-down    remove it, or what a crash left of it"
 	@echo "make conformance     the upstream suites on a cluster of their own (root; BACKEND=nftables, iptables-nft, iptables-legacy, mixed)"
+	@echo "make proofs          faults, races and times on a cluster of their own (root; ARGS=\"--proof chaos\")"
 
 demo:
 	cargo xtask demo $(if $(KEEP),--keep)
@@ -50,3 +51,6 @@ cluster-down:
 
 conformance:
 	cargo xtask conformance $(if $(BACKEND),--backend $(BACKEND)) $(ARGS)
+
+proofs:
+	cargo xtask proofs $(ARGS)

@@ -8,11 +8,16 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBufForce;
 
 use crate::netns::Netns;
 
 /// Time between two datagrams, and between two bytes of the stream.
 const PACE: Duration = Duration::from_millis(1);
+
+/// Bytes of datagrams that may wait for their receiver; each small one counts as almost a thousand.
+const INBOX: usize = 16 << 20;
 
 /// A UDP flow of numbered datagrams and a TCP stream, from one namespace to another.
 #[derive(Debug)]
@@ -58,7 +63,11 @@ impl Traffic {
     pub fn start(from: &Netns, to: &Netns, address: IpAddr, port: u16) -> Result<Self> {
         let target = SocketAddr::new(address, port);
         let (listener, inbox) = to.enter(|| -> Result<_> {
-            Ok((TcpListener::bind(target)?, UdpSocket::bind(target)?))
+            let inbox = UdpSocket::bind(target)?;
+            // What the network delivered must not be lost for a receiver that has to wait for a
+            // processor.
+            setsockopt(&inbox, RcvBufForce, &INBOX)?;
+            Ok((TcpListener::bind(target)?, inbox))
         })??;
         let any: SocketAddr =
             if target.is_ipv6() { "[::]:0".parse()? } else { "0.0.0.0:0".parse()? };

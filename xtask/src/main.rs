@@ -59,6 +59,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Faults, races and times on a real cluster of their own.
+    Proofs {
+        /// As of `brindle-cluster proofs`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// The randomised tests again, for hours instead of minutes.
     Soak {
         /// Seconds for each decoder's fuzzing.
@@ -130,6 +136,7 @@ fn main() -> Result<()> {
             nextest().arg("--run-ignored=only").run("the tests that need an API server")?;
             on_cluster("conformance", &arguments)
         }
+        Task::Proofs { arguments } => on_cluster("proofs", &arguments),
         Task::Soak { fuzz_seconds, worlds, kernel_worlds } => {
             machine::require_root()?;
             machine::install_packages(machine::TEST_PACKAGES)?;

@@ -43,9 +43,54 @@ pub fn uninstall(options: &UninstallOptions) -> Result<()> {
 
 fn remove(dir: &Path) -> Result<()> {
     match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove {}", dir.display()))
-        }
-        _ => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // A disk of its own for the state is the administrator's mount: what was in it is gone, and
+        // the folder stays with the mount.
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy && is_empty(dir) => Ok(()),
+        result => result.with_context(|| format!("remove {}", dir.display())),
+    }
+}
+
+fn is_empty(dir: &Path) -> bool {
+    fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::mount::{MsFlags, mount};
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_removed_already() {
+        let above = tempfile::tempdir().unwrap();
+        let dir = above.path().join("brindle");
+        remove(&dir).unwrap();
+        fs::create_dir_all(dir.join("journal")).unwrap();
+        remove(&dir).unwrap();
+        assert!(!dir.exists());
+    }
+
+    /// Of a thread that sees mounts of its own.
+    #[test]
+    fn a_mount_is_emptied_and_stays() {
+        let above = tempfile::tempdir().unwrap();
+        let dir = above.path().join("brindle");
+        fs::create_dir(&dir).unwrap();
+        let inside = {
+            let dir = dir.clone();
+            std::thread::spawn(move || {
+                unshare(CloneFlags::CLONE_NEWNS).unwrap();
+                let none: Option<&str> = None;
+                mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+                mount(Some(&dir), &dir, none, MsFlags::MS_BIND, none).unwrap();
+                fs::create_dir_all(dir.join("journal")).unwrap();
+                remove(&dir).unwrap();
+                assert!(is_empty(&dir));
+            })
+        };
+        inside.join().unwrap();
+        assert!(dir.exists());
     }
 }

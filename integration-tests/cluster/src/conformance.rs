@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
-use crate::kubectl::Kubectl;
 use crate::lifecycle::{self, Shape};
 use crate::network::{self, Network};
 use crate::paths::{Cache, Paths};
 use crate::plan::Families;
+use crate::proofs::{self, Proof, Row, Stage};
 use crate::suites::{self, Outcome, Results, Suite};
 use crate::{go, plan, smoke};
 
@@ -67,6 +67,10 @@ pub struct Options {
     /// Leave the cluster up.
     #[arg(long)]
     pub keep: bool,
+    /// Proofs to run as well: before the suites, and `uninstall` after them. May be given more than
+    /// once.
+    #[arg(long, value_enum)]
+    pub proof: Vec<Proof>,
 }
 
 impl Options {
@@ -93,6 +97,8 @@ pub fn run(cache: &Cache, paths: &Paths, options: &Options) -> Result<()> {
     go::build(cache, true)?;
     let shape = options.shape;
     ensure!(shape.network != Network::None, "the suites need a network");
+    let of_ours = shape.network == Network::Brindle || options.proof.is_empty();
+    ensure!(of_ours, "there is nothing to prove of network {}", shape.network);
     let logs = options.selection.logs()?;
     suites::forget(&logs);
     let result = on_cluster(cache, paths, options);
@@ -102,18 +108,28 @@ pub fn run(cache: &Cache, paths: &Paths, options: &Options) -> Result<()> {
     if !options.keep {
         lifecycle::down(paths)?;
     }
-    let results = result?;
+    let (results, rows) = result?;
     options.write_report()?;
+    proofs::judge(&rows)?;
     judge(shape.network, &results)
 }
 
-fn on_cluster(cache: &Cache, paths: &Paths, options: &Options) -> Result<Vec<Results>> {
-    lifecycle::up(cache, paths, options.shape)?;
-    smoke::run(&Kubectl::new(cache, paths))?;
+fn on_cluster(cache: &Cache, paths: &Paths, options: &Options) -> Result<(Vec<Results>, Vec<Row>)> {
+    let stage = Stage::raise(cache, paths, options.shape)?;
+    smoke::run(&stage.kubectl)?;
     if options.shape.network == Network::Brindle {
         network::wait_for_routes(paths, usize::from(options.shape.nodes))?;
     }
-    options.selection.run(cache, paths, options.shape.families)
+    let mut rows = Vec::new();
+    let is_last = |proof: &&Proof| **proof == Proof::Uninstall;
+    for proof in options.proof.iter().filter(|proof| !is_last(proof)) {
+        rows.extend(stage.prove(*proof, &options.selection.logs)?);
+    }
+    let results = options.selection.run(cache, paths, options.shape.families)?;
+    for proof in options.proof.iter().filter(is_last) {
+        rows.extend(stage.prove(*proof, &options.selection.logs)?);
+    }
+    Ok((results, rows))
 }
 
 /// Whether the results are as they must be.
@@ -141,7 +157,10 @@ fn judge(network: Network, results: &[Results]) -> Result<()> {
 }
 
 /// Keeps the logs of control plane, router and nodes beside the suites' own.
-fn save_logs(paths: &Paths, logs: &Path) -> Result<()> {
+///
+/// # Errors
+/// A file cannot be copied.
+pub fn save_logs(paths: &Paths, logs: &Path) -> Result<()> {
     let copy = |from: PathBuf, to: PathBuf| -> Result<()> {
         let Ok(entries) = fs::read_dir(&from) else { return Ok(()) };
         fs::create_dir_all(&to)?;

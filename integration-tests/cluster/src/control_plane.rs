@@ -1,16 +1,25 @@
 //! etcd, API server, controller manager and scheduler, in a namespace of their own.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use brindle_lab::netns::Netns;
 use brindle_lab::process::{Daemon, wait_until};
 
 use crate::kubectl::Kubectl;
 use crate::paths::{Cache, Paths};
 use crate::plan::{CONTROL, DOMAIN, Families};
+
+/// Name of etcd's program.
+pub const ETCD_PROGRAM: &str = "etcd";
+/// Name of the API server's program.
+pub const API_SERVER: &str = "kube-apiserver";
+/// What the API server writes down of requests: each that changes policy, and all of Brindle's.
+/// Nothing else is measured by it, and so nothing else costs its time.
+const AUDIT: &str = include_str!("../manifests/audit.yaml");
 
 const ETCD: &str = "http://127.0.0.1:2379";
 const ETCD_PEER: &str = "http://127.0.0.1:2380";
@@ -21,11 +30,12 @@ const ETCD_PEER: &str = "http://127.0.0.1:2380";
 /// One ended, or the API server is not ready within a minute.
 pub fn start(cache: &Cache, paths: &Paths, families: Families) -> Result<()> {
     let plane = Plane { cache, paths, families };
-    let mut etcd = plane.start("etcd", plane.etcd())?;
-    let mut api = plane.start("kube-apiserver", plane.api_server())?;
+    fs::write(paths.audit_policy(), AUDIT).context("write the audit policy")?;
+    let mut etcd = plane.start(ETCD_PROGRAM, plane.etcd())?;
+    let mut api = plane.start(API_SERVER, plane.api_server())?;
     let kubectl = Kubectl::new(cache, paths);
     wait_until(Duration::from_secs(60), "the API server to be ready", || {
-        for (name, daemon) in [("etcd", &mut etcd), ("kube-apiserver", &mut api)] {
+        for (name, daemon) in [(ETCD_PROGRAM, &mut etcd), (API_SERVER, &mut api)] {
             let log = paths.logs().join(format!("{name}.log"));
             ensure!(daemon.exited()?.is_none(), "{name} ended: see {}", log.display());
         }
@@ -38,6 +48,24 @@ pub fn start(cache: &Cache, paths: &Paths, families: Families) -> Result<()> {
     for mut daemon in managers.into_iter().chain([etcd, api]) {
         daemon.let_go();
     }
+    Ok(())
+}
+
+/// Starts etcd or the API server again, after it was ended, and waits until the API server is ready.
+///
+/// # Errors
+/// It does not come back within a minute.
+pub fn start_again(cache: &Cache, paths: &Paths, families: Families, name: &str) -> Result<()> {
+    let plane = Plane { cache, paths, families };
+    let flags = if name == ETCD_PROGRAM { plane.etcd() } else { plane.api_server() };
+    let mut daemon = plane.start(name, flags)?;
+    let kubectl = Kubectl::new(cache, paths);
+    wait_until(Duration::from_secs(60), "the API server to be ready again", || {
+        let log = paths.logs().join(format!("{name}.log"));
+        ensure!(daemon.exited()?.is_none(), "{name} ended: see {}", log.display());
+        Ok(kubectl.run(&["get", "--raw", "/readyz"]).is_ok())
+    })?;
+    daemon.let_go();
     Ok(())
 }
 
@@ -101,6 +129,8 @@ impl Plane<'_> {
             in_pki("proxy-client-key-file", "front-proxy.key"),
             // There is no kube-proxy here, but the router knows the way to pods.
             "--enable-aggregator-routing=true".into(),
+            flag("audit-policy-file", &self.paths.audit_policy()),
+            flag("audit-log-path", &self.paths.audit_log()),
         ]
     }
 

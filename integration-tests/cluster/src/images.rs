@@ -96,6 +96,18 @@ pub fn write(cache: &Cache, folder: &Path) -> Result<()> {
     put(&agnhost.starting(agnhost_start("test-webserver")), "web.tar", &[suite("Nginx")?])
 }
 
+/// Writes the archive of an image that is this program itself; returns the image's name.
+///
+/// # Errors
+/// A library that it loads is missing.
+pub fn prober(archive: &Path) -> Result<String> {
+    let name = "brindle.io/prober:here".to_owned();
+    let mut layer = Layer::default();
+    dynamic(&mut layer, "/prober", &std::env::current_exe()?)?;
+    Image::new(layer, program("/prober"))?.write(archive, std::slice::from_ref(&name))?;
+    Ok(name)
+}
+
 fn suite_name(name: &str) -> String {
     format!("{REGISTRY}/e2e-test-images/{name}")
 }

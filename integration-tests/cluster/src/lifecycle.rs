@@ -44,6 +44,15 @@ pub struct Shape {
 /// # Errors
 /// A part does not come up; what did stays, so that it can be looked at.
 pub fn up(cache: &Cache, paths: &Paths, shape: Shape) -> Result<()> {
+    up_without_network(cache, paths, shape)?;
+    install(cache, paths, shape)
+}
+
+/// The first half of [`up`]: nodes are registered, and unready.
+///
+/// # Errors
+/// As [`up`].
+pub fn up_without_network(cache: &Cache, paths: &Paths, shape: Shape) -> Result<()> {
     require_tools()?;
     ensure!(
         shape.network == Network::Brindle || shape.backend == Backend::default(),
@@ -95,10 +104,22 @@ pub fn up(cache: &Cache, paths: &Paths, shape: Shape) -> Result<()> {
         Ok(names.lines().count() == nodes)
     })?;
     say("nodes registered");
+    Ok(())
+}
+
+/// The second half of [`up`]: the network, if there is to be one, and what needs it.
+///
+/// # Errors
+/// As [`up`].
+pub fn install(cache: &Cache, paths: &Paths, shape: Shape) -> Result<()> {
     if shape.network == Network::None {
         return Ok(());
     }
-    network::install(shape.network, shape.backend, paths, &kubectl, families, nodes)?;
+    let start = Instant::now();
+    let say = |what: &str| eprintln!("{:6.1} s  {what}", start.elapsed().as_secs_f64());
+    let kubectl = Kubectl::new(cache, paths);
+    let nodes = usize::from(shape.nodes);
+    network::install(shape.network, shape.backend, paths, &kubectl, shape.families, nodes)?;
     say("nodes ready");
     let dns = ["-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=120s"];
     kubectl.run(&dns)?;

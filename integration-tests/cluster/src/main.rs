@@ -2,7 +2,8 @@
 //!
 //! [`go`] builds Kubernetes, [`images`] what its pods run; [`lifecycle`] brings a cluster up of
 //! [`fabric`] (segment and router), [`control_plane`] and [`node`]s, with a [`network`], and takes
-//! it down; [`smoke`] looks whether pods reach each other, [`conformance`] runs the [`suites`].
+//! it down; [`smoke`] looks whether pods reach each other, [`conformance`] runs the [`suites`],
+//! [`proofs`] what no suite has.
 
 mod backend;
 mod cgroups;
@@ -19,12 +20,14 @@ mod node;
 mod paths;
 mod pki;
 mod plan;
+mod proofs;
 mod smoke;
 mod suites;
 mod versions;
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -58,6 +61,8 @@ enum Task {
     Suites(conformance::Options),
     /// The report alone, over the output that suites left.
     Report(conformance::Options),
+    /// What only a real cluster shows: faults, races, times; on a cluster of their own.
+    Proofs(proofs::Options),
     /// Run a command inside a node.
     Exec {
         /// Its number, from 1.
@@ -78,11 +83,28 @@ enum Task {
         #[arg(long)]
         index: usize,
     },
+    /// What runs in the pods of the start race.
+    #[command(hide = true)]
+    Connect {
+        #[arg(long)]
+        target: Vec<String>,
+    },
+    /// Stands before the CNI plugin of a node.
+    #[command(hide = true)]
+    Plugin {
+        #[arg(long)]
+        log: PathBuf,
+        plugin: PathBuf,
+    },
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     let paths = Paths::from_environment();
-    match Arguments::parse().task {
+    let done = match Arguments::parse().task {
+        // Its exit code is the plugin's.
+        Task::Plugin { log, plugin } => return proofs::plugin_timer::call(&log, &plugin),
+        Task::Connect { target } => proofs::start_race::client::run(&target),
+        Task::Proofs(options) => proofs::run(&Cache::open()?, &paths, &options),
         Task::Build => go::build(&Cache::open()?, true),
         Task::Up(shape) => {
             let cache = Cache::open()?;
@@ -108,5 +130,6 @@ fn main() -> Result<()> {
         Task::Node { root, programs, families, index } => {
             node::init::run(&Paths::at(root), &programs, families, index)
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

@@ -49,6 +49,16 @@ impl Paths {
         self.0.join("log")
     }
 
+    /// Which requests the API server writes down.
+    pub fn audit_policy(&self) -> PathBuf {
+        self.0.join("audit.yaml")
+    }
+
+    /// Where it does.
+    pub fn audit_log(&self) -> PathBuf {
+        self.logs().join("audit.log")
+    }
+
     /// Images that nodes import.
     pub fn images(&self) -> PathBuf {
         self.0.join("images")
