@@ -193,7 +193,10 @@ fn mirror(archive: Archive) -> Result<String> {
         Archive::Security => "Debian|Debian-Security|",
     };
     let mirror = listed.lines().find_map(|line| line.strip_prefix(label)).with_context(|| {
-        format!("this machine's apt knows no mirror of Debian's archive {archive:?}: check its sources, then run apt-get update")
+        format!(
+            "this machine's apt knows no mirror of Debian's archive {archive:?}: check its sources, \
+             then run apt-get update"
+        )
     })?;
     Ok(mirror.to_owned())
 }
