@@ -20,8 +20,9 @@ const TAIL: usize = 60;
 /// panic, and not to slow an emulated processor by what protects a real one.
 const COMMAND_LINE: &str =
     "console=ttyS0 panic=-1 oops=panic quiet loglevel=4 mitigations=off random.trust_cpu=on";
-/// All that qemu can emulate but CMPXCHG16B, after which qemu 7.2 leaves wrong flags: Linux 6.12.95,
-/// whose allocator uses it, crashed within seconds of each boot. Kernels do without it.
+/// All that qemu can emulate but CMPXCHG16B: with it Linux 6.12.95 crashed in each of eight boots on
+/// qemu 7.2, with flags that no instruction leaves, and without it in none of three. Why was not found
+/// out; kernels do without it.
 const PROCESSOR: &str = "max,cx16=off";
 
 /// What ran, and how it ended.
