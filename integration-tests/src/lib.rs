@@ -7,4 +7,5 @@ pub mod fuzz;
 pub mod netfilter;
 pub mod rig;
 pub mod single_node;
+pub mod vm;
 pub mod worlds;

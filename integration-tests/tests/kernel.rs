@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -21,6 +21,9 @@ use brindle_integration_tests::worlds::{self, yaml};
 use brindle_lab::ports;
 use brindle_model::packet::{Flow, Transport};
 use brindle_oracle::{Outcome, World, judge};
+
+#[path = "kernel/machines.rs"]
+mod machines;
 
 /// Flows that are chosen for a world; what cannot be sent here is left out of them.
 const FLOWS: usize = 680;
@@ -190,6 +193,11 @@ fn as_sent(flow: &Flow) -> Flow {
     flow
 }
 
+/// Where worlds are left that disagree.
+fn evidence() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/kernel")
+}
+
 /// Leaves the world and the kernel's tables where one can look at them.
 fn report<B: Backend>(
     rig: &Rig<B>,
@@ -199,7 +207,7 @@ fn report<B: Backend>(
     outcome: &Outcome,
     delivered: bool,
 ) -> Result<()> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/kernel").join(seed.to_string());
+    let dir = evidence().join(seed.to_string());
     fs::create_dir_all(&dir)?;
     fs::write(dir.join("objects.yaml"), text)?;
     fs::write(dir.join("kernel.txt"), rig.dump()?)?;

@@ -27,6 +27,11 @@ pub const TEST_PACKAGES: &[&str] = &[
     "dbus-daemon",
     "firewalld",
     "ufw",
+    // Virtual machines with other kernels.
+    "qemu-system-x86",
+    "cpio",
+    "kmod",
+    "debian-archive-keyring",
 ];
 
 /// What a cluster's nodes, router and images are made of, beside what is built.
