@@ -295,7 +295,7 @@ pub fn one_rule(stages: &[(Stage, Action, u16)]) -> Ruleset {
         matches.destination.ports = vec![PortMatch::Range((*port).into())];
         let decision = DecisionId::Rule { policy: id.clone(), direction, index: 0 };
         let rules = vec![Rule { decision, matches, action: *action }];
-        let rules = PolicyRules { ingress: rules, egress: Vec::new() };
+        let rules = PolicyRules { ingress: rules.into(), ..PolicyRules::default() };
         ruleset.policies.insert(id.clone(), Arc::new(rules));
         let end = if *stage == Stage::Forward { TierEnd::Drop } else { TierEnd::NextTier };
         programs.push(Program {
