@@ -231,7 +231,9 @@ fn a_refused_object_is_named() {
         bad.sets.insert(id, Set { def, members });
         let policy = bad.policies.values_mut().next().expect("a policy");
         let mut body = (**policy).clone();
-        body.ingress[1].matches.source.sets.push(id);
+        let mut rules = body.ingress.to_vec();
+        rules[1].matches.source.sets.push(id);
+        body.ingress = rules.into();
         *policy = body.into();
         backend.stage(&RulesetDelta::between(&one_set(), &bad));
         let error = backend.commit().expect_err("refused").to_string();
