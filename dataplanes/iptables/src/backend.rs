@@ -209,7 +209,7 @@ impl Iptables {
                 }
                 let canon = &self.canon;
                 let canonical = |at, table, rule: &_| canon.of(at, table, rule);
-                Ok(self.desired.repair(snapshot, self.jump, &canonical)?)
+                Ok(self.desired.repair(snapshot, self.jump, canonical)?)
             }
         }
     }

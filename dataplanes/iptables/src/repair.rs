@@ -29,7 +29,7 @@ impl Desired {
         &mut self,
         kernel: &Snapshot,
         jump: Jump,
-        canonical: &dyn Fn(usize, Table, &Rule) -> Option<Arc<str>>,
+        canonical: impl Fn(usize, Table, &Rule) -> Option<Arc<str>>,
     ) -> Result<Plan, WrongSet> {
         self.lower();
         let mut plan = Plan::default();
