@@ -53,6 +53,6 @@ pub fn lower(ruleset: &Ruleset) -> Script {
     let mut desired = desired::Desired::new(recording);
     desired.stage(&RulesetDelta::between(&Ruleset::default(), ruleset));
     let kernel = snapshot::Snapshot::default();
-    let plan = desired.repair(&kernel, Jump::default(), &|_, _, _| None);
+    let plan = desired.repair(&kernel, Jump::default(), |_, _, _| None);
     plan.map(|plan| plan.script()).unwrap_or_default()
 }

@@ -177,7 +177,7 @@ fn churn(
         thread::sleep(due.saturating_duration_since(Instant::now()));
         let pod = usize::try_from(number)? % OTHERS;
         let round = usize::try_from(number)? / OTHERS;
-        let word = if round % 2 == 0 { "yes" } else { "no" };
+        let word = if round.is_multiple_of(2) { "yes" } else { "no" };
         let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/other-{pod}");
         api.merge(&path, &json!({"metadata": {"labels": {"guest": word}}}))?;
         changed.fetch_add(1, Ordering::Relaxed);
