@@ -124,10 +124,6 @@ impl Backend for AnyBackend {
         on_active!(&self.active, backend => backend.name())
     }
 
-    fn filters_hosts(&self) -> bool {
-        on_active!(&self.active, backend => backend.filters_hosts())
-    }
-
     fn limits(&self) -> Load {
         on_active!(&self.active, backend => backend.limits())
     }

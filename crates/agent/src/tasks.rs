@@ -43,7 +43,6 @@ use brindle_dataplane_core::{
 };
 use brindle_ipam::{Ipam, OpenError};
 use brindle_model::Name;
-use brindle_model::host::Failsafes;
 use brindle_sources::directory::{DirectorySource, RunError};
 use brindle_sources::kubernetes::{Connection, KubernetesSource};
 use brindle_sources::object::{Kind, ObjectKey};
@@ -155,19 +154,6 @@ impl South {
             DriverConfig { resync_interval: options.resync_interval, ..DriverConfig::default() };
         let backend = AnyBackend::open(options.dataplane, options.drops_per_second)?;
         let drop_to_host = matches!(options.default_endpoint_to_host_action, EndpointToHost::Drop);
-        let filters_hosts = backend.filters_hosts();
-        ensure!(
-            filters_hosts || !drop_to_host,
-            "--default-endpoint-to-host-action drop needs a dataplane that filters at the node's own \
-             interfaces, which {} does not",
-            backend.name()
-        );
-        ensure!(
-            filters_hosts || options.failsafes() == Failsafes::default(),
-            "--failsafe-inbound and --failsafe-outbound need a dataplane that filters at the node's own \
-             interfaces, which {} does not",
-            backend.name()
-        );
         let compiler = Compiler::within(options.node.clone(), backend.limits())
             .with_failsafes(options.failsafes());
         let (dataplane, backend) =
@@ -196,7 +182,6 @@ impl South {
         };
         let tables = [dataplane.applied().clone(), route_driver.applied().clone()];
         let compiler = if drop_to_host { compiler.dropping_pods_to_node() } else { compiler };
-        let compiler = if filters_hosts { compiler } else { compiler.without_host_filter() };
         let (pipeline, compile) =
             Pipeline::spawn(compiler, outputs, tables).context("start the compile thread")?;
         let monitor = watch_links(&routes, &pipeline)?;

@@ -72,14 +72,6 @@ impl Compiler {
         self
     }
 
-    /// A compiler whose dataplane filters at no interface of the node: host endpoints of this node
-    /// are compiled to nothing, and [say so](Self::host_remarks).
-    #[must_use]
-    pub fn without_host_filter(mut self) -> Self {
-        self.hosts.set_filtered(false);
-        self
-    }
-
     /// A compiler whose node drops what its pods send to it, whatever their policies admit (K30, C40).
     #[must_use]
     pub fn dropping_pods_to_node(mut self) -> Self {

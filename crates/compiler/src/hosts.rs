@@ -36,8 +36,6 @@ pub(crate) struct Hosts {
     pub failsafes: Arc<Failsafes>,
     /// Whether what pods send to this node is dropped, whatever their policies admit.
     drops_pods: bool,
-    /// Whether the dataplane filters at interfaces of the node.
-    filtered: bool,
     options_changed: bool,
 }
 
@@ -62,7 +60,6 @@ impl Hosts {
             links: Table::default(),
             failsafes: Arc::default(),
             drops_pods: false,
-            filtered: true,
             options_changed: false,
         }
     }
@@ -112,15 +109,9 @@ impl Hosts {
         self.drops_pods = drop;
     }
 
-    /// Sets whether the dataplane filters at interfaces of the node.
-    pub fn set_filtered(&mut self, filtered: bool) {
-        self.options_changed |= self.filtered != filtered;
-        self.filtered = filtered;
-    }
-
     /// Whether an interface of this node is policed.
     pub fn any_here(&self) -> bool {
-        self.filtered && (self.drops_pods || !self.local.is_empty())
+        self.drops_pods || !self.local.is_empty()
     }
 
     /// Those of this node, by name.
@@ -167,9 +158,6 @@ impl Hosts {
     pub fn compile(&self, selection: &Selection) -> (Policed, BTreeMap<ProgramId, Program>) {
         let mut programs = BTreeMap::new();
         let mut of_endpoint: BTreeMap<&Name, Vec<StageProgram>> = BTreeMap::new();
-        if !self.filtered {
-            return (Policed::new(), BTreeMap::new());
-        }
         let assigned = self.assigned();
         for (name, endpoint) in assigned.values() {
             of_endpoint.entry(name).or_insert_with(|| {
@@ -204,11 +192,6 @@ impl Hosts {
 impl Hosts {
     /// What the host endpoints of this node ask for and do not find.
     pub fn remarks(&self) -> BTreeMap<Name, String> {
-        if !self.filtered {
-            let unfiltered = "the dataplane of this node filters at no interface of its own: nothing \
-                              of this holds here; --dataplane nftables would";
-            return self.local.iter().map(|name| (name.clone(), unfiltered.to_owned())).collect();
-        }
         let mut holders: BTreeMap<HostInterface, &Name> = BTreeMap::new();
         let mut remarks = BTreeMap::new();
         for (name, endpoint) in self.here() {

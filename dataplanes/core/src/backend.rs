@@ -28,10 +28,6 @@ pub trait Backend: Send {
     /// The backend's name in logs, metrics and status.
     fn name(&self) -> &'static str;
 
-    /// Whether it filters at the node's own interfaces. One that does not refuses every commit while
-    /// a ruleset with some of those is staged: nobody may take silence for enforcement.
-    fn filters_hosts(&self) -> bool;
-
     /// The largest program that it takes; the compiler hands over no larger one. Unless a backend
     /// says otherwise it knows of none that it would not take.
     fn limits(&self) -> Load {

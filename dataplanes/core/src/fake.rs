@@ -282,10 +282,6 @@ impl Backend for FakeBackend {
         "fake"
     }
 
-    fn filters_hosts(&self) -> bool {
-        true
-    }
-
     fn limits(&self) -> Load {
         self.limits
     }

@@ -313,10 +313,6 @@ impl Backend for Iptables {
         }
     }
 
-    fn filters_hosts(&self) -> bool {
-        true
-    }
-
     fn stage(&mut self, delta: &RulesetDelta) {
         self.desired.stage(delta);
     }

@@ -215,10 +215,6 @@ impl Backend for Nftables {
         "nftables"
     }
 
-    fn filters_hosts(&self) -> bool {
-        true
-    }
-
     fn limits(&self) -> Load {
         LIMITS
     }

@@ -226,24 +226,26 @@ fn a_set_that_others_filled_is_repaired() {
         let own = set.members.iter().next().expect("a member");
         let Member::Addr(own) = own else { unreachable!("a set of addresses") };
         run("ipset", &["del", &name, &own.to_string()]);
-        let mut script = String::new();
-        for n in 0..65_536u32 {
-            script += &format!("add {name} {}\n", Ipv4Addr::from(0x0c00_0000 + n));
-        }
-        // The last ones do not fit.
-        let mut child = std::process::Command::new("ipset")
-            .args(["restore", "-exist"])
-            .stdin(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .expect("ipset runs");
-        std::io::Write::write_all(&mut child.stdin.take().expect("piped"), script.as_bytes())
-            .expect("it reads");
-        child.wait().expect("it ends");
+        fill(&name);
         assert!(backend.resync().expect("resync").differing > 0);
         backend.commit().expect("repair");
         assert_eq!(listing(Variant::Nft), whole);
     });
+}
+
+/// Somebody else adds addresses to a set of IPv4 until it refuses one.
+fn fill(name: &str) {
+    let add = |n| format!("add {name} {}\n", Ipv4Addr::from(0x0c00_0000 + n));
+    let script: String = (0..65_536u32).map(add).collect();
+    let mut child = std::process::Command::new("ipset")
+        .args(["restore", "-exist"])
+        .stdin(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("ipset runs");
+    std::io::Write::write_all(&mut child.stdin.take().expect("piped"), script.as_bytes())
+        .expect("it reads");
+    child.wait().expect("it ends");
 }
 
 /// Others fill a set after it was read, so that the kernel refuses what is to come: the commit fails
@@ -258,18 +260,7 @@ fn a_set_that_is_full_when_it_is_written_converges_closed() {
             let pods = ruleset.sets.iter().find(|(_, set)| set.def.kind() == SetKind::Addr);
             let (id, _) = pods.expect("a set of pods");
             let name = format!("brindle4-pods-{id}");
-            let fill: String = (0..65_536u32)
-                .map(|n| format!("add {name} {}\n", Ipv4Addr::from(0x0c00_0000 + n)))
-                .collect();
-            let mut child = std::process::Command::new("ipset")
-                .args(["restore", "-exist"])
-                .stdin(std::process::Stdio::piped())
-                .stderr(std::process::Stdio::null())
-                .spawn()
-                .expect("ipset runs");
-            std::io::Write::write_all(&mut child.stdin.take().expect("piped"), fill.as_bytes())
-                .expect("it reads");
-            child.wait().expect("it ends");
+            fill(&name);
             // The kernel counts by regions of a set's buckets, and the first that is full ended the
             // filling: of so many members some are for that one.
             let mut next = ruleset.clone();
