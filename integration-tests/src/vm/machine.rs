@@ -24,6 +24,13 @@ const COMMAND_LINE: &str =
 /// qemu 7.2, with flags that no instruction leaves, and without it in none of three. Why was not found
 /// out; kernels do without it.
 const PROCESSOR: &str = "max,cx16=off";
+/// One processor. With two of them Linux 7.3.4 met, in one of some twenty boots, a breakpoint that it
+/// had just taken out of its own code again (jump labels): each emulated processor keeps what it
+/// translated for a moment too long.
+const PROCESSORS: &str = "1";
+/// How often a machine is started until it comes up. What an emulator does before the first of our
+/// programs runs says nothing about them; once one has, nothing is repeated.
+const BOOTS: usize = 3;
 
 /// What ran, and how it ended.
 #[derive(Debug)]
@@ -34,7 +41,7 @@ pub struct Report {
     pub outcomes: Vec<Outcome>,
 }
 
-/// Boots a kernel on a root, and waits until all tasks have ended. Processors are emulated, with or
+/// Boots a kernel on a root, and waits until all tasks have ended. The processor is emulated, with or
 /// without `/dev/kvm` (decision 0050).
 ///
 /// Files are made in `folder`, among them `console.log`.
@@ -53,9 +60,16 @@ pub fn run(
     let initramfs = folder.join("initramfs");
     root.archive(&initramfs)?;
     let (console, answers) = (folder.join("console.log"), folder.join("answers"));
-    let ended = boot(kernel, &initramfs, &console, &answers, deadline);
-    let report = ended.and_then(|()| read(&answers, &kernel.release, tasks));
-    report.with_context(|| format!("{}; its console ends with\n{}", kernel.release, tail(&console)))
+    let ends = || format!("{}; its console ends with\n{}", kernel.release, tail(&console));
+    let mut boots = 0;
+    loop {
+        boot(kernel, &initramfs, &console, &answers, deadline).with_context(ends)?;
+        boots += 1;
+        if boots == BOOTS || !fs::read(&answers)?.is_empty() {
+            return read(&answers, &kernel.release, tasks).with_context(ends);
+        }
+        eprintln!("{}", ends());
+    }
 }
 
 fn boot(
@@ -68,7 +82,7 @@ fn boot(
     // It ends with the test, however that ends.
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
-    command.args(["-accel", "tcg,thread=multi", "-cpu", PROCESSOR, "-smp", "2", "-m", "1536"]);
+    command.args(["-accel", "tcg", "-cpu", PROCESSOR, "-smp", PROCESSORS, "-m", "1536"]);
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     for line in [console, answers] {
         command.arg("-serial").arg(format!("file:{}", line.display()));
