@@ -1,6 +1,7 @@
 //! Generated worlds, case directories, and the tests that need more than one package.
 
 pub mod apiserver;
+pub mod apt;
 pub mod case;
 pub mod cluster;
 pub mod fuzz;

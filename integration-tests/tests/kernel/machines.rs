@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use brindle_integration_tests::vm::debian::{self, Archive, Source};
+use brindle_integration_tests::apt::Archive;
+use brindle_integration_tests::vm::debian::{self, Source};
 use brindle_integration_tests::vm::initramfs::Root;
 use brindle_integration_tests::vm::machine;
 use brindle_integration_tests::vm::task::{Outcome, Task};
