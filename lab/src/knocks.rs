@@ -10,13 +10,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use brindle_lab::netns::Netns;
-use brindle_lab::ports;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::sockopt::{RcvBufForce, ReceiveTimestampns};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt};
 
-use super::pods::Site;
+use crate::netns::Netns;
+use crate::ports;
 
 /// Ports that a receiver has, in turn: with each, source ports may be used once more before the
 /// kernel has forgotten their connections.
@@ -30,9 +29,9 @@ const LOOK: u16 = 100;
 #[derive(Clone, Copy, Debug)]
 pub struct Path<'a> {
     /// Where from.
-    pub from: &'a Site,
+    pub from: &'a Netns,
     /// Where to.
-    pub to: &'a Site,
+    pub to: &'a Netns,
     /// An address of `to`.
     pub address: IpAddr,
     /// The first of [`PORTS`] ports.
@@ -65,7 +64,7 @@ impl Knocks {
     pub fn start(path: Path<'_>, pace: Duration) -> Result<Self> {
         let targets: Vec<_> =
             (0..PORTS).map(|n| SocketAddr::new(path.address, path.port + n)).collect();
-        let inboxes = path.to.netns.enter(|| {
+        let inboxes = path.to.enter(|| {
             let open = |target: &SocketAddr| -> Result<UdpSocket> {
                 let socket =
                     UdpSocket::bind(target).with_context(|| format!("listen on {target}"))?;
@@ -77,7 +76,7 @@ impl Knocks {
             targets.iter().map(open).collect::<Result<Vec<_>>>()
         })??;
         let (stop, book) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Book>>::default());
-        let inside = Netns::existing(path.from.netns.name());
+        let inside = Netns::existing(path.from.name());
         let sender = thread::spawn({
             let (stop, book) = (stop.clone(), book.clone());
             move || inside.enter(|| send(&targets, pace, &stop, &book))?

@@ -15,6 +15,7 @@ pub mod agent;
 pub mod bird;
 pub mod conversation;
 pub mod fabric;
+pub mod knocks;
 pub mod latency;
 pub mod netns;
 pub mod objects;

@@ -7,7 +7,6 @@ mod burst;
 mod chaos;
 mod faults;
 mod figures;
-mod knocks;
 pub mod plugin_timer;
 mod pods;
 mod report;

@@ -11,11 +11,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use brindle_lab::knocks::{Ended, Knocks, Path};
 use brindle_lab::process::wait_until;
 use brindle_lab::traffic::{Loss, Traffic};
 use serde_json::{Value, json};
 
-use super::knocks::{Ended, Knocks, Path};
 use super::pods::{Group, Wanted, policy};
 use super::{Row, Stage};
 use crate::control_plane::{self, API_SERVER, ETCD_PROGRAM};
@@ -169,15 +169,18 @@ impl Flows {
                 Ok(stream.is_some())
             })?;
             flows.streams.push((name.clone(), stream.context("it was started")?));
-            let path = Path { from: friend, to: server, address, port: ALLOWED + offset };
+            let path =
+                Path { from: &friend.netns, to: &server.netns, address, port: ALLOWED + offset };
             flows.allowed.push((name.clone(), Knocks::start(path, ALLOWED_PACE)?));
             let barred = match family {
-                Family::V4 => Path { from: site("stranger", from)?, port: DENIED + offset, ..path },
+                Family::V4 => Path { from: &site("stranger", from)?.netns, ..path },
                 Family::V6 => {
                     let (from, to) = (site("prisoner", from)?, site("friend", to)?);
-                    Path { from, to, address: to.address(family)?, port: DENIED + offset }
+                    let (from, address) = (&from.netns, to.address(family)?);
+                    Path { from, to: &to.netns, address, ..path }
                 }
             };
+            let barred = Path { port: DENIED + offset, ..barred };
             flows.denied.push((name, Knocks::start(barred, DENIED_PACE)?));
         }
         Ok(flows)

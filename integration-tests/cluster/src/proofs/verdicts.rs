@@ -9,13 +9,13 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
+use brindle_lab::knocks::{Knocks, Path};
 use brindle_lab::process::wait_until;
 use serde_json::{Value, json};
 
 use super::api::Api;
 use super::audit::Audit;
 use super::figures::Figures;
-use super::knocks::{Knocks, Path};
 use super::pods::{Group, Wanted, policy};
 use super::{Row, Stage};
 
@@ -76,7 +76,8 @@ pub fn run(stage: &Stage<'_>) -> Result<Vec<Row>> {
     let api = Api::start(&stage.kubectl, &stage.paths.logs())?;
     let mut rows = Vec::new();
     for load in LOADS {
-        let knocks = Knocks::start(Path { from, to, address, port: PORT }, PACE)?;
+        let knocks =
+            Knocks::start(Path { from: &from.netns, to: &to.netns, address, port: PORT }, PACE)?;
         let (figures, rate) = beside(&api, load.rate, || measure(stage, &api, &knocks))?;
         let ended = knocks.end()?;
         eprintln!("    {}: {rate:.0}/s, {} knocks", load.what, ended.sent);
