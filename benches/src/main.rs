@@ -9,10 +9,13 @@ mod cni;
 mod compiler;
 mod connections;
 mod cpu;
+mod first_packet;
+mod fleet;
 mod heap;
 mod iptables;
 mod memory;
 mod nft_delta;
+mod nft_table;
 mod packet_path;
 mod pods;
 mod row;
@@ -40,9 +43,11 @@ const BENCHES: &[Bench] = &[
     ("cni", cni::cni),
     ("compiler", compiler::compiler),
     ("connections", connections::connections),
+    ("first-packet", first_packet::first_packet),
     ("iptables", iptables::iptables),
     ("memory", memory::memory),
     ("nft-delta", nft_delta::nft_delta),
+    ("nft-table", nft_table::nft_table),
     ("packet-path", packet_path::packet_path),
 ];
 

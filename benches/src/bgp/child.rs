@@ -2,6 +2,7 @@
 //! `listening`, then `full` and `empty` as its plan asks.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use brindle_bgp_proto::family::FamilySet;
@@ -9,6 +10,7 @@ use brindle_bgp_proto::policy::PeerPolicy;
 use brindle_bgp_speaker::{Command, Config, Event, Identity, NextHops, PeerConfig};
 use brindle_dataplane_core::netlink::NextHop;
 use brindle_dataplane_core::{Driver, DriverConfig, RouteInput, RouteTable};
+use brindle_model::ruleset::Batch;
 
 use super::address;
 use super::subject::{OUR_AS, Plan, SINK_AS, sender_as};
@@ -29,6 +31,10 @@ pub fn run(plan: &str) -> Result<()> {
         true => Some(Driver::spawn(RouteTable::open()?, DriverConfig::default())?),
         false => None,
     };
+    if let Some((_, routes)) = &routes {
+        // A driver writes nothing before it has a first batch. This node has no pods.
+        routes.send(RouteInput::Batch(Arc::new(Batch::default())))?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let commands = handle.commands.clone();
