@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use brindle_lab::netns::{Netns, veth};
+use brindle_lab::process::wait_until;
 
 pub use child::run as child;
 use feed::Feed;
@@ -192,8 +193,11 @@ fn to_loc_rib(lab: &Lab, plan: &Plan, feeds: &[Feed]) -> Result<(f64, f64, f64)>
 
 /// Seconds until the kernel has all routes.
 fn to_kernel(lab: &Lab, subject: Subject, feeds: &[Feed]) -> Result<f64> {
-    // Those of a process before this one: it was killed.
-    lab.dut.ip(&["-4", "route", "flush", "proto", subject.protocol()])?;
+    // Those of a process before this one: it was killed. Twenty thousand may be more than the socket
+    // of one `ip` takes at a time.
+    wait_until(PATIENCE, "earlier routes to go", || {
+        Ok(lab.dut.ip(&["-4", "route", "flush", "proto", subject.protocol()]).is_ok())
+    })?;
     let senders = (0..feeds.len())
         .map(|i| Session::open(&lab.outside, i, subject::sender_as(i)))
         .collect::<Result<Vec<_>>>()?;
