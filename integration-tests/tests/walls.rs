@@ -63,6 +63,7 @@ const WALLS: &[(&str, &[&str], &[&str])] = &[
         &["brindle-api", "brindle-sources"],
         &["rtnetlink", "brindle-compiler", "brindle-dataplane-core"],
     ),
+    ("brindle", &["brindle-agent", "brindle-ctl", "brindle-operator"], &[]),
     ("brindle-lab", &[], &[]),
     ("brindle-packaging", &[], &["tokio", "k8s-openapi"]),
     ("xtask", &[], &["tokio", "k8s-openapi"]),

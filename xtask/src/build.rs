@@ -16,21 +16,19 @@ pub fn release(name: &str) -> PathBuf {
     target().join("release").join(name)
 }
 
-/// Programs of the image that are linked statically for it, each with its package.
-const IN_IMAGE: [(&str, &str); 3] = [
-    ("brindle-agent", "brindle-agent"),
-    ("brindle-operator", "brindle-operator"),
-    ("brindle-ctl", "brindlectl"),
-];
+/// Programs of a node and an administrator, and what the image has instead of the first three, each by
+/// its package.
+const PROGRAMS: [&str; 5] =
+    ["brindle-agent", "brindle-operator", "brindle-ctl", "brindle", "brindle-lab"];
 
 /// Builds the agent, the operator, `brindlectl` and the lab, and the CNI plugin beside them.
 ///
 /// # Errors
 /// Something does not compile.
 pub fn binaries() -> Result<()> {
-    let packages = IN_IMAGE.iter().map(|(package, _)| *package).chain(["brindle-lab"]);
     let build = cargo(["build", "--release"]);
-    packages
+    PROGRAMS
+        .iter()
         .fold(build, |build, package| build.arg("-p").arg(package))
         .run("building agent, operator, brindlectl and lab")?;
     cargo(["build", "--profile", "plugin", "-p", "brindle-cni", "--target", STATIC_TARGET])
@@ -56,18 +54,15 @@ pub fn image() -> Result<PathBuf> {
     binaries()?;
     let folder = target().join("image");
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-    for (package, program) in IN_IMAGE {
-        cargo(["rustc", "--release", "--package", package, "--bin", program, "--"])
-            .arg("-Ctarget-feature=+crt-static")
-            .arg("-Crelocation-model=static")
-            .arg("-Cstrip=symbols")
-            .run(&format!("linking {program}, static"))?;
-        // By a new file, not over the old one: that may be running.
-        let linked = folder.join(program);
-        drop(fs::remove_file(&linked));
-        fs::copy(release(program), &linked)
-            .with_context(|| format!("copy {}", linked.display()))?;
-    }
+    cargo(["rustc", "--release", "--package", "brindle", "--bin", "brindle", "--"])
+        .arg("-Ctarget-feature=+crt-static")
+        .arg("-Crelocation-model=static")
+        .arg("-Cstrip=symbols")
+        .run("linking brindle, static")?;
+    // By a new file, not over the old one: that may be running.
+    let linked = folder.join("brindle");
+    drop(fs::remove_file(&linked));
+    fs::copy(release("brindle"), &linked).with_context(|| format!("copy {}", linked.display()))?;
     fs::copy(release("brindle-cni"), folder.join("brindle-cni"))?;
     let archive = folder.join("brindle.tar");
     cargo(["run", "--release", "--quiet", "--package", "brindle-packaging", "--", "image"])
@@ -84,7 +79,10 @@ pub fn image() -> Result<PathBuf> {
 /// # Errors
 /// It does not compile.
 pub fn cluster() -> Result<Step> {
-    cargo(["build", "--release", "--package", "brindle-cluster"]).run("building the harness")?;
+    // With the agent, so that libraries have the features that they have for it, and are not compiled
+    // anew for the few that the harness asks for.
+    cargo(["build", "--release", "--package", "brindle-cluster", "--package", "brindle-agent"])
+        .run("building the harness")?;
     Ok(Step::new(release("brindle-cluster")))
 }
 

@@ -13,6 +13,7 @@ pub mod backend;
 pub mod bgp;
 pub mod blocks;
 pub mod capacity;
+pub mod cli;
 pub mod cni_install;
 pub mod cni_server;
 pub mod config;

@@ -26,6 +26,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::Parser;
 
 use cli::{BgpQuestion, Cli, Command, ResourceKind};
 use client::Client;
@@ -63,6 +64,22 @@ impl From<Exit> for ExitCode {
 impl Answer {
     fn yes(text: String) -> Self {
         Self { text, exit: Exit::Yes }
+    }
+}
+
+/// The program `brindlectl`: what the arguments of this process ask for.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    cli.check().unwrap_or_else(|error| error.exit());
+    match run(&cli) {
+        Ok(answer) => {
+            print!("{}", answer.text);
+            answer.exit.into()
+        }
+        Err(error) => {
+            eprintln!("brindlectl: {error:#}");
+            Exit::Failed.into()
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! one task ([`leader`]) and knows of each object only what it needs. Nothing on a node depends on
 //! it: without an operator policy is enforced, pods start, and statuses grow old.
 
+pub mod cli;
 pub mod enforcement;
 pub mod installation;
 pub mod leader;
