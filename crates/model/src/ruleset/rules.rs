@@ -148,6 +148,7 @@ impl Glance {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::List;
     use crate::net::PortRange;
     use crate::packet::Transport;
     use crate::policy::Action;
@@ -164,11 +165,12 @@ mod tests {
         let protocols = [None, Some(Protocol::TCP), Some(Protocol::UDP), Some(Protocol::SCTP)];
         let others = [Protocol::ICMP, Protocol::ICMPV6, Protocol(47)].map(Some);
         let ports = [vec![], vec![range(80, 80)], vec![range(1, 9), range(8_000, 9_000)]];
+        let ports = ports.map(List::from);
         let mut rules = Vec::new();
         for family in [None, Some(Family::V4), Some(Family::V6)] {
             for protocol in protocols.into_iter().chain(others) {
                 for to in &ports {
-                    for from in [vec![], vec![range(1_000, 2_000)]] {
+                    for from in [List::new(), [range(1_000, 2_000)].into()] {
                         let source = Side { ports: from, ..Side::default() };
                         let destination = Side { ports: to.clone(), ..Side::default() };
                         let all =
@@ -216,7 +218,7 @@ mod tests {
     #[test]
     fn a_glance_sees_another_port_and_another_protocol() {
         let to = |port| Side {
-            ports: vec![PortMatch::Range(PortRange::single(port))],
+            ports: [PortMatch::Range(PortRange::single(port))].into(),
             ..Side::default()
         };
         let on = |port| Match {
