@@ -56,10 +56,10 @@ pub fn policy(n: u32, rules: u32) -> PolicyRules {
     let rule = |index: u32| {
         let set: SetId = if index == 0 { set().id() } else { nets(n * RULES + index).id() };
         let port = u16::try_from(1000 + (n + index) % 1000).unwrap_or(1000);
-        let ports = vec![PortMatch::Range(PortRange::single(port))];
+        let ports = [PortMatch::Range(PortRange::single(port))].into();
         let matches = Match {
             protocol: Some(Protocol::TCP),
-            source: Side { sets: vec![set], ..Side::default() },
+            source: Side { sets: [set].into(), ..Side::default() },
             destination: Side { ports, ..Side::default() },
             ..Match::default()
         };

@@ -137,8 +137,8 @@ fn ruleset() -> Ruleset {
     let members = (0..MEMBERS).map(|n| Member::Addr(address(n))).collect();
     let policy = PolicyId::network_policy(&NamespacedName::new("bench", "all"));
     let rule = |direction| {
-        let ports = vec![PortMatch::Range(PortRange::single(80))];
-        let peer = Side { sets: vec![set], ..Side::default() };
+        let ports = [PortMatch::Range(PortRange::single(80))].into();
+        let peer = Side { sets: [set].into(), ..Side::default() };
         let port = Side { ports, ..Side::default() };
         let matches = Match {
             protocol: Some(Protocol::TCP),

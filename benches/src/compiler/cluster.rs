@@ -177,7 +177,7 @@ fn load(pods: usize, names: &mut Maker, compiler: &mut Compiler) {
                 interface: names.name("eth0"),
             };
             let host_interface = format!("brd{index}").into();
-            let attachment = Attachment { host_interface, addresses: pod.addresses.clone() };
+            let attachment = Attachment { host_interface, addresses: pod.addresses.to_vec() };
             compiler.apply(Update::Endpoint(id, Some(Arc::new(attachment))));
         }
         compiler.apply(Update::Pod(pod_name(names, index), Some(Arc::new(pod))));
@@ -214,12 +214,13 @@ fn pod(names: &mut Maker, index: usize, app: usize) -> Pod {
         node: Some(names.name(format!("n{}", 1 + index % (NODES - 1)))),
         labels: labels.into_iter().collect(),
         service_account: Some(names.name("default")),
-        addresses: vec![v4(10, index), v6(0x10, index)],
-        ports: vec![NamedPort {
+        addresses: vec![v4(10, index), v6(0x10, index)].into(),
+        ports: [NamedPort {
             name: names.name("http"),
             protocol: Protocol::TCP,
             port: 8_000 + (app % 10) as u16,
-        }],
+        }]
+        .into(),
     }
 }
 
@@ -254,7 +255,7 @@ fn policy(names: &mut Maker, namespace: usize, number: usize) -> Policy {
     Policy {
         tier: names.name(DEFAULT_TIER),
         order: NETWORK_POLICY_ORDER,
-        subject: own,
+        subject: names.share(own),
         stage: Stage::Normal,
         ingress: Some(vec![rule(0, neighbours.into(), Some(ports)), rule(1, vec![of_team], None)]),
         egress: Some(vec![rule(0, vec![block], None)]),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use brindle_model::cluster::{Attachment, EndpointId, Namespace, Pod, Update};
 use brindle_model::labels::Labels;
-use brindle_model::policy::{Order, Policy, Rule};
+use brindle_model::policy::{Action, Criteria, Ends, Order, Policy, Rule};
 use brindle_model::ruleset::Stage;
 use brindle_model::selector::{Scope, Selector};
 use brindle_model::verdict::{PolicyId, PolicyKind};
@@ -39,6 +39,17 @@ impl Maker {
         read.expect("the shapes' selectors are of the language")
     }
 
+    /// The shared copy of a selector.
+    pub fn share(&mut self, selector: Selector) -> Arc<Selector> {
+        self.names.share_selector(selector)
+    }
+
+    /// A rule that admits what meets these criteria.
+    pub fn allow(&mut self, index: usize, ends: Ends) -> Rule {
+        let criteria = Criteria::Ends(self.names.share_ends(ends));
+        Rule { index: index as u32, action: Action::Allow, criteria }
+    }
+
     pub fn namespace<V: Display>(
         &mut self,
         name: impl Display,
@@ -61,7 +72,7 @@ impl Maker {
             node: Some(self.name("n1")),
             labels,
             service_account: Some(self.name("default")),
-            addresses,
+            addresses: addresses.into(),
             ..Pod::default()
         }
     }
@@ -83,7 +94,7 @@ impl Maker {
         Policy {
             tier: self.name("default"),
             order: Order::LAST,
-            subject,
+            subject: self.share(subject),
             stage: Stage::Normal,
             ingress: Some(ingress),
             egress: (!egress.is_empty()).then_some(egress),

@@ -2,7 +2,7 @@
 
 use brindle_model::cluster::{NetworkSet, NetworkSetId, Update};
 use brindle_model::net::{PortRange, Protocol};
-use brindle_model::policy::{Action, Criteria, End, EndPort, Ends, Rule};
+use brindle_model::policy::{End, EndPort, Ends};
 use brindle_model::selector::Selector;
 use brindle_model::verdict::PolicyKind;
 use ipnet::IpNet;
@@ -35,7 +35,8 @@ pub fn label_policies(maker: &mut Maker, endpoints: usize, policies: usize, loca
         };
         let rules = (0..RULES).map(|j| {
             let selector = marked(maker, i + j);
-            allow(j, Ends { source: from(selector), ..Ends::default() })
+            let source = from(maker, selector);
+            maker.allow(j, Ends { source, ..Ends::default() })
         });
         let rules = rules.collect();
         let subject = marked(maker, i);
@@ -61,7 +62,8 @@ pub fn network_sets(maker: &mut Maker, endpoints: usize, policies: usize, local:
         let set = NetworkSet { labels, nets, incomplete: false };
         updates.push(Update::NetworkSet(id, Some(set.into())));
         let selector = maker.selector(&format!("set == 'set-{i}'"));
-        let rules = vec![allow(0, Ends { source: from(selector), ..Ends::default() })];
+        let source = from(maker, selector);
+        let rules = vec![maker.allow(0, Ends { source, ..Ends::default() })];
         let policy = maker.policy(Selector::All, rules, Vec::new());
         updates.push(governs(PolicyKind::GlobalNetworkPolicy, None, format!("sets-{i}"), policy));
     }
@@ -102,8 +104,12 @@ pub fn customers(maker: &mut Maker, customers: usize, local: usize) -> Shape {
 
 fn customer_policies(maker: &mut Maker, namespace: &str, updates: &mut Vec<Update>) {
     const NAMESPACE: &str = "projectcalico.org/namespace";
-    let of = |maker: &mut Maker, namespace: &str, role: &str| {
+    let labelled = |maker: &mut Maker, namespace: &str, role: &str| {
         maker.selector(&format!("{NAMESPACE} == '{namespace}' && role == '{role}'"))
+    };
+    let of = |maker: &mut Maker, namespace: &str, role: &str| {
+        let selector = labelled(maker, namespace, role);
+        from(maker, selector)
     };
     let resolver: IpNet = "10.96.0.10/32".parse().expect("a prefix");
     for (role, after, before, port) in [
@@ -111,21 +117,21 @@ fn customer_policies(maker: &mut Maker, namespace: &str, updates: &mut Vec<Updat
         ("backend", Some("database"), Some("frontend"), 5_432),
         ("database", None, Some("backend"), 0),
     ] {
-        let watched = from(of(maker, "system", "monitoring"));
-        let mut ingress = vec![allow(0, tcp(watched, on(End::default(), 9_090)))];
+        let watched = of(maker, "system", "monitoring");
+        let mut ingress = vec![maker.allow(0, tcp(watched, on(End::default(), 9_090)))];
         if let Some(before) = before {
-            let before = from(of(maker, namespace, before));
-            ingress.push(allow(1, tcp(before, on(End::default(), 8_080))));
+            let before = of(maker, namespace, before);
+            ingress.push(maker.allow(1, tcp(before, on(End::default(), 8_080))));
         }
-        let resolved = on(End { nets: Some(vec![resolver]), ..End::default() }, 53);
+        let resolved = on(End { nets: Some([resolver].into()), ..End::default() }, 53);
         let protocol = Some(Protocol::UDP);
         let mut egress =
-            vec![allow(0, Ends { protocol, destination: resolved, ..Ends::default() })];
+            vec![maker.allow(0, Ends { protocol, destination: resolved, ..Ends::default() })];
         if let Some(after) = after {
-            let after = on(from(of(maker, namespace, after)), port);
-            egress.push(allow(1, tcp(End::default(), after)));
+            let after = on(of(maker, namespace, after), port);
+            egress.push(maker.allow(1, tcp(End::default(), after)));
         }
-        let subject = of(maker, namespace, role);
+        let subject = labelled(maker, namespace, role);
         let policy = maker.policy(subject, ingress, egress);
         let namespace = maker.name(namespace);
         let kind = PolicyKind::NetworkPolicy;
@@ -152,19 +158,14 @@ fn add_endpoints(maker: &mut Maker, endpoints: usize, local: usize, updates: &mu
     }
 }
 
-fn allow(index: usize, ends: Ends) -> Rule {
-    let criteria = Criteria::Ends(Box::new(ends));
-    Rule { index: index as u32, action: Action::Allow, criteria }
-}
-
 fn tcp(source: End, destination: End) -> Ends {
     Ends { protocol: Some(Protocol::TCP), source, destination, ..Ends::default() }
 }
 
-fn from(selector: Selector) -> End {
-    End { selector: Some(selector), ..End::default() }
+fn from(maker: &mut Maker, selector: Selector) -> End {
+    End { selector: Some(maker.share(selector)), ..End::default() }
 }
 
 fn on(end: End, port: u16) -> End {
-    End { ports: Some(vec![EndPort::Range(PortRange::single(port))]), ..end }
+    End { ports: Some([EndPort::Range(PortRange::single(port))].into()), ..end }
 }

@@ -118,8 +118,8 @@ fn rule(
     let members = nets.iter().copied().map(Member::Net).collect();
     let id = def.id();
     ruleset.sets.insert(id, Set { def, members });
-    let peer = Side { sets: vec![id], ..Side::default() };
-    let ports = vec![PortMatch::Range(PortRange::single(port))];
+    let peer = Side { sets: [id].into(), ..Side::default() };
+    let ports = [PortMatch::Range(PortRange::single(port))].into();
     let (source, destination) = match direction {
         Direction::Ingress => (peer, Side { ports, ..Side::default() }),
         Direction::Egress => (Side::default(), Side { ports, ..peer }),

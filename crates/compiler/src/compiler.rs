@@ -128,7 +128,8 @@ impl Compiler {
         let host_changes = self.hosts.advance();
 
         let mut endpoints = self.world.changed_endpoints(&world_changes);
-        endpoints.extend(self.selection.concerned(&self.world, &changes));
+        let concerned = self.selection.concerned(&self.world, &changes, &endpoints);
+        endpoints.extend(concerned);
         endpoints.extend(self.in_tiers(changes.tiers.keys().collect()));
 
         let mut delta = RulesetDelta::default();

@@ -63,7 +63,12 @@ impl Pods {
     /// Takes over what was noted; returns the pods that really changed, as they were before.
     pub fn advance(&mut self) -> Before<PodIx, Arc<Pod>> {
         let mut before = BTreeMap::new();
-        for (name, pod) in std::mem::take(&mut self.pending) {
+        let pending = std::mem::take(&mut self.pending);
+        if pending.len() > self.slots.len() {
+            // Growth by doubling would leave half of it empty.
+            self.slots.reserve_exact(pending.len());
+        }
+        for (name, pod) in pending {
             let old = self.find(&name).and_then(|ix| self.get(ix));
             if old == pod.as_ref() {
                 continue;

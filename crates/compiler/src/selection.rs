@@ -39,6 +39,7 @@ impl Selection {
     /// Takes over what was noted.
     pub fn advance(&mut self) -> SelectionChanges {
         let policies = self.policies.advance();
+        self.subjects.expect(policies.len());
         for id in policies.keys() {
             match self.policies.get(id) {
                 Some(new) => self.subjects.insert(id.clone(), new.clone()),
@@ -55,13 +56,19 @@ impl Selection {
     }
 
     /// Endpoints whose programs changes of policies may alter: those that the old or the new
-    /// subject selects, unless only rules changed. It scans the endpoints of this node, not pods.
-    pub fn concerned(&self, world: &World, changes: &SelectionChanges) -> BTreeSet<EndpointId> {
+    /// subject selects, unless only rules changed. It scans the endpoints of this node, not pods, and
+    /// of them none that is `renewed` anyway: when everything comes at once, all are.
+    pub fn concerned(
+        &self,
+        world: &World,
+        changes: &SelectionChanges,
+        renewed: &BTreeSet<EndpointId>,
+    ) -> BTreeSet<EndpointId> {
         let mut subjects = Vec::new();
         for (id, old) in &changes.policies {
             let (old, new) = (old.as_deref(), self.policies.get(id).map(|p| &**p));
             if placement(old) != placement(new) {
-                subjects.extend(old.into_iter().chain(new).map(|policy| &policy.subject));
+                subjects.extend(old.into_iter().chain(new).map(|policy| &*policy.subject));
             }
         }
         if subjects.is_empty() {
@@ -71,7 +78,8 @@ impl Selection {
             let labels = world.pods.find(&id.pod).and_then(|ix| world.labels(ix));
             labels.is_some_and(|labels| subjects.iter().any(|s| s.matches(&labels)))
         };
-        world.attachments.iter().map(|(id, _)| id).filter(|id| selected(id)).cloned().collect()
+        let others = world.attachments.iter().map(|(id, _)| id).filter(|id| !renewed.contains(id));
+        others.filter(|id| selected(id)).cloned().collect()
     }
 
     /// The programs of an endpoint, ingress and egress, by name; closed if its pod is not judged
@@ -174,5 +182,5 @@ fn pod_end(namespace: &str) -> (Verdict, DecisionId) {
 /// subject, and whether it governs each direction.
 fn placement(policy: Option<&Policy>) -> Option<(&Name, Order, Stage, &Selector, [bool; 2])> {
     let governs = |policy: &Policy| Direction::ALL.map(|d| policy.rules(d).is_some());
-    policy.map(|p| (&p.tier, p.order, p.stage, &p.subject, governs(p)))
+    policy.map(|p| (&p.tier, p.order, p.stage, &*p.subject, governs(p)))
 }

@@ -163,6 +163,14 @@ impl<K: Eq + Hash, S: HoldsSelector> SelectorIndex<K, S> {
         by_key.insert_unique(hash(&number), number, hash);
     }
 
+    /// Makes room for as many selectors if that is more than there are: growth by doubling would leave
+    /// half of it empty.
+    pub fn expect(&mut self, more: usize) {
+        if more > self.slots.len() {
+            self.slots.reserve_exact(more);
+        }
+    }
+
     /// Takes a selector out, if it is there.
     pub fn remove(&mut self, key: &K) {
         let Some(number) = self.number(key) else { return };

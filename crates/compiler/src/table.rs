@@ -32,8 +32,16 @@ impl<K: Ord + Clone, V: PartialEq> Table<K, V> {
 
     /// Takes over what was noted.
     pub fn advance(&mut self) -> Before<K, V> {
+        let pending = std::mem::take(&mut self.pending);
+        if self.now.is_empty() {
+            // Nearly all that there will be comes now. A tree that is made at once has full nodes,
+            // one that grows in order has nodes that are half empty.
+            let present = pending.into_iter().filter_map(|(key, value)| Some((key, value?)));
+            self.now = present.collect();
+            return self.now.keys().map(|key| (key.clone(), None)).collect();
+        }
         let mut before = BTreeMap::new();
-        for (key, value) in std::mem::take(&mut self.pending) {
+        for (key, value) in pending {
             if self.now.get(&key) == value.as_ref() {
                 continue;
             }

@@ -208,6 +208,40 @@ impl World {
         self.labels_of(ix, self.pods.get(ix)?, None)
     }
 
+    /// Those of these pods that are judged, with their effective labels. Pods of one namespace and
+    /// service account come together, so what such a run inherits is looked up once.
+    pub fn judged(
+        &self,
+        pods: impl IntoIterator<Item = PodIx>,
+    ) -> impl Iterator<Item = (PodIx, &Pod, EffectiveLabels<'_>)> {
+        let mut last: Option<(&Name, Option<Parent<'_>>)> = None;
+        let mut last_account: Option<(&Name, Parent<'_>)> = None;
+        pods.into_iter().filter_map(move |ix| {
+            let pod = self.pods.get(ix)?;
+            let name = &self.pods.name(ix).namespace;
+            let namespace = match last {
+                Some((last, namespace)) if last == name => namespace,
+                _ => {
+                    let namespace = self.parent(name, None);
+                    last = Some((name, namespace));
+                    last_account = None;
+                    namespace
+                }
+            };
+            let service_account = pod.service_account.as_ref().map(|account| match last_account {
+                Some((last, parent)) if last == account => parent,
+                _ => {
+                    let parent = self.service_account(name, account, None);
+                    last_account = Some((account, parent));
+                    parent
+                }
+            });
+            let own = &pod.labels;
+            let namespace = Some(namespace?);
+            Some((ix, &**pod, EffectiveLabels { own, namespace, service_account, is_pod: true }))
+        })
+    }
+
     /// Effective labels of a pod before these changes, if it was judged then.
     pub fn labels_before<'a>(
         &'a self,
@@ -230,14 +264,8 @@ impl World {
         before: Option<&'a WorldChanges>,
     ) -> Option<EffectiveLabels<'a>> {
         let namespace = &self.pods.name(ix).namespace;
-        let service_account = pod.service_account.as_ref().map(|name| {
-            let id = NamespacedName { namespace: namespace.clone(), name: name.clone() };
-            let account = match before {
-                Some(changes) => self.service_accounts.before(&changes.service_accounts, &id),
-                None => self.service_accounts.table().get(&id),
-            };
-            Parent { name, labels: account.map(|account| &account.labels) }
-        });
+        let account = pod.service_account.as_ref();
+        let service_account = account.map(|name| self.service_account(namespace, name, before));
         Some(EffectiveLabels {
             own: &pod.labels,
             namespace: self.parent(namespace, before),
@@ -274,6 +302,21 @@ impl World {
         };
         let own = &set.labels;
         Some((set, EffectiveLabels { own, namespace, service_account: None, is_pod: false }))
+    }
+
+    /// A service account as it is, or was before some changes, whether or not it has an object.
+    fn service_account<'a>(
+        &'a self,
+        namespace: &Name,
+        name: &'a Name,
+        before: Option<&'a WorldChanges>,
+    ) -> Parent<'a> {
+        let id = NamespacedName { namespace: namespace.clone(), name: name.clone() };
+        let account = match before {
+            Some(changes) => self.service_accounts.before(&changes.service_accounts, &id),
+            None => self.service_accounts.table().get(&id),
+        };
+        Parent { name, labels: account.map(|account| &account.labels) }
     }
 
     /// A namespace that is known, or was before some changes.

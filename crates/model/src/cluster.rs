@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
 
 use crate::host::{HostEndpoint, HostLink};
 use crate::labels::Labels;
@@ -16,7 +17,7 @@ use crate::policy::{Policy, Tier};
 use crate::routing::filter::BgpFilter;
 use crate::routing::{BgpConfiguration, BgpPeer};
 use crate::verdict::PolicyId;
-use crate::{Name, NamespacedName};
+use crate::{List, Name, NamespacedName};
 
 /// One change of one input.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +90,10 @@ pub struct Namespace {
     pub labels: Labels,
 }
 
+/// The addresses of a pod. Most have one, which then lies in the pod itself: who fills a set visits
+/// as many pods as it has members.
+pub type PodAddresses = SmallVec<[IpAddr; 1]>;
+
 /// A pod with a network of its own. Host-network pods are not pods for policy (K27): a source
 /// reports them as absent, and finished pods with no addresses (K38).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -102,22 +107,27 @@ pub struct Pod {
     /// The service account it runs as, in its namespace.
     pub service_account: Option<Name>,
     /// Addresses it owns, of either family (K35).
-    pub addresses: Vec<IpAddr>,
+    pub addresses: PodAddresses,
     /// Named ports of all its containers, init and sidecar containers included (K22).
-    pub ports: Vec<NamedPort>,
+    pub ports: List<NamedPort>,
 }
+
+// Of these a cluster has hundreds of thousands.
+const _: () = assert!(size_of::<Pod>() <= 14 * size_of::<usize>());
 
 /// Kubernetes' identity of a pod: 128 bits, written as a UUID, or as 32 hexadecimal digits where it is
 /// the hash of a static pod's manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Uid(u128);
+pub struct Uid([u8; 16]);
 
 impl Uid {
     /// Reads either form; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let digits: String = text.chars().filter(|c| *c != '-').collect();
         let is_hexadecimal = digits.len() == 32 && digits.bytes().all(|c| c.is_ascii_hexdigit());
-        is_hexadecimal.then(|| u128::from_str_radix(&digits, 16).ok().map(Self)).flatten()
+        is_hexadecimal
+            .then(|| u128::from_str_radix(&digits, 16).ok())?
+            .map(|n| Self(n.to_be_bytes()))
     }
 }
 

@@ -30,6 +30,10 @@ use std::sync::Arc;
 /// A Kubernetes object or label name, shared rather than copied.
 pub type Name = Arc<str>;
 
+/// A list of which a rule has many and most are empty: it is one word, and an empty one has no more,
+/// where a `Vec` is three. Filled, it takes what a `Vec` does.
+pub type List<T> = thin_vec::ThinVec<T>;
+
 /// Namespace and name of an object, ordered by namespace first.
 #[derive(
     Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,

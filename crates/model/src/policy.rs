@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -12,7 +13,7 @@ use crate::net::{Family, IcmpMatch, PortRange, Protocol};
 use crate::ruleset::Stage;
 use crate::selector::Selector;
 use crate::verdict::Direction;
-use crate::{Name, NamespacedName};
+use crate::{List, Name, NamespacedName};
 
 /// Name of the built-in tier that holds Kubernetes NetworkPolicies (C3).
 pub const DEFAULT_TIER: &str = "default";
@@ -103,7 +104,7 @@ pub struct Policy {
     /// Its place in the tier; equal orders by id (C2).
     pub order: Order,
     /// The endpoints it governs.
-    pub subject: Selector,
+    pub subject: Arc<Selector>,
     /// Where it is asked. `Forward` is asked in the normal stage too (C37); what is asked in neither
     /// of these two never applies to pods.
     pub stage: Stage,
@@ -143,7 +144,9 @@ pub struct Rule {
 impl Rule {
     /// A rule of a Kubernetes NetworkPolicy (K8).
     pub fn allow(index: u32, peers: Option<Vec<Peer>>, ports: Option<Vec<Port>>) -> Self {
-        Self { index, action: Action::Allow, criteria: Criteria::Lists { peers, ports } }
+        let criteria =
+            Criteria::Lists { peers: peers.map(Into::into), ports: ports.map(Into::into) };
+        Self { index, action: Action::Allow, criteria }
     }
 
     /// What stands for a rule that might have denied and cannot be read: it denies everything in
@@ -185,17 +188,18 @@ pub enum Criteria {
     Lists {
         /// Who is at the other end; `None` is anybody, outside addresses included (K8). `Some` and
         /// empty matches nobody: every entry was broken.
-        peers: Option<Vec<Peer>>,
+        peers: Option<List<Peer>>,
         /// On which ports; `None` is any port of any protocol (K8, K24, A8). `Some` and empty
         /// matches nothing.
-        ports: Option<Vec<Port>>,
+        ports: Option<List<Port>>,
     },
-    /// Criteria on the packet and on both of its ends, all of which must hold (C18–C26).
-    Ends(Box<Ends>),
+    /// Criteria on the packet and on both of its ends, all of which must hold (C18–C26). Shared by
+    /// the rules that a source found equal.
+    Ends(Arc<Ends>),
 }
 
 /// Criteria on a packet and on both of its ends: every one that is given must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct Ends {
     /// Only this family. Nets and ICMP criteria restrict it further (C22).
     pub family: Option<Family>,
@@ -213,29 +217,33 @@ pub struct Ends {
     pub destination: End,
 }
 
-/// Criteria on one end of a packet.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+/// Criteria on one end of a packet. Rules give few of them, so that one which is not given is a word.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct End {
     /// The address belongs to a known endpoint or network set that matches (C23): selector,
     /// namespace selector and service accounts joined.
-    pub selector: Option<Selector>,
+    pub selector: Option<Arc<Selector>>,
     /// The address belongs to no known endpoint or network set that matches (C24).
-    pub not_selector: Option<Selector>,
+    pub not_selector: Option<Arc<Selector>>,
     /// The address is an endpoint's of this Service; as destination so is the port. It excludes the
     /// other criteria on the address, and as destination `ports` too (C26).
-    pub service: Option<NamespacedName>,
+    pub service: Option<Box<NamespacedName>>,
     /// The address is in one of these (C21).
-    pub nets: Option<Vec<IpNet>>,
+    pub nets: Option<List<IpNet>>,
     /// The address is in none of these.
-    pub not_nets: Vec<IpNet>,
+    pub not_nets: List<IpNet>,
     /// The port is one of these (C19); a packet without ports has none.
-    pub ports: Option<Vec<EndPort>>,
+    pub ports: Option<List<EndPort>>,
     /// The port is none of these.
-    pub not_ports: Vec<EndPort>,
+    pub not_ports: List<EndPort>,
 }
 
+// A cluster has a million rules, of which a node enforces hundreds.
+const _: () = assert!(size_of::<End>() == 7 * size_of::<usize>());
+const _: () = assert!(size_of::<Rule>() == 4 * size_of::<usize>());
+
 /// A port criterion on one end.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub enum EndPort {
     /// A range of numbers.
     Range(PortRange),

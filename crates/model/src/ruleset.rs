@@ -36,11 +36,11 @@ pub use rules::Rules;
 pub use set::{Member, Set, SetDef, SetId, SetKind};
 pub use steps::{ProgramNamer, Steps};
 
-use crate::Name;
 use crate::cluster::EndpointId;
 use crate::net::{Family, IcmpMatch, PortRange, Protocol};
 pub use crate::policy::{Action, TierEnd};
 use crate::verdict::{DecisionId, Direction, PolicyId, Verdict};
+use crate::{List, Name};
 
 /// Everything one node enforces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -215,14 +215,18 @@ impl Match {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct Side {
     /// The address is a member of every one of these (kinds `Addr` and `Net`).
-    pub sets: Vec<SetId>,
+    pub sets: List<SetId>,
     /// The address is a member of none of these.
-    pub not_sets: Vec<SetId>,
+    pub not_sets: List<SetId>,
     /// The port is one of these; empty is any. A packet without ports matches none.
-    pub ports: Vec<PortMatch>,
+    pub ports: List<PortMatch>,
     /// The port is none of these.
-    pub not_ports: Vec<PortMatch>,
+    pub not_ports: List<PortMatch>,
 }
+
+// Ten thousand policies are a hundred thousand of these, nearly all of whose lists are empty.
+const _: () = assert!(size_of::<Side>() == 4 * size_of::<usize>());
+const _: () = assert!(size_of::<Rule>() <= 17 * size_of::<usize>());
 
 /// A port criterion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]

@@ -1,17 +1,24 @@
-//! One copy of each string that many objects repeat.
+//! One copy of what many objects repeat: strings, sets of labels, selectors, criteria of rules.
 
 use std::collections::HashSet;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use brindle_model::Name;
 use brindle_model::labels::Labels;
+use brindle_model::policy::Ends;
+use brindle_model::selector::Selector;
 
 /// Shares label keys and values, namespaces, node and port names between objects: twenty thousand
-/// pods carry few distinct ones. It shares whole sets of labels too.
+/// pods carry few distinct ones. It shares whole sets of labels too, and of policies the selectors
+/// and the criteria of rules: tenants write the same rule for the same resolver, and whom one
+/// policy admits another one governs.
 #[derive(Debug, Default)]
 pub struct Interner {
     names: Shared<Name>,
     labels: Shared<Labels>,
+    selectors: Shared<Arc<Selector>>,
+    ends: Shared<Arc<Ends>>,
 }
 
 /// One copy of each value.
@@ -43,6 +50,16 @@ impl<T: Hash + Eq + Clone> Shared<T> {
     }
 }
 
+impl<T: Hash + Eq> Shared<Arc<T>> {
+    /// The one copy of a value.
+    fn share(&mut self, value: T) -> Arc<T> {
+        match self.values.get(&value) {
+            Some(shared) => shared.clone(),
+            None => self.insert(Arc::new(value), |held| Arc::strong_count(held) > 1),
+        }
+    }
+}
+
 impl Interner {
     /// The shared copy of `text`.
     pub fn intern(&mut self, text: &str) -> Name {
@@ -59,10 +76,22 @@ impl Interner {
             None => self.labels.insert(labels, Labels::is_shared),
         }
     }
+
+    /// The shared copy of this selector.
+    pub fn share_selector(&mut self, selector: Selector) -> Arc<Selector> {
+        self.selectors.share(selector)
+    }
+
+    /// The shared copy of these criteria.
+    pub fn share_ends(&mut self, ends: Ends) -> Arc<Ends> {
+        self.ends.share(ends)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use brindle_model::policy::End;
+
     use super::*;
 
     #[test]
@@ -87,5 +116,25 @@ mod tests {
         }
         assert!(interner.labels.values.len() <= SWEEP_FLOOR);
         assert!(interner.share(labels(0)).is_shared() && kept.is_shared());
+    }
+
+    #[test]
+    fn criteria_are_shared_while_they_are_held() {
+        let mut interner = Interner::default();
+        let mut ends = |i: usize| {
+            let selector = interner.share_selector(Selector::equals("app", format!("a{i}")));
+            let source = End { selector: Some(selector), ..End::default() };
+            interner.share_ends(Ends { source, ..Ends::default() })
+        };
+        let kept = ends(0);
+        for i in 0..3 * SWEEP_FLOOR {
+            ends(i);
+        }
+        let again = ends(0);
+        assert!(Arc::ptr_eq(&kept, &again));
+        let selectors = [&kept, &ends(1)].map(|ends| ends.source.selector.clone().unwrap());
+        let shared = interner.share_selector(Selector::clone(&selectors[0]));
+        assert!(Arc::ptr_eq(&shared, &selectors[0]) && !Arc::ptr_eq(&shared, &selectors[1]));
+        assert!(interner.ends.values.len() <= SWEEP_FLOOR);
     }
 }

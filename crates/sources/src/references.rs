@@ -283,8 +283,8 @@ fn names(policy: &Policy) -> Vec<(String, Named)> {
             let Criteria::Ends(ends) = &rule.criteria else { continue };
             for (end, side) in [(&ends.source, "source"), (&ends.destination, "destination")] {
                 let at = || format!("spec.{direction}[{}].{side}", rule.index);
-                let service = end.service.iter().map(|service| Named::Service(service.clone()));
-                let accounts = end.selector.iter().flat_map(accounts);
+                let service = end.service.iter().map(|service| Named::Service((**service).clone()));
+                let accounts = end.selector.iter().flat_map(|selector| accounts(selector));
                 found.extend(service.chain(accounts).map(|named| (at(), named)));
             }
         }

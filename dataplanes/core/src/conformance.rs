@@ -355,14 +355,14 @@ fn policy<const N: usize>(ruleset: &mut Ruleset, name: &str, rules: [(u32, Match
 }
 
 fn rule(index: u32, source: &Set, port: u16) -> (u32, Match) {
-    let source = Side { sets: vec![source.def.id()], ..Side::default() };
-    let ports = vec![PortMatch::Range(PortRange::single(port))];
+    let source = Side { sets: [source.def.id()].into(), ..Side::default() };
+    let ports = [PortMatch::Range(PortRange::single(port))].into();
     let destination = Side { ports, ..Side::default() };
     (index, Match { protocol: Some(Protocol::TCP), source, destination, ..Match::default() })
 }
 
 fn named_rule(index: u32, named: &Set) -> (u32, Match) {
-    let destination = Side { ports: vec![PortMatch::Named(named.def.id())], ..Side::default() };
+    let destination = Side { ports: [PortMatch::Named(named.def.id())].into(), ..Side::default() };
     (index, Match { protocol: Some(Protocol::TCP), destination, ..Match::default() })
 }
 

@@ -319,8 +319,8 @@ impl Desired {
                 };
                 ports.iter().filter_map(id).collect()
             };
-            let positive = [side.sets.clone(), named(&side.ports)].concat();
-            let negative = [side.not_sets.clone(), named(&side.not_ports)].concat();
+            let positive = [&side.sets[..], &named(&side.ports)].concat();
+            let negative = [&side.not_sets[..], &named(&side.not_ports)].concat();
             let joint = positive.len() + negative.len() > 1;
             let all = positive.iter().map(|id| (id, !admits));
             for (id, denies) in all.chain(negative.iter().map(|id| (id, admits))) {

@@ -19,11 +19,11 @@
 //! A rule is rendered for a family only if every list of prefixes has one of that family (C22). It
 //! is not enough that a positive list of the other family cannot match: a negated one always would.
 
-use brindle_model::NamespacedName;
 use brindle_model::net::{Family, PortRange, Protocol};
 use brindle_model::policy::{End, EndPort, Ends};
 use brindle_model::ruleset::{Match, PortMatch, SetDef, SetId, Side};
 use brindle_model::selector::Selector;
+use brindle_model::{List, NamespacedName};
 use ipnet::IpNet;
 
 use super::ports::Ports;
@@ -111,11 +111,11 @@ impl Context<'_> {
         let no_ports = self.protocol.is_some_and(|p| !p.has_ports());
         let asks_for_ports =
             end.ports.is_some() || (end.service.is_some() && self.role == Role::Destination);
-        end.selector == Some(Selector::None)
-            || end.nets.as_ref().is_some_and(Vec::is_empty)
-            || end.ports.as_ref().is_some_and(Vec::is_empty)
+        end.selector.as_deref() == Some(&Selector::None)
+            || end.nets.as_ref().is_some_and(|nets| nets.is_empty())
+            || end.ports.as_ref().is_some_and(|ports| ports.is_empty())
             || (no_ports && asks_for_ports)
-            || self.reading.is(Lean::Surely) && self.doubts(end.not_selector.as_ref())
+            || self.reading.is(Lean::Surely) && self.doubts(end.not_selector.as_deref())
     }
 
     /// Whether a network set that may hold any address is among those that a selector picks.
@@ -132,20 +132,20 @@ impl Context<'_> {
     fn sides(&self, end: &End, definitions: &mut Definitions) -> Vec<Side> {
         let always = self.always(end, definitions);
         let listed = ports(end.ports.as_deref().unwrap_or_default());
-        let Some(selector) = &end.selector else {
+        let Some(selector) = end.selector.as_deref() else {
             let ports = match (&end.service, self.role) {
                 (Some(service), Role::Destination) if self.doubts_service(service) => {
-                    vec![PortMatch::Range(PortRange { first: u16::MIN, last: u16::MAX })]
+                    [PortMatch::Range(PortRange { first: u16::MIN, last: u16::MAX })].into()
                 }
                 (Some(service), Role::Destination) => {
-                    let def = SetDef::Service { service: service.clone(), ports: true };
-                    vec![PortMatch::Named(definitions.define(def))]
+                    let def = SetDef::Service { service: (**service).clone(), ports: true };
+                    [PortMatch::Named(definitions.define(def))].into()
                 }
                 _ => listed.matches(self.protocol, &Selector::All, definitions),
             };
             return vec![Side { ports, ..always }];
         };
-        let with = |set: SetId, ports: Vec<PortMatch>| {
+        let with = |set: SetId, ports: List<PortMatch>| {
             let mut side = Side { ports, ..always.clone() };
             side.sets.insert(0, set);
             side
@@ -179,13 +179,13 @@ impl Context<'_> {
         if let (Some(service), Role::Source) = (&end.service, self.role)
             && !self.doubts_service(service)
         {
-            let def = SetDef::Service { service: service.clone(), ports: false };
+            let def = SetDef::Service { service: (**service).clone(), ports: false };
             side.sets.push(definitions.define(def));
         }
         if let Some(nets) = &end.nets {
             side.sets.push(definitions.define(self.prefixes(nets)));
         }
-        if let Some(selector) = end.not_selector.as_ref().filter(|s| **s != Selector::None) {
+        if let Some(selector) = end.not_selector.as_deref().filter(|s| **s != Selector::None) {
             side.not_sets.push(definitions.define(SetDef::Selector(selector.clone())));
             if !matches_pods_alone(selector) {
                 side.not_sets.push(definitions.define(SetDef::NetworkSets(selector.clone())));
@@ -194,7 +194,7 @@ impl Context<'_> {
         if !end.not_nets.is_empty() {
             side.not_sets.push(definitions.define(self.prefixes(&end.not_nets)));
         }
-        let scope = end.selector.as_ref().unwrap_or(&Selector::All);
+        let scope = end.selector.as_deref().unwrap_or(&Selector::All);
         side.not_ports = ports(&end.not_ports).matches(self.protocol, scope, definitions);
         side
     }

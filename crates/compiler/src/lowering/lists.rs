@@ -56,7 +56,7 @@ pub(super) fn lower(
                 Direction::Ingress => &mut matches.source,
                 Direction::Egress => &mut matches.destination,
             };
-            side.sets.extend(peer.clone().map(|peer| definitions.define(peer)));
+            side.sets = peer.clone().into_iter().map(|peer| definitions.define(peer)).collect();
             alternatives.push(matches);
         }
     }

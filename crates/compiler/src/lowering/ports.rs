@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use brindle_model::Name;
 use brindle_model::net::{PortRange, Protocol};
 use brindle_model::ruleset::{PortMatch, SetDef};
 use brindle_model::selector::Selector;
+use brindle_model::{List, Name};
 
 use super::Definitions;
 
@@ -18,7 +18,7 @@ pub(super) struct Ports {
 
 impl Ports {
     /// The numbers: joined where they overlap or touch.
-    pub fn numbers(&self) -> Vec<PortMatch> {
+    pub fn numbers(&self) -> List<PortMatch> {
         PortRange::join(self.ranges.iter().copied()).into_iter().map(PortMatch::Range).collect()
     }
 
@@ -29,7 +29,7 @@ impl Ports {
         protocol: Option<Protocol>,
         scope: &Selector,
         definitions: &mut Definitions,
-    ) -> Vec<PortMatch> {
+    ) -> List<PortMatch> {
         let mut matches = self.numbers();
         matches.extend(self.named(protocol, scope, definitions));
         matches
@@ -41,8 +41,8 @@ impl Ports {
         protocol: Option<Protocol>,
         scope: &Selector,
         definitions: &mut Definitions,
-    ) -> Vec<PortMatch> {
-        let mut matches = Vec::new();
+    ) -> List<PortMatch> {
+        let mut matches = List::new();
         let protocols = match protocol {
             Some(protocol) => vec![protocol],
             None => vec![Protocol::TCP, Protocol::UDP, Protocol::SCTP],

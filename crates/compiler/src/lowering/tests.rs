@@ -42,7 +42,7 @@ fn lowered_in(world: &World, direction: Direction, action: Action, criteria: Cri
     let policy = Policy {
         tier: DEFAULT_TIER.into(),
         order: NETWORK_POLICY_ORDER,
-        subject: app("subject"),
+        subject: app("subject").into(),
         stage: Stage::Normal,
         ingress,
         egress,

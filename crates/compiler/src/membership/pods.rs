@@ -6,7 +6,7 @@
 //! delete of the predecessor, end in the same answer (K39).
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use brindle_model::cluster::Pod;
 use brindle_model::labels::EffectiveLabels;
@@ -35,15 +35,17 @@ impl PodSets {
         selector: &Selector,
     ) -> BTreeSet<Member> {
         self.selectors.insert(id, selector.clone());
-        let mut members = Vec::new();
-        for ix in world.candidates(selector) {
-            if let (Some(pod), Some(labels)) = (world.pods.get(ix), world.labels(ix))
-                && selector.matches(&labels)
-            {
-                members.extend(world.owned(ix).flat_map(|addr| members_of(pod, def, addr)));
+        let matching = world.judged(world.candidates(selector));
+        let matching = matching.filter(|(.., labels)| selector.matches(labels));
+        match def {
+            SetDef::Selector(_) => in_order(matching.flat_map(|(ix, ..)| world.owned(ix))),
+            _ => {
+                let members = matching.flat_map(|(ix, pod, _)| {
+                    world.owned(ix).flat_map(move |addr| members_of(pod, def, addr))
+                });
+                members.collect()
             }
         }
-        members.into_iter().collect()
     }
 
     pub fn remove(&mut self, id: &SetId) {
@@ -87,6 +89,22 @@ impl PodSets {
             settle(concerned.collect(), &addresses.collect());
         }
     }
+}
+
+/// Addresses as a set. To put integers in order takes a third of the time that members do.
+fn in_order(addresses: impl Iterator<Item = IpAddr>) -> BTreeSet<Member> {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for address in addresses {
+        match address {
+            IpAddr::V4(address) => v4.push(address.to_bits()),
+            IpAddr::V6(address) => v6.push(address.to_bits()),
+        }
+    }
+    v4.sort_unstable();
+    v6.sort_unstable();
+    let v4 = v4.into_iter().map(|bits| IpAddr::from(Ipv4Addr::from_bits(bits)));
+    let v6 = v6.into_iter().map(|bits| IpAddr::from(Ipv6Addr::from_bits(bits)));
+    v4.chain(v6).map(Member::Addr).collect()
 }
 
 /// The members that a set should have at one address.

@@ -11,7 +11,7 @@ fn name(index: usize) -> NamespacedName {
 
 fn pod(app: &str) -> Arc<Pod> {
     let labels = [("app", app)].into_iter().collect();
-    Arc::new(Pod { labels, addresses: vec![IpAddr::from([10, 0, 0, 1])], ..Pod::default() })
+    Arc::new(Pod { labels, addresses: [IpAddr::from([10, 0, 0, 1])].into(), ..Pod::default() })
 }
 
 fn attachment(index: usize) -> EndpointId {

@@ -37,7 +37,7 @@ pub fn namespace(name: &str, labels: &[(&str, &str)]) -> Update {
 /// A pod with one label, `app`.
 pub fn pod(namespace: &str, name: &str, app: &str, addresses: &[&str]) -> Update {
     let labels = [("app", app)].into_iter().collect();
-    let pod = Pod { labels, addresses: addrs(addresses), ..Pod::default() };
+    let pod = Pod { labels, addresses: addrs(addresses).into(), ..Pod::default() };
     Update::Pod(NamespacedName::new(namespace, name), Some(Arc::new(pod)))
 }
 
@@ -72,7 +72,7 @@ pub fn policy(
     egress: Option<Vec<Rule>>,
 ) -> Update {
     let (tier, order, stage) = (DEFAULT_TIER.into(), order.into(), Stage::Normal);
-    let policy = Policy { tier, order, subject, stage, ingress, egress };
+    let policy = Policy { tier, order, subject: subject.into(), stage, ingress, egress };
     Update::Policy(policy_id(namespace, name), Some(Arc::new(policy)))
 }
 
@@ -113,7 +113,7 @@ pub fn in_tier(kind: PolicyKind, name: &str, tier: &str, ingress: Vec<Rule>) -> 
     let policy = Policy {
         tier: tier.into(),
         order: Order::LAST,
-        subject: Selector::All,
+        subject: Selector::All.into(),
         stage: Stage::Normal,
         ingress: Some(ingress),
         egress: None,
@@ -123,6 +123,6 @@ pub fn in_tier(kind: PolicyKind, name: &str, tier: &str, ingress: Vec<Rule>) -> 
 
 /// An Allow of what comes from this end.
 pub fn from(source: End) -> Rule {
-    let criteria = Criteria::Ends(Box::new(Ends { source, ..Ends::default() }));
+    let criteria = Criteria::Ends(Arc::new(Ends { source, ..Ends::default() }));
     Rule { index: 0, action: Action::Allow, criteria }
 }

@@ -24,7 +24,7 @@ fn with(others: impl IntoIterator<Item = Update>) -> Compiler {
 }
 
 fn selecting(selector: Selector) -> Vec<brindle_model::policy::Rule> {
-    vec![from(End { selector: Some(selector), ..End::default() })]
+    vec![from(End { selector: Some(selector.into()), ..End::default() })]
 }
 
 /// The tiers of the only endpoint's ingress program: name, number of policies, end.
@@ -153,7 +153,7 @@ fn a_service_accounts_labels_reach_its_pods_alone() {
         Update::ServiceAccount(id, Some(Arc::new(ServiceAccount { labels })))
     };
     let of = |namespace: &str, name: &str, account: &str, address: &str| {
-        let (addresses, service_account) = (vec![addr(address)], Some(account.into()));
+        let (addresses, service_account) = ([addr(address)].into(), Some(account.into()));
         let pod = Pod { addresses, service_account, ..Pod::default() };
         Update::Pod(NamespacedName::new(namespace, name), Some(Arc::new(pod)))
     };
@@ -175,7 +175,7 @@ fn a_service_accounts_labels_reach_its_pods_alone() {
 
 #[test]
 fn a_service_follows_all_its_slices() {
-    let service = Some(NamespacedName::new("shop", "api"));
+    let service = Some(NamespacedName::new("shop", "api").into());
     let rule = from(End { service, ..End::default() });
     let mut compiler = with([
         in_tier(GLOBAL, "p", "default", vec![rule]),
@@ -207,7 +207,7 @@ fn nodes_are_all_the_addresses_of_those_that_match() {
         let all_addresses = addresses.iter().map(|a| addr(a)).collect();
         Some(Arc::new(Node { labels, all_addresses, ..Node::default() }))
     };
-    let peers = Some(vec![Peer::Nodes(Selector::equals("rack", "a"))]);
+    let peers = Some([Peer::Nodes(Selector::equals("rack", "a"))].into());
     let criteria = Criteria::Lists { peers, ports: None };
     let rule = brindle_model::policy::Rule { index: 0, action: Action::Deny, criteria };
     let mut compiler = with([

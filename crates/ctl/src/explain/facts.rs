@@ -128,7 +128,7 @@ impl Facts {
                 (Origin::Node(node.as_str().into()), addresses)
             }
             End::Pod(id) => match (self.pods.get(id), self.host_network_node(id)) {
-                (Some(pod), _) => (Origin::Pod(id.clone()), pod.addresses.clone()),
+                (Some(pod), _) => (Origin::Pod(id.clone()), pod.addresses.to_vec()),
                 // A host-network pod is its node (K27).
                 (None, Some(node)) => {
                     (Origin::Node(node.as_str().into()), self.node_addresses(&node)?)
@@ -322,7 +322,7 @@ fn attachment(number: usize, pod: &Pod) -> Attachment {
     let prefix = brindle_model::cluster::HOST_INTERFACE_PREFIX;
     Attachment {
         host_interface: format!("{prefix}{number}").into(),
-        addresses: pod.addresses.clone(),
+        addresses: pod.addresses.to_vec(),
     }
 }
 

@@ -1,7 +1,10 @@
 //! The meaning of a ruleset: the linear evaluator that every backend must agree with
 //! (policy-semantics §7.1, "O2").
 
-use super::{Action, Match, PortMatch, Program, Rule, Rules, Ruleset, Side, TierEnd};
+use std::collections::{BTreeMap, btree_map};
+use std::sync::Arc;
+
+use super::{Action, Match, PolicyRules, PortMatch, Program, Rule, Rules, Ruleset, Side, TierEnd};
 use crate::net::Protocol;
 use crate::packet::Packet;
 use crate::verdict::{DecisionId, PolicyId, Verdict};
@@ -56,6 +59,27 @@ pub fn evaluate(ruleset: &Ruleset, program: &Program, packet: &Packet) -> Judgem
     Judgement { verdict, decision, steps, logged, staged }
 }
 
+/// The policies of a ruleset, for who asks for one after the other. A tier's policies of equal order
+/// stand in it as they stand here (C2), so the next one is mostly the one behind the last; to seek
+/// each anew took half of the time that a verdict does.
+struct Policies<'a> {
+    all: &'a BTreeMap<PolicyId, Arc<PolicyRules>>,
+    /// Those behind the last that was asked for.
+    ahead: btree_map::Range<'a, PolicyId, Arc<PolicyRules>>,
+}
+
+impl<'a> Policies<'a> {
+    fn get(&mut self, id: &PolicyId) -> Option<&'a PolicyRules> {
+        match self.ahead.next() {
+            Some((next, rules)) if next == id => Some(rules),
+            _ => {
+                self.ahead = self.all.range(id..);
+                self.ahead.next().filter(|(found, _)| *found == id).map(|(_, rules)| &**rules)
+            }
+        }
+    }
+}
+
 /// What is noted on the way to a verdict.
 #[derive(Default)]
 struct Walk {
@@ -71,9 +95,10 @@ impl Walk {
         program: &Program,
         packet: &Packet,
     ) -> (Verdict, DecisionId) {
+        let mut policies = Policies { all: &ruleset.policies, ahead: ruleset.policies.range(..) };
         'tiers: for tier in program.steps.iter() {
             for policy in &tier.policies {
-                let rules = ruleset.policies.get(policy).map(|p| p.rules(program.direction));
+                let rules = policies.get(policy).map(|p| p.rules(program.direction));
                 let hit = self.first_match(ruleset, policy, rules, packet);
                 let Some(rule) = hit else { continue };
                 if policy.kind.is_staged() {

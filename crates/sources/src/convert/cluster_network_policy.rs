@@ -53,7 +53,8 @@ pub(super) fn policy(
         name: r.name.as_deref(),
     });
     let egress = reader.rules(Direction::Egress, egress.collect(), Reader::egress_peer);
-    let (tier, order, subject) = (tier?.into(), order?, subject?);
+    let (tier, order) = (tier?.into(), order?);
+    let subject = names.share_selector(subject?);
     Some(Policy { tier, order, subject, stage: Stage::Normal, ingress, egress })
 }
 
@@ -173,7 +174,8 @@ impl Reader<'_> {
         match action {
             Some(Action::Allow) if !whole => None,
             Some(action) if readable || action == Action::Allow => {
-                let criteria = Criteria::Lists { peers: Some(peers), ports: protocols };
+                let (peers, ports) = (Some(peers.into()), protocols.map(Into::into));
+                let criteria = Criteria::Lists { peers, ports };
                 Some(Rule { index, action, criteria })
             }
             _ => {

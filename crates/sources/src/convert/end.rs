@@ -1,12 +1,12 @@
 //! One end of a rule of a `brindle.io` policy (C19–C26).
 
 use brindle_api::{EntityRule, ServiceAccountMatch, ServiceMatch};
-use brindle_model::NamespacedName;
 use brindle_model::labels::{NAMESPACE_NAME_LABEL, SERVICE_ACCOUNT_NAME_LABEL};
 use brindle_model::net::{PortRange, Protocol};
 use brindle_model::policy::{End, EndPort};
 use brindle_model::selector::{Scope, Selector, is_global};
 use brindle_model::verdict::Direction;
+use brindle_model::{List, NamespacedName};
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -36,13 +36,16 @@ impl Reader<'_> {
             self.problems.error(format!("{at}.notNets"), "leaves nothing to match");
         }
         let service = written.services.as_ref();
-        let not_selector = written.not_selector.as_ref();
+        let service = service.and_then(|s| self.service(s, written, is_source, at));
+        let selector = self.picked(written, at);
+        let not_selector = written
+            .not_selector
+            .as_ref()
+            .and_then(|text| self.expression(text, Scope::Endpoint, &format!("{at}.notSelector")));
         End {
-            selector: self.picked(written, at),
-            not_selector: not_selector.and_then(|text| {
-                self.expression(text, Scope::Endpoint, &format!("{at}.notSelector"))
-            }),
-            service: service.and_then(|s| self.service(s, written, is_source, at)),
+            selector: selector.map(|selector| self.names.share_selector(selector)),
+            not_selector: not_selector.map(|selector| self.names.share_selector(selector)),
+            service: service.map(Box::new),
             nets: (!written.nets.is_empty()).then_some(nets),
             not_nets,
             ports: (!written.ports.is_empty()).then_some(ports),
@@ -158,7 +161,7 @@ impl Reader<'_> {
             .then(|| NamespacedName { namespace, name: self.names.intern(name) })
     }
 
-    fn nets(&mut self, written: &[String], at: &str) -> Vec<IpNet> {
+    fn nets(&mut self, written: &[String], at: &str) -> List<IpNet> {
         self.at_most(MAX_NETS, written.len(), at);
         let entries = written.iter().enumerate();
         entries
@@ -175,10 +178,10 @@ impl Reader<'_> {
         written: &[IntOrString],
         protocol: Option<Protocol>,
         at: &str,
-    ) -> Vec<EndPort> {
+    ) -> List<EndPort> {
         self.at_most(MAX_PORTS, written.len(), at);
         let entries = written.iter().enumerate();
-        let ports: Vec<_> =
+        let ports: List<_> =
             entries.filter_map(|(i, port)| self.port(port, &format!("{at}[{i}]"))).collect();
         let without_ports = protocol.is_some_and(|p| !p.has_ports());
         let numbered = ports.iter().any(|port| matches!(port, EndPort::Range(_)));

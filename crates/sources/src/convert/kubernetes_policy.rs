@@ -42,7 +42,7 @@ pub(super) fn policy(
         Some(subject) => Policy {
             tier: DEFAULT_TIER.into(),
             order: NETWORK_POLICY_ORDER,
-            subject,
+            subject: reader.names.share_selector(subject),
             stage: Stage::Normal,
             ingress: governs_ingress.then_some(ingress),
             egress: governs_egress.then_some(egress),
@@ -51,7 +51,7 @@ pub(super) fn policy(
         None => Policy {
             tier: DEFAULT_TIER.into(),
             order: NETWORK_POLICY_ORDER,
-            subject: reader.namespace,
+            subject: reader.names.share_selector(reader.namespace),
             stage: Stage::Normal,
             ingress: governs_ingress.then(Vec::new),
             egress: governs_egress.then(Vec::new),

@@ -45,7 +45,8 @@ impl Reader<'_> {
         let readable = self.problems.errors() == before;
         match action {
             Some(action) if readable => {
-                Some(Rule { index, action, criteria: Criteria::Ends(Box::new(ends)) })
+                let criteria = Criteria::Ends(self.names.share_ends(ends));
+                Some(Rule { index, action, criteria })
             }
             Some(Action::Allow | Action::Log) => None,
             _ => {

@@ -163,7 +163,7 @@ impl<'a> Directions<'a> {
             governed.then_some(rules)
         });
         let (tier, order) = place?;
-        let (subject, stage) = (subject?, Stage::Normal);
+        let (subject, stage) = (names.share_selector(subject?), Stage::Normal);
         Some(Policy { tier, order, subject, stage, ingress, egress })
     }
 

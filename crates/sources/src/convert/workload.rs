@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use brindle_model::cluster::{NamedPort, Namespace, Node, Pod, ServiceAccount, Uid};
+use brindle_model::List;
+use brindle_model::cluster::{NamedPort, Namespace, Node, Pod, PodAddresses, ServiceAccount, Uid};
 use brindle_model::labels::Labels;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -82,7 +83,7 @@ pub(super) fn pod(
         labels,
         service_account: Some(names.intern(service_account.unwrap_or(DEFAULT_SERVICE_ACCOUNT))),
         addresses: addresses(object.status.as_ref(), problems),
-        ports: spec.map_or_else(Vec::new, |spec| named_ports(spec, names, problems)),
+        ports: spec.map_or_else(List::new, |spec| named_ports(spec, names, problems)),
     })
 }
 
@@ -96,15 +97,15 @@ fn uid(metadata: &ObjectMeta) -> Option<Uid> {
 
 /// The addresses that a pod owns: none once it is finished (K38), else those of both families
 /// (K35).
-fn addresses(status: Option<&core::PodStatus>, problems: &mut Problems) -> Vec<IpAddr> {
-    let Some(status) = status else { return Vec::new() };
+fn addresses(status: Option<&core::PodStatus>, problems: &mut Problems) -> PodAddresses {
+    let Some(status) = status else { return PodAddresses::new() };
     if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
-        return Vec::new();
+        return PodAddresses::new();
     }
     let listed = status.pod_ips.iter().flatten().enumerate();
     let listed = listed.map(|(i, entry)| (entry.ip.as_str(), format!("status.podIPs[{i}].ip")));
     let single = status.pod_ip.as_deref().map(|ip| (ip, "status.podIP".to_owned()));
-    let mut addresses = Vec::new();
+    let mut addresses = PodAddresses::new();
     for (text, at) in listed.chain(single).filter(|(text, _)| !text.is_empty()) {
         match address(text, &at, problems) {
             Some(address) if !addresses.contains(&address) => addresses.push(address),
@@ -121,9 +122,9 @@ fn named_ports(
     spec: &core::PodSpec,
     names: &mut Interner,
     problems: &mut Problems,
-) -> Vec<NamedPort> {
+) -> List<NamedPort> {
     let init = ("initContainers", spec.init_containers.as_deref().unwrap_or_default());
-    let mut found = Vec::new();
+    let mut found = List::new();
     for (list, containers) in [init, ("containers", &spec.containers)] {
         for (i, container) in containers.iter().enumerate() {
             for (j, written) in container.ports.iter().flatten().enumerate() {

@@ -75,7 +75,7 @@ fn ruleset(members: BTreeSet<Member>, wanted: bool) -> Ruleset {
     ruleset.sets.insert(id, Set { def, members });
     let (policy, body) = ruleset.policies.iter().next().expect("a policy");
     let (policy, old) = (policy.clone(), body.ingress[0].clone());
-    let sets = vec![id];
+    let sets = [id].into();
     let source = match wanted {
         true => Side { sets, ..Side::default() },
         false => Side { not_sets: sets, ..Side::default() },

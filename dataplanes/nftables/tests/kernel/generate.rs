@@ -13,7 +13,7 @@ use brindle_model::ruleset::{
 };
 use brindle_model::selector::Selector;
 use brindle_model::verdict::{DecisionId, Direction, PolicyId, PolicyKind, Verdict};
-use brindle_model::{Name, NamespacedName};
+use brindle_model::{List, Name, NamespacedName};
 use ipnet::IpNet;
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
@@ -208,9 +208,9 @@ fn rule() -> impl Strategy<Value = RuleChoice> {
 
 fn lower_side(side: &SideChoice, sets: &BTreeMap<SetId, Set>) -> Side {
     let ids: Vec<SetId> = sets.keys().copied().collect();
-    let pick = |choices: &[Choice]| -> Vec<SetId> {
+    let pick = |choices: &[Choice]| -> List<SetId> {
         if ids.is_empty() {
-            return Vec::new();
+            return List::new();
         }
         choices.iter().map(|choice| *choice.get(&ids)).collect()
     };
@@ -415,13 +415,13 @@ pub fn one_set() -> Ruleset {
             let one = |port: &u16| PortMatch::Range(PortRange::single(*port));
             ports.iter().map(one).collect()
         };
-        let list = [(vec![pods], port(&[80])), (vec![nets], port(&[1, 3, 5, 7]))];
+        let list = [(pods, port(&[80])), (nets, port(&[1, 3, 5, 7]))];
         let indexed = (0..).zip(list);
-        let rule = |(index, (sets, ports)): (u32, (Vec<SetId>, Vec<PortMatch>))| Rule {
+        let rule = |(index, (set, ports)): (u32, (SetId, List<PortMatch>))| Rule {
             decision: DecisionId::Rule { policy: id.clone(), direction, index },
             matches: Match {
                 protocol: Some(Protocol::TCP),
-                source: Side { sets, ..Side::default() },
+                source: Side { sets: [set].into(), ..Side::default() },
                 destination: Side { ports, ..Side::default() },
                 ..Match::default()
             },

@@ -292,7 +292,7 @@ pub fn one_rule(stages: &[(Stage, Action, u16)]) -> Ruleset {
         };
         let direction = Direction::Ingress;
         let mut matches = Match { protocol: Some(Protocol::UDP), ..Match::default() };
-        matches.destination.ports = vec![PortMatch::Range((*port).into())];
+        matches.destination.ports = [PortMatch::Range((*port).into())].into();
         let decision = DecisionId::Rule { policy: id.clone(), direction, index: 0 };
         let rules = vec![Rule { decision, matches, action: *action }];
         let rules = PolicyRules { ingress: rules.into(), ..PolicyRules::default() };

@@ -1,5 +1,8 @@
 //! The criteria of a rule are misread: selectors, peers, ports, nets, packets.
 
+use std::sync::Arc;
+
+use brindle_model::List;
 use brindle_model::cluster::Update;
 use brindle_model::labels::NAMESPACE_LABEL_PREFIX;
 use brindle_model::net::{PortRange, Protocol};
@@ -94,7 +97,9 @@ pub(super) const MISTAKES: &[Named<Update>] = &[
                 unbind(selector);
             }
         });
-        ends(u, |ends| both(ends, |end| end.selector.iter_mut().for_each(unbind)));
+        each_end(u, |end| {
+            end.selector.iter_mut().for_each(|selector| unbind(Arc::make_mut(selector)));
+        });
     }),
     ("a list of broken peers is anybody", |u| {
         alternatives(u, |peers, _| *peers = peers.take().filter(|peers| !peers.is_empty()));
@@ -222,17 +227,18 @@ pub(super) const MISTAKES: &[Named<Update>] = &[
     ("notSelector ranges over known endpoints only", |u| {
         each_end(u, |end| {
             if let Some(not) = end.not_selector.take() {
-                let positive = end.selector.take().unwrap_or(Selector::All);
-                end.selector = Some(Selector::and([positive, Selector::not(not)]));
+                let positive = end.selector.take().map_or(Selector::All, Arc::unwrap_or_clone);
+                let rest = Selector::not(Arc::unwrap_or_clone(not));
+                end.selector = Some(Selector::and([positive, rest]).into());
             }
         });
     }),
     ("a negated selector ranges over every address", |u| {
         each_end(u, |end| {
-            if let Some(Selector::Not(inner)) = &end.selector
+            if let Some(Selector::Not(inner)) = end.selector.as_deref()
                 && end.not_selector.is_none()
             {
-                end.not_selector = Some((**inner).clone());
+                end.not_selector = Some((**inner).clone().into());
                 end.selector = None;
             }
         });
@@ -262,13 +268,14 @@ pub(super) const MISTAKES: &[Named<Update>] = &[
 
 /// Changes every selector of a policy, the subject among them, from the leaves up.
 fn selectors(update: &mut Update, change: fn(&mut Selector)) {
-    policy(update, |policy| walk(&mut policy.subject, change));
+    policy(update, |policy| walk(Arc::make_mut(&mut policy.subject), change));
     peers(update, |peer| match peer {
         Peer::Pods(selector) | Peer::Nodes(selector) => walk(selector, change),
         Peer::IpBlock { .. } => {}
     });
     each_end(update, |end| {
-        end.selector.iter_mut().chain(&mut end.not_selector).for_each(|s| walk(s, change));
+        let selectors = end.selector.iter_mut().chain(&mut end.not_selector);
+        selectors.for_each(|selector| walk(Arc::make_mut(selector), change));
     });
 }
 
@@ -285,7 +292,7 @@ fn walk(selector: &mut Selector, change: fn(&mut Selector)) {
 
 fn alternatives(
     update: &mut Update,
-    mut change: impl FnMut(&mut Option<Vec<Peer>>, &mut Option<Vec<Port>>),
+    mut change: impl FnMut(&mut Option<List<Peer>>, &mut Option<List<Port>>),
 ) {
     lists(update, |rules| {
         for rule in rules {
@@ -337,7 +344,7 @@ fn ends(update: &mut Update, mut change: impl FnMut(&mut Ends)) {
     lists(update, |rules| {
         for rule in rules {
             if let Criteria::Ends(ends) = &mut rule.criteria {
-                change(ends);
+                change(Arc::make_mut(ends));
             }
         }
     });

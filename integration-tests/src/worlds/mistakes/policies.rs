@@ -25,15 +25,17 @@ pub(super) const MISTAKES: &[Named<Update>] = &[
         policy(u, |p| p.order = number(p.order).map_or(Order::LAST, |n| order(n.trunc())));
     }),
     ("every policy stands in tier default", |u| policy(u, |p| p.tier = DEFAULT_TIER.into())),
-    ("the subject is everybody", |u| policy(u, |p| p.subject = Selector::All)),
+    ("the subject is everybody", |u| policy(u, |p| p.subject = Selector::All.into())),
     ("the subject is not bound to its namespace", |u| {
-        policy(u, |p| unbind(&mut p.subject));
+        policy(u, |p| unbind(Arc::make_mut(&mut p.subject)));
     }),
-    ("the subject is negated", |u| policy(u, |p| p.subject = Selector::not(p.subject.clone()))),
+    ("the subject is negated", |u| {
+        policy(u, |p| p.subject = Selector::not(Selector::clone(&p.subject)).into());
+    }),
     ("only the first condition of a subject counts", |u| {
         policy(u, |p| {
-            if let Selector::And(operands) = &p.subject {
-                p.subject = operands[0].clone();
+            if let Selector::And(operands) = &*p.subject {
+                p.subject = operands[0].clone().into();
             }
         });
     }),

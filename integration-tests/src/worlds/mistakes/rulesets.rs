@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use brindle_model::List;
 use brindle_model::net::{Family, PortRange};
 use brindle_model::ruleset::{
     Action, Member, PortMatch, Program, Rule, Ruleset, Set, SetDef, SetId, Side, TierEnd, TierStep,
@@ -59,7 +60,7 @@ pub(super) const MISTAKES: &[Named<Ruleset>] = &[
                     PortMatch::Named(set) => numbers[set].clone(),
                     range => vec![*range],
                 });
-                let wide: Vec<_> = wide.collect();
+                let wide: List<_> = wide.collect();
                 // No number at all would be any port.
                 if !wide.is_empty() {
                     *ports = wide;

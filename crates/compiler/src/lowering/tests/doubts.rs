@@ -34,17 +34,17 @@ fn lines(direction: Direction, action: Action, criteria: Criteria) -> Vec<String
 
 fn from(action: Action, source: End) -> Vec<String> {
     let ends = Ends { source, ..Ends::default() };
-    lines(Direction::Ingress, action, Criteria::Ends(Box::new(ends)))
+    lines(Direction::Ingress, action, Criteria::Ends(Arc::new(ends)))
 }
 
 fn to(action: Action, destination: End) -> Vec<String> {
     let ends = Ends { destination, ..Ends::default() };
-    lines(Direction::Egress, action, Criteria::Ends(Box::new(ends)))
+    lines(Direction::Egress, action, Criteria::Ends(Arc::new(ends)))
 }
 
 #[test]
 fn a_selector() {
-    let bad = || End { selector: Some(app("bad")), ..End::default() };
+    let bad = || End { selector: Some(app("bad").into()), ..End::default() };
     let (pods, sets) = ("pods app == \"bad\"", "network sets app == \"bad\"");
     for action in [Action::Allow, Action::Log] {
         let surely = [pods, sets].map(|set| format!("{action} any from({set}; )"));
@@ -55,20 +55,20 @@ fn a_selector() {
     let passed = [pods, sets].map(|set| format!("pass any from({set}; )"));
     assert_eq!(from(Action::Pass, bad()), [passed, perhaps].concat());
     // The other criteria of the end hold all the same; a port name is a pod's alone.
-    let ports = Some(vec![EndPort::Range(80.into()), EndPort::Named("web".into())]);
-    let some = End { ports, nets: Some(vec!["10.0.0.0/8".parse().unwrap()]), ..bad() };
+    let ports = Some([EndPort::Range(80.into()), EndPort::Named("web".into())].into());
+    let some = End { ports, nets: Some(["10.0.0.0/8".parse().unwrap()].into()), ..bad() };
     assert_eq!(from(Action::Deny, some)[1], "deny V4 any from(nets 10.0.0.0/8; 80)");
-    let named = End { ports: Some(vec![EndPort::Named("web".into())]), ..bad() };
+    let named = End { ports: Some([EndPort::Named("web".into())].into()), ..bad() };
     assert_eq!(from(Action::Deny, named).len(), 1);
     // Nothing is in doubt about other sets.
-    let good = || End { selector: Some(app("good")), ..End::default() };
+    let good = || End { selector: Some(app("good").into()), ..End::default() };
     assert_eq!(from(Action::Deny, good()).len(), 2);
     assert_eq!(from(Action::Pass, good()).len(), 2);
 }
 
 #[test]
 fn a_negated_selector() {
-    let not_bad = || End { not_selector: Some(app("bad")), ..End::default() };
+    let not_bad = || End { not_selector: Some(app("bad").into()), ..End::default() };
     for action in [Action::Allow, Action::Log] {
         assert_eq!(from(action, not_bad()), [""; 0]);
     }
@@ -79,7 +79,10 @@ fn a_negated_selector() {
 
 #[test]
 fn a_service() {
-    let service = |name| End { service: Some(NamespacedName::new("shop", name)), ..End::default() };
+    let service = |name| {
+        let service = Some(NamespacedName::new("shop", name).into());
+        End { service, ..End::default() }
+    };
     let addresses = "any from(addresses of service shop/api; )";
     assert_eq!(from(Action::Allow, service("api")), [format!("allow {addresses}")]);
     assert_eq!(from(Action::Deny, service("api")), ["deny any"]);
@@ -97,7 +100,7 @@ fn a_service() {
 fn nodes() {
     let peers = |rack| {
         let peers = vec![Peer::Nodes(Selector::equals("rack", rack)), Peer::Pods(app("web"))];
-        Criteria::Lists { peers: Some(peers), ports: None }
+        Criteria::Lists { peers: Some(peers.into()), ports: None }
     };
     let egress = |action, rack| lines(Direction::Egress, action, peers(rack));
     let surely =

@@ -1,8 +1,12 @@
+use std::sync::Arc;
+
+use brindle_model::List;
+
 use super::*;
 
 /// The lines of one egress rule with these criteria.
 fn lines(ends: Ends) -> Vec<String> {
-    let criteria = || Criteria::Ends(Box::new(ends.clone()));
+    let criteria = || Criteria::Ends(Arc::new(ends.clone()));
     let lines = text(&lowered(Direction::Egress, Action::Deny, criteria()));
     let ingress = text(&lowered(Direction::Ingress, Action::Deny, criteria()));
     assert_eq!(lines, ingress, "both ends are named, so the direction does not matter");
@@ -18,10 +22,10 @@ fn from(source: End) -> Vec<String> {
 }
 
 fn selecting(selector: Selector) -> End {
-    End { selector: Some(selector), ..End::default() }
+    End { selector: Some(selector.into()), ..End::default() }
 }
 
-fn nets(text: &str) -> Vec<ipnet::IpNet> {
+fn nets(text: &str) -> List<ipnet::IpNet> {
     text.split_whitespace().map(|net| net.parse().unwrap()).collect()
 }
 
@@ -35,6 +39,10 @@ fn named(name: &str) -> EndPort {
 
 fn web() -> Selector {
     app("web")
+}
+
+fn service() -> End {
+    End { service: Some(NamespacedName::new("shop", "api").into()), ..End::default() }
 }
 
 fn only_pods() -> Selector {
@@ -76,7 +84,7 @@ fn a_selector_is_pods_or_network_sets_at_each_end() {
 
 #[test]
 fn a_negated_selector_is_neither_in_one_rule() {
-    let not = |selector| End { not_selector: Some(selector), ..End::default() };
+    let not = |selector: Selector| End { not_selector: Some(selector.into()), ..End::default() };
     assert_eq!(
         from(not(web())),
         ["tcp from(!pods app == \"web\" & !network sets app == \"web\"; )"]
@@ -86,7 +94,7 @@ fn a_negated_selector_is_neither_in_one_rule() {
         ["tcp from(!pods projectcalico.org/serviceaccount == \"bot\"; )"]
     );
     assert_eq!(from(not(Selector::None)), ["tcp"], "nothing is excluded");
-    let subtracting = End { not_selector: Some(only_pods()), ..selecting(Selector::All) };
+    let subtracting = End { not_selector: Some(only_pods().into()), ..selecting(Selector::All) };
     let less = "!pods projectcalico.org/serviceaccount == \"bot\"";
     assert_eq!(
         from(subtracting),
@@ -99,7 +107,11 @@ fn a_negated_selector_is_neither_in_one_rule() {
 
 #[test]
 fn names_are_of_the_selectors_endpoints_and_numbers_of_everybody_it_picks() {
-    let with = |ports, not_ports| End { ports, not_ports, ..selecting(web()) };
+    let with = |ports: Option<Vec<EndPort>>, not_ports: Vec<EndPort>| End {
+        ports: ports.map(Into::into),
+        not_ports: not_ports.into(),
+        ..selecting(web())
+    };
     let http = "port http/tcp of pods app == \"web\"";
     let (pods, sets) = ("pods app == \"web\"", "network sets app == \"web\"");
     assert_eq!(
@@ -112,7 +124,7 @@ fn names_are_of_the_selectors_endpoints_and_numbers_of_everybody_it_picks() {
         "a tuple is only of who matches, so its address need not be asked for"
     );
     assert_eq!(to(with(Some(vec![named("http")]), vec![])), [format!("tcp to(; {http})")]);
-    let of_pods = End { ports: Some(vec![named("http")]), ..selecting(only_pods()) };
+    let of_pods = End { ports: Some([named("http")].into()), ..selecting(only_pods()) };
     let account = "projectcalico.org/serviceaccount == \"bot\"";
     assert_eq!(to(of_pods), [format!("tcp to(pods {account}; port http/tcp of pods {account})")]);
     assert_eq!(
@@ -124,7 +136,7 @@ fn names_are_of_the_selectors_endpoints_and_numbers_of_everybody_it_picks() {
         to(with(Some(vec![number(1, 9)]), vec![named("http")])),
         [format!("tcp to({pods}; 1-9, !{http})"), format!("tcp to({sets}; 1-9, !{http})")]
     );
-    let anywhere = End { ports: Some(vec![named("http")]), ..End::default() };
+    let anywhere = End { ports: Some([named("http")].into()), ..End::default() };
     assert_eq!(to(anywhere.clone()), ["tcp to(; port http/tcp of pods all())"]);
     assert_eq!(from(anywhere), ["tcp from(; port http/tcp of pods all())"]);
 }
@@ -134,19 +146,18 @@ fn without_a_protocol_the_container_ports_own_decides() {
     let three = |sign| {
         ["tcp", "udp", "sctp"].map(|p| format!("{sign}port dns/{p} of pods all()")).join(", ")
     };
-    let destination = End { ports: Some(vec![named("dns")]), ..End::default() };
+    let destination = End { ports: Some([named("dns")].into()), ..End::default() };
     let ends = Ends { destination, ..Ends::default() };
     assert_eq!(lines(ends), [format!("any to(; {})", three(""))]);
-    let destination = End { not_ports: vec![named("dns")], ..End::default() };
+    let destination = End { not_ports: [named("dns")].into(), ..End::default() };
     let ends = Ends { destination, ..Ends::default() };
     assert_eq!(lines(ends), [format!("any to(; {})", three("!"))]);
 }
 
 #[test]
 fn a_service_is_tuples_as_destination_and_addresses_as_source() {
-    let service = End { service: Some(NamespacedName::new("shop", "api")), ..End::default() };
-    assert_eq!(to(service.clone()), ["tcp to(; ports of service shop/api)"]);
-    assert_eq!(from(service), ["tcp from(addresses of service shop/api; )"]);
+    assert_eq!(to(service()), ["tcp to(; ports of service shop/api)"]);
+    assert_eq!(from(service()), ["tcp from(addresses of service shop/api; )"]);
 }
 
 /// `family, protocol, source nets, source not-nets, destination nets, destination not-nets`; a `-`
@@ -211,16 +222,15 @@ fn a_rule_exists_in_the_families_that_all_its_lists_have() {
 
 #[test]
 fn what_no_packet_satisfies_gives_no_rule_and_no_set() {
-    let ports = |ports| End { ports: Some(ports), ..selecting(web()) };
+    let ports = |ports: Vec<_>| End { ports: Some(ports.into()), ..selecting(web()) };
     assert!(to(selecting(Selector::None)).is_empty());
     assert!(to(ports(vec![])).is_empty());
     let only = |protocol, destination| {
         lines(Ends { protocol: Some(protocol), destination, ..Ends::default() })
     };
     assert!(only(Protocol::ICMP, ports(vec![number(1, 2)])).is_empty(), "icmp has no ports");
-    let service = End { service: Some(NamespacedName::new("shop", "api")), ..End::default() };
-    assert!(only(Protocol(47), service).is_empty());
-    let not_ports = End { not_ports: vec![number(1, 2)], ..End::default() };
+    assert!(only(Protocol(47), service()).is_empty());
+    let not_ports = End { not_ports: [number(1, 2)].into(), ..End::default() };
     assert_eq!(only(Protocol(47), not_ports), ["47 to(; !1-2)"], "no port is none of these");
     let contradiction = Ends { protocol: Some(TCP), not_protocol: Some(TCP), ..Ends::default() };
     assert!(lines(contradiction).is_empty());
@@ -238,7 +248,7 @@ fn what_no_packet_satisfies_gives_no_rule_and_no_set() {
 fn prefixes_names_and_selectors_of_one_end_all_hold() {
     let end = End {
         nets: Some(nets("10.0.0.0/8")),
-        ports: Some(vec![named("http")]),
+        ports: Some([named("http")].into()),
         ..selecting(only_pods())
     };
     let bot = "pods projectcalico.org/serviceaccount == \"bot\"";

@@ -17,6 +17,7 @@ fn named(name: &str) -> Port {
 }
 
 fn lowered(direction: Direction, peers: Option<Vec<Peer>>, ports: Option<Vec<Port>>) -> Lowered {
+    let (peers, ports) = (peers.map(Into::into), ports.map(Into::into));
     super::lowered(direction, Action::Allow, Criteria::Lists { peers, ports })
 }
 

@@ -43,8 +43,8 @@ pub fn pod() -> impl Strategy<Value = Pod> {
     (own_labels(), addresses(&ADDRESSES, 2), ports, account).prop_map(
         |(labels, addresses, ports, service_account)| Pod {
             labels,
-            addresses,
-            ports,
+            addresses: addresses.into(),
+            ports: ports.into(),
             service_account,
             ..Pod::default()
         },

@@ -58,7 +58,7 @@ pub fn policy() -> impl Strategy<Value = Policy> {
         |(tier, order, subject, stage, ingress, egress)| Policy {
             tier: tier.into(),
             order,
-            subject,
+            subject: subject.into(),
             stage,
             ingress,
             egress,
@@ -69,8 +69,11 @@ pub fn policy() -> impl Strategy<Value = Policy> {
 fn rule() -> impl Strategy<Value = Rule> {
     let peers = weighted(0.8, prop::collection::vec(peer_entry(), 0..3));
     let ports = weighted(0.6, prop::collection::vec(port_entry(), 0..3));
-    let lists = (peers, ports).prop_map(|(peers, ports)| Criteria::Lists { peers, ports });
-    let ends = ends().prop_map(|ends| Criteria::Ends(Box::new(ends)));
+    let lists = (peers, ports).prop_map(|(peers, ports)| Criteria::Lists {
+        peers: peers.map(Into::into),
+        ports: ports.map(Into::into),
+    });
+    let ends = ends().prop_map(|ends| Criteria::Ends(ends.into()));
     let actions = &[Action::Allow, Action::Deny, Action::Pass, Action::Log][..];
     (0u32..3, select(actions), prop_oneof![lists, ends])
         .prop_map(|(index, action, criteria)| Rule { index, action, criteria })
@@ -119,7 +122,7 @@ fn ends() -> impl Strategy<Value = Ends> {
 fn end() -> impl Strategy<Value = End> {
     let namespace = select(&NAMESPACES[..]);
     let service = (namespace, service_name()).prop_map(|(namespace, name)| End {
-        service: Some(NamespacedName::new(namespace, name)),
+        service: Some(NamespacedName::new(namespace, name).into()),
         ..End::default()
     });
     let port =
@@ -135,13 +138,13 @@ fn end() -> impl Strategy<Value = End> {
     );
     let criteria =
         criteria.prop_map(|(selector, not_selector, nets, not_nets, ports, not_ports)| End {
-            selector,
-            not_selector,
+            selector: selector.map(Into::into),
+            not_selector: not_selector.map(Into::into),
             service: None,
-            nets,
-            not_nets,
-            ports,
-            not_ports,
+            nets: nets.map(Into::into),
+            not_nets: not_nets.into(),
+            ports: ports.map(Into::into),
+            not_ports: not_ports.into(),
         });
     prop_oneof![3 => criteria, 1 => service]
 }
