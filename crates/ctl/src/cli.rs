@@ -56,7 +56,7 @@ pub enum Command {
         /// networkpolicies, clusternetworkpolicies, tiers, networkpolicies.brindle.io, globalnetworkpolicies,
         /// stagednetworkpolicies, stagedglobalnetworkpolicies, stagedkubernetesnetworkpolicies,
         /// networksets, globalnetworksets, ippools, bgpconfigurations, bgppeers, bgpfilters,
-        /// hostendpoints. The agent's: endpoints, sets, ruleset, routing, routes, deltas.
+        /// hostendpoints, agentconfigurations. The agent's: endpoints, sets, ruleset, routing, routes, deltas.
         kind: ResourceKind,
         /// Where objects are read.
         #[command(flatten)]
@@ -77,6 +77,12 @@ pub enum Command {
         #[command(subcommand)]
         question: Option<BgpQuestion>,
     },
+    /// Settings of agents.
+    Config {
+        /// What is asked.
+        #[command(subcommand)]
+        question: ConfigQuestion,
+    },
     /// Address blocks of the node and who holds which address.
     Ipam,
     /// Packets that the kernel denied of late, and who decided so.
@@ -91,6 +97,18 @@ pub enum Command {
     /// How many packets each rule and default decided about, since the rule was last written: first
     /// packets of flows, and all that are denied.
     Hits,
+}
+
+/// What can be asked about settings.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigQuestion {
+    /// Every setting of the agent that is asked: its value, who says so, and what it waits for. With
+    /// --dir or --kubeconfig: what the objects there say for the node that --node names.
+    Show {
+        /// Where objects are read, in place of asking an agent.
+        #[command(flatten)]
+        origin: Origin,
+    },
 }
 
 /// What can be asked of the BGP speaker.
@@ -164,6 +182,13 @@ pub struct Origin {
     /// where there is no agent.
     #[arg(long, value_name = "PATH")]
     pub kubeconfig: Option<PathBuf>,
+}
+
+impl Origin {
+    /// Whether a place is named.
+    pub fn is_given(&self) -> bool {
+        self.dir.is_some() || self.kubeconfig.is_some()
+    }
 }
 
 /// Changes to what objects say. Nothing is written.
@@ -330,6 +355,11 @@ impl Cli {
                 if !matches!(to, End::Service(..)) =>
             {
                 wrong(ErrorKind::MissingRequiredArgument, "give --port: only a Service has its own")
+            }
+            Command::Config { question: ConfigQuestion::Show { origin } }
+                if origin.is_given() && self.node.is_none() =>
+            {
+                wrong(ErrorKind::MissingRequiredArgument, "give --node: objects are for many")
             }
             _ => Ok(()),
         }

@@ -11,6 +11,7 @@
 pub mod bgp;
 pub mod cli;
 pub mod client;
+pub mod config;
 pub mod dumps;
 mod edits;
 pub mod explain;
@@ -28,7 +29,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-use cli::{BgpQuestion, Cli, Command, ResourceKind};
+use cli::{BgpQuestion, Cli, Command, ConfigQuestion, ResourceKind};
 use client::Client;
 
 /// What a command has to say.
@@ -152,6 +153,15 @@ pub fn run(cli: &Cli) -> Result<Answer> {
         Command::Hits => {
             let hits = packets::fetch_hits(&client)?;
             Ok(Answer::yes(packets::render_hits(&hits, format)?))
+        }
+        Command::Config { question: ConfigQuestion::Show { origin } } => {
+            let settings = match &cli.node {
+                Some(node) if origin.is_given() => {
+                    config::of_objects(node, &origin.place(&client)?.read()?)
+                }
+                _ => config::of_agent(&client)?,
+            };
+            Ok(Answer::yes(config::render(&settings, format)?))
         }
         Command::Ipam => {
             let value = client.get("/debug/ipam")?;

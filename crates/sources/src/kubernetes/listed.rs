@@ -28,9 +28,17 @@ pub enum ReadError {
 /// # Errors
 /// See [`ReadError`].
 pub fn read_once(connection: &Connection) -> Result<Snapshot, ReadError> {
+    read_kinds(connection, &Kind::ALL)
+}
+
+/// The same of these kinds alone.
+///
+/// # Errors
+/// See [`ReadError`].
+pub fn read_kinds(connection: &Connection, kinds: &[Kind]) -> Result<Snapshot, ReadError> {
     connection.block_on(async {
         let (mut store, mut reader) = (Store::default(), Reader::default());
-        for kind in Kind::ALL {
+        for kind in kinds.iter().copied() {
             store.take(kind, Told::Listing);
             let version = list(connection, kind, &mut store, &mut reader).await?;
             store.take(kind, Told::Listed(version));
