@@ -2,9 +2,11 @@
 //!
 //! [`layer`] and [`oci`] write OCI archives from files alone, reproducibly, without a container
 //! tool; [`product`] says what is in Brindle's own image; [`manifest`] joins the kustomize base
-//! under `manifests/` into the one file that `kubectl apply` takes.
+//! under `manifests/` into the one file that `kubectl apply` takes; [`sbom`] lists what is
+//! linked into the image.
 
 pub mod layer;
 pub mod manifest;
 pub mod oci;
 pub mod product;
+pub mod sbom;
