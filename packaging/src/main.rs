@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use brindle_packaging::sbom::{self, Toolchain};
-use brindle_packaging::{manifest, product};
+use brindle_packaging::{chart, manifest, product};
 use clap::{Parser, Subcommand};
 use sha2::{Digest as _, Sha256};
 
@@ -29,7 +29,8 @@ enum Part {
         #[arg(long)]
         out: PathBuf,
     },
-    /// `kustomization.yaml`, `brindle.yaml` and `brindle-operator.yaml`, from the pieces beside them.
+    /// `kustomization.yaml`, `brindle.yaml`, `brindle-operator.yaml` and the Helm chart, from the
+    /// pieces beside them.
     Manifests {
         /// That folder.
         #[arg(long)]
@@ -57,6 +58,7 @@ fn main() -> Result<()> {
                 (manifest::JOINED, manifest::join(&folder)?),
                 (manifest::OPERATOR, manifest::join_operator(&folder)?),
             ];
+            chart::write(&folder)?;
             for (name, text) in made {
                 let path = folder.join(name);
                 fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
