@@ -129,6 +129,14 @@ impl ApiServer {
         self.kubectl_with(arguments, "")
     }
 
+    /// Runs kubectl as a user of this name, whom RBAC alone gives rights, with this input.
+    ///
+    /// # Errors
+    /// It failed; the message is its own.
+    pub fn kubectl_as(&self, user: &str, arguments: &[&str], input: &str) -> Result<String> {
+        self.kubectl_with(&[&["--as", user], arguments].concat(), input)
+    }
+
     /// Creates an object as whoever has this token.
     ///
     /// # Errors
