@@ -15,11 +15,13 @@ pub mod config;
 pub mod dumps;
 mod edits;
 pub mod explain;
+pub mod install;
 pub mod ipam;
 pub mod objects;
 pub mod output;
 pub mod packets;
 pub mod place;
+pub mod preflight;
 pub mod status;
 pub mod what_if;
 
@@ -153,6 +155,13 @@ pub fn run(cli: &Cli) -> Result<Answer> {
         Command::Hits => {
             let hits = packets::fetch_hits(&client)?;
             Ok(Answer::yes(packets::render_hits(&hits, format)?))
+        }
+        Command::Install(install) => Ok(Answer::yes(install::run(install, format)?)),
+        Command::Preflight { origin } => {
+            let found = preflight::of_server(&origin.connection()?)?;
+            let news = found.iter().any(preflight::Finding::is_news);
+            let exit = if news { Exit::No } else { Exit::Yes };
+            Ok(Answer { text: preflight::render(&found, format)?, exit })
         }
         Command::Config { question: ConfigQuestion::Show { origin } } => {
             let settings = match &cli.node {
