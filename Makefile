@@ -8,7 +8,7 @@ help:
 	@echo "make lint            formatting, lints, licences"
 	@echo "make bench BENCH=x   measure against benches/limits.toml (root; BENCH=all)"
 	@echo "make soak            the randomised tests for hours (root)"
-	@echo "make image           Brindle's image as an OCI archive"
+	@echo "make image           Brindle's image as an OCI archive, with digest and SBOM"
 	@echo "make manifests       manifests/brindle.yaml from its pieces"
 	@echo "make cluster         a real Kubernetes of three nodes and a router, with Brindle (root; ARGS=\"--nodes 2\")"
 	@echo "make cluster-down    remove it, or what a crash left of it"

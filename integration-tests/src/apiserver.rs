@@ -129,6 +129,14 @@ impl ApiServer {
         self.kubectl_with(arguments, "")
     }
 
+    /// Runs kubectl as a user of this name, whom RBAC alone gives rights, with this input.
+    ///
+    /// # Errors
+    /// It failed; the message is its own.
+    pub fn kubectl_as(&self, user: &str, arguments: &[&str], input: &str) -> Result<String> {
+        self.kubectl_with(&[&["--as", user], arguments].concat(), input)
+    }
+
     /// Creates an object as whoever has this token.
     ///
     /// # Errors
@@ -215,7 +223,11 @@ impl ApiServer {
         Ok((text(&output.stdout), text(&output.stderr)))
     }
 
-    fn kubectl_with(&self, arguments: &[&str], input: &str) -> Result<String> {
+    /// Runs kubectl as the administrator with this input.
+    ///
+    /// # Errors
+    /// It failed; the message is its own.
+    pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> Result<String> {
         let output = self.run_kubectl(arguments, input)?;
         if !output.status.success() {
             let error = String::from_utf8_lossy(&output.stderr);

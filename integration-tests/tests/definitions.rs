@@ -55,6 +55,23 @@ const REFUSED: Rows = &[
             "{holdTime: 1.5s}",
         ],
     ),
+    (
+        "AgentConfiguration",
+        &[
+            "{logLevel: Loud}",
+            "{existingConnections: Drop}",
+            "{defaultEndpointToHostAction: Return}",
+            "{dataplane: EBPF}",
+            "{dataplane: Nftables, iptablesJump: Append}",
+            "{failsafeInboundHostPorts: [{protocol: ICMP, port: 8}]}",
+            "{failsafeInboundHostPorts: [{protocol: TCP, port: 0}]}",
+            "{packetsKept: -1}",
+            "{dropsPerSecond: 10001}",
+            "{resyncInterval: 0s}",
+            "{resyncInterval: 25h}",
+            "{nodeSelector: {}}",
+        ],
+    ),
     ("Tier", &["{order: first}", "{defaultAction: Allow}"]),
     (
         "GlobalNetworkPolicy",
@@ -109,6 +126,15 @@ const TAKEN: Rows = &[
         "BGPConfiguration",
         &["{}", "{asNumber: 64512, routerID: 192.0.2.1, listenPort: 1179, holdTime: 1m30s}"],
     ),
+    (
+        "AgentConfiguration",
+        &[
+            "{}",
+            "{logLevel: Debug, existingConnections: Keep, defaultEndpointToHostAction: Drop}",
+            "{failsafeInboundHostPorts: [], failsafeOutboundHostPorts: [{protocol: TCP, port: 22, net: 10.0.0.0/8}]}",
+            "{packetsKept: 0, dropsPerSecond: 0, resyncInterval: 90s, dataplane: Auto, iptablesJump: Append}",
+        ],
+    ),
     ("Tier", &["{}", "{order: -0.5, defaultAction: Pass}"]),
     (
         "HostEndpoint",
@@ -140,8 +166,8 @@ fn objects(rows: Rows) -> (String, Vec<(String, String)>) {
     let (mut yaml, mut names) = (String::new(), Vec::new());
     for (kind, specs) in rows {
         for spec in *specs {
-            // BGPConfigurations are named after nodes.
-            let prefix = if *kind == "BGPConfiguration" { "node.r" } else { "r" };
+            // Settings are named after nodes.
+            let prefix = if kind.ends_with("Configuration") { "node.r" } else { "r" };
             let name = format!("{prefix}{}-end", names.len());
             write!(
                 yaml,
@@ -157,6 +183,8 @@ fn objects(rows: Rows) -> (String, Vec<(String, String)>) {
         ("a.tier", "Tier", "{}"),
         ("other", "BGPConfiguration", "{}"),
         ("default", "BGPConfiguration", "{routerID: 192.0.2.1}"),
+        ("other", "AgentConfiguration", "{}"),
+        ("default", "AgentConfiguration", "{nodeSelector: {}}"),
     ] {
         if std::ptr::eq(rows, REFUSED) {
             write!(

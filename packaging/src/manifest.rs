@@ -57,6 +57,16 @@ fn join_pieces(folder: &Path, what: &str, file: &str, wanted: &[&str]) -> Result
         "# Installs {what}: kubectl apply --server-side -f {file}\n\
          # Written by `cargo xtask manifests`.\n",
     );
+    joined += &documents(folder, wanted)?;
+    Ok(joined)
+}
+
+/// The documents of these pieces, each behind a line of dashes.
+///
+/// # Errors
+/// A piece is missing.
+pub(crate) fn documents(folder: &Path, wanted: &[&str]) -> Result<String> {
+    let mut joined = String::new();
     for piece in pieces(folder, wanted)? {
         for document in read(&folder.join(piece))?.split("\n---\n") {
             let document = document.trim_start_matches("---\n").trim();
@@ -87,7 +97,7 @@ fn pieces(folder: &Path, wanted: &[&str]) -> Result<Vec<String>> {
     Ok(pieces)
 }
 
-fn read(path: &Path) -> Result<String> {
+pub(crate) fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
 }
 

@@ -34,6 +34,7 @@ use crate::connections::Changes;
 use crate::northbound::Barriers;
 use crate::packet_log::PacketLog;
 use crate::pipeline::Pipeline;
+use crate::settings::AgentSettings;
 
 /// What the admin API asks.
 pub struct Sources {
@@ -57,8 +58,10 @@ pub struct Sources {
     pub backend: DriverSender<AnyBackend>,
     /// Denied packets that a decision tells of at most, a second.
     pub drops_per_second: u32,
+    /// The agent's settings.
+    pub settings: Arc<AgentSettings>,
     /// Packets that the kernel told of.
-    pub packet_log: PacketLog,
+    pub packet_log: Arc<PacketLog>,
     /// The speaker.
     pub bgp: Commands,
     /// The judge of connections that were admitted before.
@@ -88,6 +91,7 @@ pub fn full(sources: Arc<Sources>) -> Router {
     Router::new()
         .route("/status", get(status))
         .route("/sync", post(sync))
+        .route("/settings", get(settings))
         .merge(debug::routes())
         .merge(monitor::routes())
         .merge(packets::routes())
@@ -162,6 +166,10 @@ async fn metrics(State(sources): Shared) -> Result<Response, Refused> {
     let text = text.await??;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+async fn settings(State(sources): Shared) -> Result<Response, Refused> {
+    Ok(Json(blocking(move || sources.settings.report()).await?).into_response())
 }
 
 /// Parameters of `/sync`.

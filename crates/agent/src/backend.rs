@@ -9,9 +9,9 @@ use brindle_dataplane_iptables::{Iptables, IptablesError};
 use brindle_dataplane_nftables as nftables;
 use brindle_dataplane_nftables::{Nftables, NftablesError};
 use brindle_model::ruleset::{Load, RulesetDelta};
+use brindle_model::settings::Dataplane;
 use tracing::{info, warn};
 
-use crate::config::DataplaneOptions;
 use choice::{Choice, NoBackend};
 use former::Former;
 
@@ -48,13 +48,13 @@ impl AnyBackend {
     ///
     /// # Errors
     /// It does not work here.
-    pub fn open(options: DataplaneOptions, drops_per_second: u32) -> Result<Self, NoBackend> {
-        let Choice { kind, reason, warning } = choice::choose(options)?;
+    pub fn open(dataplane: Dataplane, options: iptables::Options) -> Result<Self, NoBackend> {
+        let Choice { kind, reason, warning } = choice::choose(dataplane)?;
         info!(dataplane = %kind, reason, "dataplane chosen");
         if let Some(warning) = warning {
             warn!("{warning}");
         }
-        let mut active = choice::open(kind, options, drops_per_second)?;
+        let mut active = choice::open(kind, options)?;
         let former = former::find(kind);
         if !former.is_empty() {
             // The old one may stop connections that are revoked; whether any is, is not known yet.

@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
-use tracing_subscriber::EnvFilter;
+use anyhow::Result;
 
 use crate::config::{Cli, Command, DataplaneOptions, RunOptions};
-use crate::{heap, node_programs, probe, tasks, uninstall};
+use crate::{heap, log, node_programs, probe, tasks, uninstall};
 
 /// The program `brindle-agent`: what the arguments of this process ask for.
 pub fn main() -> ExitCode {
@@ -20,7 +19,9 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(options) => run(&options),
         Command::Probe(options) => probe(options),
-        Command::Uninstall(options) => log(false).and_then(|()| uninstall::uninstall(&options)),
+        Command::Uninstall(options) => {
+            log::start(false).and_then(|_| uninstall::uninstall(&options))
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -32,8 +33,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(options: &RunOptions) -> Result<()> {
-    log(options.log_json)?;
-    tasks::run(options)
+    let log = log::start(options.log_json)?;
+    tasks::run(options, log)
 }
 
 fn probe(options: DataplaneOptions) -> Result<()> {
@@ -42,17 +43,4 @@ fn probe(options: DataplaneOptions) -> Result<()> {
     findings.iter().for_each(|finding| println!("{finding}"));
     anyhow::ensure!(probe::suffices(&findings), "this kernel lacks something that is needed");
     Ok(())
-}
-
-/// Logs to standard error; `RUST_LOG` chooses, `info` unless it does.
-fn log(json: bool) -> Result<()> {
-    let filter = EnvFilter::builder()
-        .with_default_directive(tracing::Level::INFO.into())
-        .from_env()
-        .context("read RUST_LOG")?
-        // Each request that fails, while the API server is away for hours: the watches say so once.
-        .add_directive("kube_client::client::builder=off".parse()?);
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started = if json { log.json().try_init() } else { log.with_ansi(false).try_init() };
-    started.map_err(|error| anyhow::anyhow!(error)).context("start the log")
 }

@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use brindle_dataplane_core::nflog::DROPS_PER_SECOND;
-use brindle_dataplane_iptables::Jump;
 use brindle_model::Name;
-use brindle_model::host::{Failsafe, Failsafes, ParseFailsafeError};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use brindle_model::host::{Failsafe, ParseFailsafeError};
+use brindle_model::settings::{
+    Dataplane, EndpointToHost, ExistingConnections, IptablesJump, Settings, Word,
+};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
 
 use crate::cni_install::CniDirectories;
 
@@ -85,29 +87,9 @@ pub struct RunOptions {
     /// Also serve /metrics and /healthz over TCP here.
     #[arg(long)]
     pub admin_listen: Option<SocketAddr>,
-    /// Seconds between read-backs that look for changes behind the agent's back.
-    #[arg(long, default_value = "60", value_parser = seconds)]
-    pub resync_interval: Duration,
-    /// What becomes of connections that policy admitted and, after a change, does not any more.
-    #[arg(long, value_enum, default_value_t)]
-    pub existing_connections: ExistingConnections,
-    /// What becomes of packets from pods to this node that their egress policies admit.
-    #[arg(long, value_enum, default_value_t)]
-    pub default_endpoint_to_host_action: EndpointToHost,
-    /// Ports of this node that stay open on its host endpoints, whatever policy says: `tcp:22`, or
-    /// `tcp:22@10.0.0.0/8` for some peers only; `none` for no port.
-    #[arg(long, value_delimiter = ',', default_values_t = failsafes().inbound)]
-    pub failsafe_inbound: Vec<FailsafePort>,
-    /// Ports of others that stay open to this node, likewise.
-    #[arg(long, value_delimiter = ',', default_values_t = failsafes().outbound)]
-    pub failsafe_outbound: Vec<FailsafePort>,
-    /// Denied packets of which the kernel tells, a second and decision, for `brindlectl drops`; 0 is
-    /// none. All are counted.
-    #[arg(long, default_value_t = DROPS_PER_SECOND)]
-    pub drops_per_second: u32,
-    /// How many denied packets are remembered, and as many logged ones.
-    #[arg(long, default_value_t = 1024)]
-    pub packets_kept: usize,
+    /// What AgentConfigurations override.
+    #[command(flatten)]
+    pub settings: SettingsOptions,
     /// Which of the kernel's ways to filter is used.
     #[command(flatten)]
     pub dataplane: DataplaneOptions,
@@ -116,16 +98,57 @@ pub struct RunOptions {
     pub log_json: bool,
 }
 
+/// Settings that AgentConfigurations override; what neither says is built in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct SettingsOptions {
+    /// Seconds between read-backs that look for changes behind the agent's back; 60 unless said.
+    #[arg(long, value_parser = seconds)]
+    pub resync_interval: Option<Duration>,
+    /// What becomes of connections that policy admitted and, after a change, does not any more:
+    /// judged again, unless said, or kept.
+    #[arg(long, value_parser = word::<ExistingConnections>())]
+    pub existing_connections: Option<ExistingConnections>,
+    /// What becomes of packets from pods to this node that their egress policies admit; accepted
+    /// unless said.
+    #[arg(long, value_parser = word::<EndpointToHost>())]
+    pub default_endpoint_to_host_action: Option<EndpointToHost>,
+    /// Ports of this node that stay open on its host endpoints, whatever policy says: `tcp:22`, or
+    /// `tcp:22@10.0.0.0/8` for some peers only; `none` for no port. Unless said: SSH, DHCP, BGP,
+    /// etcd, Typha and the API server.
+    #[arg(long, value_delimiter = ',')]
+    pub failsafe_inbound: Option<Vec<FailsafePort>>,
+    /// Ports of others that stay open to this node, likewise; DNS among them.
+    #[arg(long, value_delimiter = ',')]
+    pub failsafe_outbound: Option<Vec<FailsafePort>>,
+    /// Denied packets of which the kernel tells, a second and decision, for `brindlectl drops`; 0 is
+    /// none, 5 unless said. All are counted.
+    #[arg(long)]
+    pub drops_per_second: Option<u32>,
+    /// How many denied packets are remembered, and as many logged ones; 1024 unless said.
+    #[arg(long)]
+    pub packets_kept: Option<u32>,
+}
+
 /// Which of the kernel's ways to filter is used, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
 pub struct DataplaneOptions {
-    /// The dataplane. What another one left of ours is removed once this one filters.
-    #[arg(long, env = "BRINDLE_DATAPLANE", value_enum, default_value_t)]
-    pub dataplane: Dataplane,
+    /// The dataplane; `auto`, nftables if a trial works and else iptables, unless said. What another
+    /// one left of ours is removed once this one filters.
+    #[arg(long, env = "BRINDLE_DATAPLANE", value_parser = word::<Dataplane>())]
+    pub dataplane: Option<Dataplane>,
     /// Where the jumps to our chains stand in FORWARD, INPUT and others of iptables: `insert`, before
-    /// all other rules, or `append`, behind those that are there, whose ACCEPT then goes past policy.
-    #[arg(long, default_value_t)]
-    pub iptables_jump: Jump,
+    /// all other rules, unless said, or `append`, behind those that are there, whose ACCEPT then goes
+    /// past policy.
+    #[arg(long, value_parser = word::<IptablesJump>())]
+    pub iptables_jump: Option<IptablesJump>,
+}
+
+/// Takes the words of a choice, and names them all in help and errors.
+fn word<W: Word>() -> impl TypedValueParser<Value = W> {
+    PossibleValuesParser::new(W::ALL.iter().map(|choice| choice.word())).try_map(|text| {
+        let found = W::ALL.iter().copied().find(|choice| choice.word() == text);
+        found.ok_or("unknown word")
+    })
 }
 
 impl DataplaneOptions {
@@ -134,38 +157,12 @@ impl DataplaneOptions {
     /// # Errors
     /// There is one.
     pub fn check(self) -> Result<(), ConflictError> {
-        if self.dataplane == Dataplane::Nftables && self.iptables_jump != Jump::default() {
-            return Err(ConflictError::Jump(self.iptables_jump));
+        match (self.dataplane, self.iptables_jump) {
+            (Some(Dataplane::Nftables), Some(jump @ IptablesJump::Append)) => {
+                Err(ConflictError::Jump(jump))
+            }
+            _ => Ok(()),
         }
-        Ok(())
-    }
-}
-
-/// A way of the kernel to filter.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Dataplane {
-    /// nftables if a trial works, else iptables.
-    #[default]
-    Auto,
-    /// nf_tables.
-    Nftables,
-    /// iptables, in the variant that the node uses.
-    Iptables,
-    /// iptables whose rules live in nf_tables.
-    IptablesNft,
-    /// iptables whose rules live in ip_tables.
-    IptablesLegacy,
-}
-
-impl std::fmt::Display for Dataplane {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Nftables => "nftables",
-            Self::Iptables => "iptables",
-            Self::IptablesNft => "iptables-nft",
-            Self::IptablesLegacy => "iptables-legacy",
-        })
     }
 }
 
@@ -182,7 +179,7 @@ pub enum ConflictError {
     },
     /// A place among the rules of iptables, which are not used.
     #[error("--iptables-jump {0} goes with iptables only, and --dataplane is nftables")]
-    Jump(Jump),
+    Jump(IptablesJump),
 }
 
 impl RunOptions {
@@ -207,12 +204,24 @@ impl RunOptions {
         self.ipam_dir.clone().unwrap_or_else(|| self.state_dir.join("blocks"))
     }
 
-    /// What stays open on host endpoints (C36).
-    pub fn failsafes(&self) -> Failsafes {
-        let ports = |list: &[FailsafePort]| list.iter().filter_map(|port| port.0.clone()).collect();
-        Failsafes {
-            inbound: ports(&self.failsafe_inbound),
-            outbound: ports(&self.failsafe_outbound),
+    /// What the command line, and `directives` of the log, say of settings.
+    pub fn settings(&self, directives: Option<String>) -> Settings {
+        let ports = |list: &Option<Vec<FailsafePort>>| {
+            let list = list.as_ref()?.iter().filter_map(|port| port.0.clone());
+            Some(list.collect())
+        };
+        let said = &self.settings;
+        Settings {
+            log: directives,
+            existing_connections: said.existing_connections,
+            endpoint_to_host: said.default_endpoint_to_host_action,
+            failsafe_inbound: ports(&said.failsafe_inbound),
+            failsafe_outbound: ports(&said.failsafe_outbound),
+            packets_kept: said.packets_kept,
+            drops_per_second: said.drops_per_second,
+            resync_interval: said.resync_interval,
+            dataplane: self.dataplane.dataplane,
+            iptables_jump: self.dataplane.iptables_jump,
         }
     }
 
@@ -241,16 +250,6 @@ pub struct UninstallOptions {
     pub cni: CniDirectories,
 }
 
-/// What becomes of packets from pods to their node, after egress policy (K30, C40).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum EndpointToHost {
-    /// They arrive.
-    #[default]
-    Accept,
-    /// They are dropped.
-    Drop,
-}
-
 /// One failsafe port, or the word for none at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailsafePort(Option<Failsafe>);
@@ -269,37 +268,6 @@ impl std::fmt::Display for FailsafePort {
             Some(port) => write!(f, "{port}"),
             None => f.write_str("none"),
         }
-    }
-}
-
-/// The failsafe ports of an agent that is told none.
-struct DefaultFailsafes {
-    inbound: Vec<FailsafePort>,
-    outbound: Vec<FailsafePort>,
-}
-
-fn failsafes() -> DefaultFailsafes {
-    let Failsafes { inbound, outbound } = Failsafes::default();
-    let ports = |list: Vec<Failsafe>| list.into_iter().map(|p| FailsafePort(Some(p))).collect();
-    DefaultFailsafes { inbound: ports(inbound), outbound: ports(outbound) }
-}
-
-/// What becomes of connections that policy does not admit any more (K33).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum ExistingConnections {
-    /// They are judged again and stop within a second.
-    #[default]
-    Reevaluate,
-    /// They go on until they end.
-    Keep,
-}
-
-impl std::fmt::Display for ExistingConnections {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Reevaluate => "reevaluate",
-            Self::Keep => "keep",
-        })
     }
 }
 
@@ -351,6 +319,9 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use brindle_model::host::Failsafes;
+    use brindle_model::settings::{Effective, Origin};
+
     use super::*;
 
     /// The options of `run` after those that are required.
@@ -394,11 +365,12 @@ mod tests {
 
     #[test]
     fn existing_connections_are_judged_again_unless_said() {
-        let parse = |rest: &[&str]| options(rest).map(|options| options.existing_connections);
-        assert_eq!(parse(&[]).unwrap(), ExistingConnections::Reevaluate);
-        for value in [ExistingConnections::Reevaluate, ExistingConnections::Keep] {
+        let parse =
+            |rest: &[&str]| options(rest).map(|options| options.settings.existing_connections);
+        assert_eq!(parse(&[]).unwrap(), None);
+        for value in ExistingConnections::ALL {
             let text = value.to_string();
-            assert_eq!(parse(&["--existing-connections", &text]).unwrap(), value);
+            assert_eq!(parse(&["--existing-connections", &text]).unwrap(), Some(*value));
         }
         assert!(parse(&["--existing-connections", "drop"]).is_err());
     }
@@ -407,22 +379,28 @@ mod tests {
     fn a_dataplane_can_be_chosen() {
         let parse = |rest: &[&str]| options(rest).map(|options| options.dataplane);
         assert_eq!(parse(&[]).unwrap(), DataplaneOptions::default());
-        for dataplane in Dataplane::value_variants() {
+        for dataplane in Dataplane::ALL {
             let text = dataplane.to_string();
-            assert_eq!(parse(&["--dataplane", &text]).unwrap().dataplane, *dataplane);
+            assert_eq!(parse(&["--dataplane", &text]).unwrap().dataplane, Some(*dataplane));
         }
-        assert_eq!(parse(&["--iptables-jump", "append"]).unwrap().iptables_jump, Jump::Append);
+        let jump = parse(&["--iptables-jump", "append"]).unwrap().iptables_jump;
+        assert_eq!(jump, Some(IptablesJump::Append));
         assert!(parse(&["--iptables-jump", "first"]).is_err());
         let check = |rest| options(rest).unwrap().check();
         assert_eq!(check(&["--iptables-jump", "append"]), Ok(()));
         let jump = ["--dataplane", "nftables", "--iptables-jump", "append"];
-        assert_eq!(check(&jump), Err(ConflictError::Jump(Jump::Append)));
+        assert_eq!(check(&jump), Err(ConflictError::Jump(IptablesJump::Append)));
         assert!(parse(&["--dataplane", "ebpf"]).is_err());
     }
 
     #[test]
     fn failsafe_ports_are_those_of_the_papers_unless_said() {
-        let parse = |rest: &[&str]| options(rest).map(|options| options.failsafes());
+        let parse = |rest: &[&str]| {
+            let said = options(rest).map(|options| options.settings(None));
+            said.map(|said| {
+                Effective::of([(Origin::Start, &said)]).settings.node_options().failsafes
+            })
+        };
         assert_eq!(parse(&[]).unwrap(), Failsafes::default());
         let some = parse(&["--failsafe-inbound", "tcp:22@10.0.0.0/8,udp:68"]).unwrap();
         let words: Vec<_> = some.inbound.iter().map(ToString::to_string).collect();

@@ -27,10 +27,10 @@ use brindle_dataplane_core::conntrack;
 use brindle_dataplane_core::{Applied, DriverSender, WaitError};
 use brindle_model::admin::ConnectionsStatus;
 use brindle_model::ruleset::{Generation, Ruleset, RulesetDelta};
+use brindle_model::settings::ExistingConnections;
 use tracing::{debug, warn};
 
 use crate::backend::AnyBackend;
-use crate::config::ExistingConnections;
 use crate::pipeline::Pipeline;
 use pass::{Pass, PassError, Worker};
 
@@ -52,13 +52,12 @@ const STACK: usize = 256 * 1024;
 pub struct Changes(Arc<Shared>);
 
 struct Shared {
-    existing: ExistingConnections,
     slot: Mutex<Slot>,
     changed: Condvar,
 }
 
-#[derive(Default)]
 struct Slot {
+    existing: ExistingConnections,
     /// The first flush has been told of.
     begun: bool,
     wanted: Option<Generation>,
@@ -77,8 +76,27 @@ impl Changes {
     pub fn new(existing: ExistingConnections) -> Self {
         let status =
             ConnectionsStatus { existing: existing.to_string(), ..ConnectionsStatus::default() };
-        let slot = Mutex::new(Slot { status, ..Slot::default() });
-        Self(Arc::new(Shared { existing, slot, changed: Condvar::new() }))
+        let slot = Slot { existing, begun: false, wanted: None, stopped: false, status };
+        Self(Arc::new(Shared { slot: Mutex::new(slot), changed: Condvar::new() }))
+    }
+
+    /// Sets what becomes of connections that policy does not admit any more; those that there are
+    /// feel it in the pass that follows.
+    ///
+    /// # Errors
+    /// The kernel cannot do it; what was so far goes on.
+    pub fn set(&self, existing: ExistingConnections) -> Result<(), SpawnError> {
+        if existing == ExistingConnections::Reevaluate {
+            conntrack::probe()?;
+        }
+        let mut slot = self.lock();
+        slot.existing = existing;
+        slot.status.existing = existing.to_string();
+        if slot.begun {
+            slot.wanted = slot.wanted.max(Some(Generation(0)));
+            self.0.changed.notify_all();
+        }
+        Ok(())
     }
 
     /// Tells of a flush: its generation, its delta, and the ruleset that the delta led to. The
@@ -86,7 +104,7 @@ impl Changes {
     /// ones count if they may deny what was admitted, or admit what is stopped.
     pub fn flushed(&self, generation: Generation, ruleset: &Ruleset, delta: &RulesetDelta) {
         let mut slot = self.lock();
-        let again = self.0.existing == ExistingConnections::Reevaluate
+        let again = slot.existing == ExistingConnections::Reevaluate
             && (slot.status.revoked > 0 || ruleset.may_revoke(delta));
         if !std::mem::replace(&mut slot.begun, true) || again {
             slot.wanted = Some(generation);
@@ -98,7 +116,7 @@ impl Changes {
     /// may not be admitted.
     pub fn repaired(&self) {
         let mut slot = self.lock();
-        if self.0.existing == ExistingConnections::Reevaluate && slot.begun {
+        if slot.existing == ExistingConnections::Reevaluate && slot.begun {
             slot.wanted = slot.wanted.max(Some(Generation(0)));
             self.0.changed.notify_all();
         }
@@ -107,6 +125,10 @@ impl Changes {
     /// What was done.
     pub fn status(&self) -> ConnectionsStatus {
         self.lock().status.clone()
+    }
+
+    fn existing(&self) -> ExistingConnections {
+        self.lock().existing
     }
 
     fn stopped(&self) -> bool {
@@ -168,11 +190,10 @@ impl Connections {
         applied: Applied,
         interval: Duration,
     ) -> Result<Self, SpawnError> {
-        let existing = changes.0.existing;
-        if existing == ExistingConnections::Reevaluate {
+        if changes.existing() == ExistingConnections::Reevaluate {
             conntrack::probe()?;
         }
-        let worker = Worker::new(existing, changes.clone(), pipeline, backend);
+        let worker = Worker::new(changes.clone(), pipeline, backend);
         let clock = Clock { changes: changes.clone(), applied, interval, backoff: CONFIRM };
         let thread = std::thread::Builder::new()
             .name("connections".to_owned())
@@ -235,6 +256,7 @@ impl Clock {
         asked: bool,
     ) -> Option<Duration> {
         let mut slot = self.changes.lock();
+        let existing = slot.existing;
         let status = &mut slot.status;
         match result {
             Ok(pass) => {
@@ -246,7 +268,7 @@ impl Clock {
                 status.seconds = took.as_secs_f64();
                 status.last_error = None;
                 let confirm = asked || pass.changed > 0;
-                match self.changes.0.existing {
+                match existing {
                     ExistingConnections::Keep => None,
                     ExistingConnections::Reevaluate if confirm => Some(CONFIRM),
                     ExistingConnections::Reevaluate => Some(self.interval),

@@ -59,6 +59,7 @@ struct Notes {
     applied: Option<Generation>,
     enforced: Versions<ResourceVersion>,
     problem: Option<String>,
+    awaiting_start: Vec<String>,
     /// When to write; `None` if all is written.
     due: Option<Instant>,
 }
@@ -98,6 +99,16 @@ impl Reporter {
             notes.applied = notes.applied.max(status.applied);
             if notes.problem != problem {
                 notes.problem = problem;
+                notes.write_by(Instant::now());
+            }
+        });
+    }
+
+    /// Notes which settings count when the agent starts again.
+    pub fn awaiting_start(&self, settings: Vec<String>) {
+        self.note(|notes| {
+            if notes.awaiting_start != settings {
+                notes.awaiting_start = settings;
                 notes.write_by(Instant::now());
             }
         });
@@ -193,6 +204,7 @@ impl Notes {
             node: node.to_owned(),
             resource_versions: versions.map(|(r, v)| ((*r).to_owned(), v.to_string())).collect(),
             problem: self.problem.clone(),
+            awaiting_start: self.awaiting_start.clone(),
         }
     }
 }

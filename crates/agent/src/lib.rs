@@ -6,7 +6,7 @@
 //! speaker), [`links`], [`cni_server`] and [`cni_install`] (pods), [`blocks`] (where nodes agree on
 //! addresses), [`enforcement`] (what this node tells the API server that it enforces),
 //! [`packet_log`] (denied packets), [`admin`] (HTTP), and what a start must know: [`config`],
-//! [`lock`], [`restart`]. [`node_programs`] is what this binary is under other names.
+//! [`settings`] (and the objects that change them), [`log`], [`lock`], [`restart`]. [`node_programs`] is what this binary is under other names.
 
 pub mod admin;
 pub mod backend;
@@ -23,11 +23,13 @@ pub mod heap;
 pub mod host_links;
 pub mod links;
 pub mod lock;
+pub mod log;
 pub mod node_programs;
 pub mod northbound;
 pub mod packet_log;
 pub mod pipeline;
 pub mod probe;
 pub mod restart;
+pub mod settings;
 pub mod tasks;
 pub mod uninstall;

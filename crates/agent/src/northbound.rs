@@ -28,8 +28,16 @@ use crate::pipeline::{Origin, Pipeline};
 /// Stack of the source's thread, bytes: YAML nests, and the parser recurses to a fixed depth.
 const STACK: usize = 2 * 1024 * 1024;
 
-/// Looks at updates after they were submitted.
-pub type Observer = Box<dyn FnMut(&[Update]) + Send>;
+/// What an observer sees.
+pub enum Seen<'a> {
+    /// Updates, after they were submitted.
+    Updates(&'a [Update]),
+    /// Everything that there is has been seen; nothing of it is enforced yet.
+    InSync,
+}
+
+/// Looks on.
+pub type Observer = Box<dyn FnMut(Seen<'_>) + Send>;
 
 /// A source that is ready to run.
 pub enum Source {
@@ -144,6 +152,7 @@ impl Intake {
         match event {
             Event::Changes(changes) => self.changes(changes),
             Event::InSync => {
+                (self.observer)(Seen::InSync);
                 let status = self.status.files.clone();
                 self.pipeline.submit_then(Vec::new(), move |_| {
                     if let Some(status) = status {
@@ -174,7 +183,7 @@ impl Intake {
                 reporter.compiled(generation, changes.reached);
             }
         })?;
-        (self.observer)(&seen);
+        (self.observer)(Seen::Updates(&seen));
         Ok(())
     }
 }

@@ -60,6 +60,11 @@ impl PacketLog {
         Self { rings, listening }
     }
 
+    /// Remembers so many packets a kind from now on; of more than that the oldest are forgotten.
+    pub fn keep(&self, kept: usize) {
+        lock(&self.rings).keep(kept);
+    }
+
     /// Why nothing is heard, if nothing is.
     pub fn problem(&self) -> Option<String> {
         self.listening.as_ref().err().map(ToString::to_string)
@@ -92,6 +97,14 @@ impl Rings {
     fn new(kept: usize) -> Self {
         let ring = || Ring { kept, heard: 0, entries: VecDeque::new() };
         Self { denied: ring(), logged: ring(), lost: 0, overruns: 0 }
+    }
+
+    fn keep(&mut self, kept: usize) {
+        for ring in [&mut self.denied, &mut self.logged] {
+            ring.kept = kept;
+            let surplus = ring.entries.len().saturating_sub(kept);
+            ring.entries.drain(..surplus);
+        }
     }
 
     fn take(&mut self, news: News) {
@@ -182,5 +195,18 @@ mod tests {
         assert_eq!(numbers(&log.after(Event::Deny, 4)), [(5, 5)]);
         assert!(log.after(Event::Log, 0).entries.is_empty());
         assert!(log.problem().unwrap().contains("9898"));
+    }
+
+    #[test]
+    fn of_fewer_the_oldest_are_forgotten() {
+        let mut rings = Rings::new(4);
+        (1..=4).for_each(|hook| rings.take(denied(hook)));
+        rings.keep(2);
+        let kept =
+            |rings: &Rings| rings.denied.entries.iter().map(|e| e.number).collect::<Vec<_>>();
+        assert_eq!(kept(&rings), [3, 4]);
+        rings.keep(3);
+        rings.take(denied(5));
+        assert_eq!(kept(&rings), [3, 4, 5]);
     }
 }

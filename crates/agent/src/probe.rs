@@ -8,6 +8,7 @@ use brindle_dataplane_core::netlink::Connection;
 use brindle_dataplane_core::netns::Namespace;
 use brindle_dataplane_core::sysctl;
 use brindle_dataplane_iptables::Variant;
+use brindle_model::settings::Dataplane;
 
 use crate::backend::choice::{self, Kind};
 use crate::config::DataplaneOptions;
@@ -74,7 +75,7 @@ fn attempt(kind: Kind) -> Finding {
 
 /// What would be chosen, if it works.
 fn chosen(options: DataplaneOptions, tried: &[(Kind, Finding)]) -> anyhow::Result<String> {
-    let choice = choice::choose(options)?;
+    let choice = choice::choose(options.dataplane.unwrap_or(Dataplane::Auto))?;
     let trial = tried.iter().find(|(kind, _)| *kind == choice.kind);
     if let Some((_, Finding { result: Err(reason), .. })) = trial {
         anyhow::bail!("{} was chosen ({}), and fails: {reason}", choice.kind, choice.reason);

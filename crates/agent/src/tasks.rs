@@ -21,7 +21,7 @@
 //! Every box is a thread, every arrow a bounded channel. The speaker has a runtime of its own, so
 //! that no compile delays a KEEPALIVE.
 //!
-//! **Start**: lock, tables read back, attachments restored, folder read; only when all of that is
+//! **Start**: lock, settings, tables read back, attachments restored, folder read; only when all of that is
 //! compiled is the first object written, and only then is the node told to forward, the restart noted
 //! and the CNI configuration written. **End**: CNI server, source, connections, then the compile thread and behind it drivers and
 //! speaker, each after what is queued; the kernel keeps everything.
@@ -41,8 +41,14 @@ use brindle_dataplane_core::netlink::LinkMonitor;
 use brindle_dataplane_core::{
     Applied, Backend, Driver, DriverConfig, DriverSender, DriverState, RouteTable, sysctl,
 };
+use brindle_dataplane_iptables as iptables;
+use brindle_dataplane_iptables::Jump;
 use brindle_ipam::{Ipam, OpenError};
 use brindle_model::Name;
+use brindle_model::cluster::Update;
+use brindle_model::settings::{
+    Dataplane, Effective, ExistingConnections, IptablesJump, Objects, Settings,
+};
 use brindle_sources::directory::{DirectorySource, RunError};
 use brindle_sources::kubernetes::{Connection, KubernetesSource};
 use brindle_sources::object::{Kind, ObjectKey};
@@ -53,22 +59,25 @@ use tracing::{error, info, warn};
 
 use crate::admin;
 use crate::backend::AnyBackend;
+use crate::backend::choice::NoBackend;
 use crate::bgp;
 use crate::blocks::BlockStore;
 use crate::capacity;
 use crate::cni_server::ports::Pipeline as _;
 use crate::cni_server::{CniConfig, CniServer, Listener};
-use crate::config::{EndpointToHost, RunOptions, Source};
+use crate::config::{RunOptions, Source};
 use crate::connections::{Changes, Connections};
 use crate::enforcement::Reporter;
 use crate::heap;
 use crate::host_links::HostLinks;
 use crate::links::Links;
 use crate::lock::NodeLock;
-use crate::northbound::{self, Barriers, Northbound};
+use crate::log::{self, Log};
+use crate::northbound::{self, Barriers, Northbound, Seen};
 use crate::packet_log::PacketLog;
 use crate::pipeline::{Origin, Outputs, Pipeline};
 use crate::restart::RestartFile;
+use crate::settings::{self, AgentSettings, Live};
 
 /// How long the end may take before what is queued is given up.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -83,7 +92,7 @@ const BLOCKING_STACK: usize = 256 * 1024;
 ///
 /// # Errors
 /// It cannot start, or a part of it has ended; the kernel keeps what it has.
-pub fn run(options: &RunOptions) -> Result<()> {
+pub fn run(options: &RunOptions, log: Log) -> Result<()> {
     let span = tracing::info_span!("agent", node = %options.node);
     let _entered = span.enter();
     options.check()?;
@@ -93,9 +102,26 @@ pub fn run(options: &RunOptions) -> Result<()> {
     fs::create_dir_all(&options.state_dir)
         .with_context(|| format!("create {}", options.state_dir.display()))?;
 
+    let connection = match &options.source {
+        Source::Directory(_) => None,
+        Source::Kubernetes(kubeconfig) => Some(Arc::new(Connection::open(kubeconfig.as_deref())?)),
+    };
+    let said = [options.settings(log::from_environment()), settings::emergency()?];
+    let effective = settings_at_start(options, connection.as_deref(), &said)?;
+    log.set(effective.settings.log.as_deref().unwrap_or_default())?;
+
     let restart = RestartFile::new(&options.state_dir);
-    let south = South::start(options, &restart)?;
-    let (north, ended) = North::start(options, &south.pipeline, &south.routes)?;
+    let south = South::start(options, &effective.settings, &restart)?;
+    let counted = effective.settings.clone();
+    let packet_log = Arc::new(PacketLog::start(counted.packets_kept.unwrap_or_default() as usize));
+    let live = Live {
+        log: Arc::new(log),
+        pipeline: south.pipeline.clone(),
+        connections: south.changes.clone(),
+        packets: packet_log.clone(),
+    };
+    let settings = Arc::new(AgentSettings::new(options.node.clone(), said, effective, live));
+    let (north, ended) = North::start(options, connection, &south, &settings)?;
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -113,8 +139,9 @@ pub fn run(options: &RunOptions) -> Result<()> {
         routes: south.route_driver.applied().clone(),
         route_table: south.routes.clone(),
         backend: south.backend.clone(),
-        drops_per_second: options.drops_per_second,
-        packet_log: PacketLog::start(options.packets_kept),
+        drops_per_second: counted.drops_per_second.unwrap_or_default(),
+        settings,
+        packet_log,
         bgp: south.bgp.clone(),
         connections: south.changes.clone(),
         ipam: north.server.ipam().clone(),
@@ -133,6 +160,20 @@ pub fn run(options: &RunOptions) -> Result<()> {
     result
 }
 
+/// The settings that count at the start.
+fn settings_at_start(
+    options: &RunOptions,
+    connection: Option<&Connection>,
+    [start, emergency]: &[Settings; 2],
+) -> Result<Effective> {
+    let objects = match (&options.source, connection) {
+        (Source::Directory(folder), _) => settings::of_folder(&options.node, folder)?,
+        (_, Some(connection)) => settings::of_server(&options.node, connection),
+        (_, None) => Objects::default(),
+    };
+    Ok(objects.effective(&options.node, start, emergency))
+}
+
 /// Everything behind the compiler, and the compiler.
 struct South {
     pipeline: Pipeline,
@@ -149,13 +190,13 @@ struct South {
 }
 
 impl South {
-    fn start(options: &RunOptions, restart: &RestartFile) -> Result<Self> {
-        let config =
-            DriverConfig { resync_interval: options.resync_interval, ..DriverConfig::default() };
-        let backend = AnyBackend::open(options.dataplane, options.drops_per_second)?;
-        let drop_to_host = matches!(options.default_endpoint_to_host_action, EndpointToHost::Drop);
-        let compiler = Compiler::within(options.node.clone(), backend.limits())
-            .with_failsafes(options.failsafes());
+    fn start(options: &RunOptions, settings: &Settings, restart: &RestartFile) -> Result<Self> {
+        let config = DriverConfig::default();
+        let resync_interval = settings.resync_interval.unwrap_or(config.resync_interval);
+        let config = DriverConfig { resync_interval, ..config };
+        let backend = open_backend(settings)?;
+        let mut compiler = Compiler::within(options.node.clone(), backend.limits());
+        compiler.apply(Update::NodeOptions(Some(Arc::new(settings.node_options()))));
         let (dataplane, backend) =
             Driver::spawn(backend, config).context("start the dataplane's driver")?;
         let route_config = DriverConfig { queue: ROUTE_QUEUE, ..config };
@@ -173,7 +214,8 @@ impl South {
         let (bgp, bridge) =
             bgp::spawn(speaker, forwarded, routes.clone()).context("start the BGP speaker")?;
 
-        let changes = Changes::new(options.existing_connections);
+        let existing = settings.existing_connections.unwrap_or(ExistingConnections::Reevaluate);
+        let changes = Changes::new(existing);
         let outputs = Outputs {
             dataplane: backend.clone(),
             routes: routes.clone(),
@@ -181,7 +223,6 @@ impl South {
             connections: changes.clone(),
         };
         let tables = [dataplane.applied().clone(), route_driver.applied().clone()];
-        let compiler = if drop_to_host { compiler.dropping_pods_to_node() } else { compiler };
         let (pipeline, compile) =
             Pipeline::spawn(compiler, outputs, tables).context("start the compile thread")?;
         let monitor = watch_links(&routes, &pipeline)?;
@@ -190,7 +231,7 @@ impl South {
             pipeline.clone(),
             backend.clone(),
             dataplane.applied().clone(),
-            options.resync_interval,
+            resync_interval,
         );
         let connections = connections.context("judge existing connections again")?;
         Ok(Self {
@@ -239,6 +280,18 @@ impl South {
     }
 }
 
+fn open_backend(settings: &Settings) -> Result<AnyBackend, NoBackend> {
+    let built_in = iptables::Options::default();
+    let options = iptables::Options {
+        jump: match settings.iptables_jump {
+            Some(IptablesJump::Append) => Jump::Append,
+            Some(IptablesJump::Insert) | None => Jump::Insert,
+        },
+        drops_per_second: settings.drops_per_second.unwrap_or(built_in.drops_per_second),
+    };
+    AnyBackend::open(settings.dataplane.unwrap_or(Dataplane::Auto), options)
+}
+
 /// Watches the node's own links: routes may have to be put back, and host endpoints are found by
 /// them. What there is now is told before this returns.
 fn watch_links(routes: &DriverSender<RouteTable>, pipeline: &Pipeline) -> Result<LinkMonitor> {
@@ -280,12 +333,13 @@ struct North {
 impl North {
     fn start(
         options: &RunOptions,
-        pipeline: &Pipeline,
-        routes: &DriverSender<RouteTable>,
+        connection: Option<Arc<Connection>>,
+        South { pipeline, routes, .. }: &South,
+        settings: &Arc<AgentSettings>,
     ) -> Result<(Self, oneshot::Receiver<Result<(), RunError>>)> {
         let mut status = northbound::Status::default();
-        let (source, store) = match &options.source {
-            Source::Directory(folder) => {
+        let (source, store) = match (&options.source, connection) {
+            (Source::Directory(folder), _) => {
                 if let Some(path) = &options.status_dir {
                     let writer = StatusWriter::open(path, folder, &options.node)?;
                     status.files = Some(Arc::new(writer));
@@ -293,8 +347,8 @@ impl North {
                 let source = northbound::Source::Directory(DirectorySource::open(folder)?);
                 (source, BlockStore::folder(options.ipam_dir())?)
             }
-            Source::Kubernetes(kubeconfig) => {
-                let connection = Arc::new(Connection::open(kubeconfig.as_deref())?);
+            (Source::Kubernetes(_), None) => bail!("there is no client of the API server"),
+            (Source::Kubernetes(_), Some(connection)) => {
                 status.reporter = Some(Reporter::start(&connection, &options.node));
                 let source = KubernetesSource::start(&connection, options.node.clone());
                 (northbound::Source::Kubernetes(source), BlockStore::api_server(connection))
@@ -333,10 +387,17 @@ impl North {
             }
         }))?;
 
+        settings.follow(tell_awaiting(status.clone()));
         let server = Arc::new(server);
         let observer = {
-            let server = server.clone();
-            Box::new(move |updates: &[_]| server.observe(updates))
+            let (server, settings) = (server.clone(), settings.clone());
+            Box::new(move |seen: Seen<'_>| match seen {
+                Seen::Updates(updates) => {
+                    server.observe(updates);
+                    settings.observe(updates);
+                }
+                Seen::InSync => settings.in_sync(),
+            })
         };
         let (ended, end) = oneshot::channel();
         let told = move |result| {
@@ -358,6 +419,21 @@ impl North {
         }
         self.source.stop();
     }
+}
+
+/// Writes what waits for a start of the agent into the status of the objects that ask for it, or
+/// beside what the node enforces.
+fn tell_awaiting(status: northbound::Status) -> settings::Follower {
+    Box::new(move |awaiting| {
+        if let Some(files) = &status.files {
+            let key = |name| ObjectKey { kind: Kind::AgentConfiguration, namespace: None, name };
+            let warnings = awaiting.objects.into_iter().map(|(name, texts)| (key(name), texts));
+            files.warn(Topic::Settings, warnings.collect());
+        }
+        if let Some(reporter) = &status.reporter {
+            reporter.awaiting_start(awaiting.settings);
+        }
+    })
 }
 
 /// Opens the ledger of addresses. An API server that does not answer is waited for: the kernel has

@@ -6,6 +6,7 @@
 //! Whether an address parses or two pools overlap is decided where objects become inputs, in
 //! `brindle-sources`. Field names follow Calico's v3 API where the meaning is the same.
 
+mod agent_configuration;
 mod bgp_configuration;
 mod bgp_filter;
 mod bgp_peer;
@@ -23,6 +24,7 @@ mod policy_rule;
 mod resource;
 mod tier;
 
+pub use agent_configuration::{AgentConfiguration, AgentConfigurationSpec, FailsafePort};
 pub use bgp_configuration::{
     BgpConfiguration, BgpConfigurationSpec, NamedCommunity, PrefixAdvertisement, ServiceRange,
 };

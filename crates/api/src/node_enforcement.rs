@@ -26,6 +26,10 @@ pub struct NodeEnforcementSpec {
     /// Why the kernel does not follow, if it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// Settings that an AgentConfiguration changes and that the agent takes when it starts again,
+    /// such as `dataplane`. Until then those of its last start hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub awaiting_start: Vec<String>,
 }
 
 /// A `metadata.resourceVersion`. Of one resource they are integers that grow with each write, and

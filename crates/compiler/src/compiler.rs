@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use brindle_model::Name;
 use brindle_model::cluster::{EndpointId, NetworkSet, NetworkSetId, Update};
-use brindle_model::host::{Failsafes, HostEndpoint};
+use brindle_model::host::HostEndpoint;
 use brindle_model::routing::Routing;
 use brindle_model::ruleset::{
     Batch, Endpoint, Generation, Load, Program, ProgramId, Ruleset, RulesetDelta, SetDef, SetId,
@@ -65,13 +65,6 @@ impl Compiler {
         }
     }
 
-    /// A compiler whose host endpoints leave these ports open (C36).
-    #[must_use]
-    pub fn with_failsafes(mut self, failsafes: Failsafes) -> Self {
-        self.hosts.set_failsafes(failsafes);
-        self
-    }
-
     /// A compiler whose node drops what its pods send to it, whatever their policies admit (K30, C40).
     #[must_use]
     pub fn dropping_pods_to_node(mut self) -> Self {
@@ -103,8 +96,14 @@ impl Compiler {
                 self.hosts.endpoints.note(name, value);
             }
             Update::HostLink(name, value) => self.hosts.links.note(name, value),
-            // Pools steer address assignment; what is announced are the blocks cut from them.
-            Update::IpPool(..) => {}
+            Update::NodeOptions(value) => {
+                let options = value.as_deref().cloned().unwrap_or_default();
+                self.hosts.set_failsafes(options.failsafes);
+                self.hosts.drop_pods(options.drops_pods);
+            }
+            // Pools steer address assignment; what is announced are the blocks cut from them. Of
+            // settings the agent makes the node's options.
+            Update::IpPool(..) | Update::AgentConfiguration(..) => {}
         }
     }
 

@@ -56,7 +56,7 @@ pub enum Command {
         /// networkpolicies, clusternetworkpolicies, tiers, networkpolicies.brindle.io, globalnetworkpolicies,
         /// stagednetworkpolicies, stagedglobalnetworkpolicies, stagedkubernetesnetworkpolicies,
         /// networksets, globalnetworksets, ippools, bgpconfigurations, bgppeers, bgpfilters,
-        /// hostendpoints. The agent's: endpoints, sets, ruleset, routing, routes, deltas.
+        /// hostendpoints, agentconfigurations. The agent's: endpoints, sets, ruleset, routing, routes, deltas.
         kind: ResourceKind,
         /// Where objects are read.
         #[command(flatten)]
@@ -77,6 +77,21 @@ pub enum Command {
         #[command(subcommand)]
         question: Option<BgpQuestion>,
     },
+    /// Install the operator and an Installation, which it follows; or say what would be applied.
+    Install(Install),
+    /// Say which objects that an API server has this version would not accept, before one installs
+    /// it. Ends with 3 if the installed version accepts any of them.
+    Preflight {
+        /// The API server.
+        #[command(flatten)]
+        origin: Server,
+    },
+    /// Settings of agents.
+    Config {
+        /// What is asked.
+        #[command(subcommand)]
+        question: ConfigQuestion,
+    },
     /// Address blocks of the node and who holds which address.
     Ipam,
     /// Packets that the kernel denied of late, and who decided so.
@@ -91,6 +106,54 @@ pub enum Command {
     /// How many packets each rule and default decided about, since the rule was last written: first
     /// packets of flows, and all that are denied.
     Hits,
+}
+
+/// What is installed, and where.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Install {
+    /// Only write what would be applied, as YAML, or as a list with `--output json`.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The image of the operator and the agents; that of this version unless said.
+    #[arg(long, value_name = "NAME")]
+    pub image: Option<String>,
+    /// A field of the Installation, such as dataplane=Nftables.
+    #[arg(long, value_name = "FIELD=VALUE", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
+    /// Apply it although the cluster has objects that this version would not accept any more.
+    #[arg(long)]
+    pub force: bool,
+    /// The API server.
+    #[command(flatten)]
+    pub origin: Server,
+}
+
+/// An API server.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Server {
+    /// The API server that this kubeconfig names; that of KUBECONFIG unless said, or of the cluster
+    /// in which this runs.
+    #[arg(long, value_name = "PATH", env = "KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((field, value)) if !field.is_empty() => Ok((field.to_owned(), value.to_owned())),
+        _ => Err("expected FIELD=VALUE".into()),
+    }
+}
+
+/// What can be asked about settings.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigQuestion {
+    /// Every setting of the agent that is asked: its value, who says so, and what it waits for. With
+    /// --dir or --kubeconfig: what the objects there say for the node that --node names.
+    Show {
+        /// Where objects are read, in place of asking an agent.
+        #[command(flatten)]
+        origin: Origin,
+    },
 }
 
 /// What can be asked of the BGP speaker.
@@ -164,6 +227,13 @@ pub struct Origin {
     /// where there is no agent.
     #[arg(long, value_name = "PATH")]
     pub kubeconfig: Option<PathBuf>,
+}
+
+impl Origin {
+    /// Whether a place is named.
+    pub fn is_given(&self) -> bool {
+        self.dir.is_some() || self.kubeconfig.is_some()
+    }
 }
 
 /// Changes to what objects say. Nothing is written.
@@ -330,6 +400,11 @@ impl Cli {
                 if !matches!(to, End::Service(..)) =>
             {
                 wrong(ErrorKind::MissingRequiredArgument, "give --port: only a Service has its own")
+            }
+            Command::Config { question: ConfigQuestion::Show { origin } }
+                if origin.is_given() && self.node.is_none() =>
+            {
+                wrong(ErrorKind::MissingRequiredArgument, "give --node: objects are for many")
             }
             _ => Ok(()),
         }

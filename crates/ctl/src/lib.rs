@@ -11,14 +11,17 @@
 pub mod bgp;
 pub mod cli;
 pub mod client;
+pub mod config;
 pub mod dumps;
 mod edits;
 pub mod explain;
+pub mod install;
 pub mod ipam;
 pub mod objects;
 pub mod output;
 pub mod packets;
 pub mod place;
+pub mod preflight;
 pub mod status;
 pub mod what_if;
 
@@ -28,7 +31,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-use cli::{BgpQuestion, Cli, Command, ResourceKind};
+use cli::{BgpQuestion, Cli, Command, ConfigQuestion, ResourceKind};
 use client::Client;
 
 /// What a command has to say.
@@ -152,6 +155,22 @@ pub fn run(cli: &Cli) -> Result<Answer> {
         Command::Hits => {
             let hits = packets::fetch_hits(&client)?;
             Ok(Answer::yes(packets::render_hits(&hits, format)?))
+        }
+        Command::Install(install) => Ok(Answer::yes(install::run(install, format)?)),
+        Command::Preflight { origin } => {
+            let found = preflight::of_server(&origin.connection()?)?;
+            let news = found.iter().any(preflight::Finding::is_news);
+            let exit = if news { Exit::No } else { Exit::Yes };
+            Ok(Answer { text: preflight::render(&found, format)?, exit })
+        }
+        Command::Config { question: ConfigQuestion::Show { origin } } => {
+            let settings = match &cli.node {
+                Some(node) if origin.is_given() => {
+                    config::of_objects(node, &origin.place(&client)?.read()?)
+                }
+                _ => config::of_agent(&client)?,
+            };
+            Ok(Answer::yes(config::render(&settings, format)?))
         }
         Command::Ipam => {
             let value = client.get("/debug/ipam")?;

@@ -1,13 +1,13 @@
 //! Where objects are read.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, bail};
 use brindle_sources::kubernetes::{self, Connection};
 use brindle_sources::{directory, snapshot::Snapshot};
 
-use crate::cli::Origin;
+use crate::cli::{Origin, Server};
 use crate::client::Client;
 
 /// A place that has objects.
@@ -60,13 +60,28 @@ impl Place {
             Self::Folder(folder) => directory::read_once(folder)
                 .with_context(|| format!("cannot read the folder {}", folder.display())),
             Self::ApiServer(kubeconfig) => {
-                let mut connection = Connection::open(kubeconfig.as_deref()).map_err(Error::from);
-                if kubeconfig.is_none() {
-                    connection = connection.context("give --kubeconfig, or set KUBECONFIG");
-                }
-                let connection = connection?;
+                let connection = connection(kubeconfig.as_deref())?;
                 Ok(kubernetes::read_once(&connection)?)
             }
         }
+    }
+}
+
+impl Server {
+    /// A client of the API server.
+    ///
+    /// # Errors
+    /// Nothing says which it is, or its kubeconfig cannot be used.
+    pub fn connection(&self) -> Result<Connection> {
+        let named = self.kubeconfig.as_deref().filter(|path| !path.as_os_str().is_empty());
+        connection(named)
+    }
+}
+
+fn connection(kubeconfig: Option<&Path>) -> Result<Connection> {
+    let connection = Connection::open(kubeconfig).map_err(Error::from);
+    match kubeconfig {
+        Some(_) => connection,
+        None => connection.context("give --kubeconfig, or set KUBECONFIG"),
     }
 }

@@ -9,6 +9,7 @@
 //! | `GET /status` | [`NodeStatus`] |
 //! | `POST /sync?timeout=SECONDS` | 200 [`Synced`] when every change made to the source before is enforced, 504 [`Failure`] if not in time |
 //! | `GET /metrics` | OpenMetrics text |
+//! | `GET /settings` | a list of [`SettingReport`] |
 //! | `GET /drops?after=NUMBER` | [`Packets`] that were denied |
 //! | `GET /logged?after=NUMBER` | [`Packets`] that Log rules told of |
 //! | `GET /hits` | [`Hits`] |
@@ -180,4 +181,21 @@ pub struct Synced {
 pub struct Failure {
     /// Why.
     pub error: String,
+}
+
+/// A setting of the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SettingReport {
+    /// Its field of an AgentConfiguration.
+    pub setting: String,
+    /// Its value.
+    pub value: String,
+    /// Who says so.
+    pub origin: String,
+    /// Whether a running agent takes a change at once.
+    pub live: bool,
+    /// What keeps the value from having effect, if anything does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remark: Option<String>,
 }

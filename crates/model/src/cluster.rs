@@ -16,6 +16,7 @@ use crate::net::{PortRange, Protocol};
 use crate::policy::{Policy, Tier};
 use crate::routing::filter::BgpFilter;
 use crate::routing::{BgpConfiguration, BgpPeer};
+use crate::settings::{AgentConfiguration, NodeOptions};
 use crate::verdict::PolicyId;
 use crate::{List, Name, NamespacedName};
 
@@ -56,6 +57,10 @@ pub enum Update {
     HostEndpoint(Name, Option<Arc<HostEndpoint>>),
     /// An interface of this node that is no pod's.
     HostLink(Name, Option<Arc<HostLink>>),
+    /// Settings of agents.
+    AgentConfiguration(Name, Option<Arc<AgentConfiguration>>),
+    /// What of them concerns this node's policing; none is as if nobody had said anything.
+    NodeOptions(Option<Arc<NodeOptions>>),
 }
 
 impl Update {
@@ -79,6 +84,8 @@ impl Update {
             Self::Block(key, _) => Self::Block(key, None),
             Self::HostEndpoint(key, _) => Self::HostEndpoint(key, None),
             Self::HostLink(key, _) => Self::HostLink(key, None),
+            Self::AgentConfiguration(key, _) => Self::AgentConfiguration(key, None),
+            Self::NodeOptions(_) => Self::NodeOptions(None),
         }
     }
 }

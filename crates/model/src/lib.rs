@@ -8,6 +8,8 @@
 //!   backend's idiom, with [`ruleset::evaluate`] as its meaning;
 //! - **routing** ([`routing`]): what the BGP speaker and the kernel's route table must hold.
 //!
+//! [`settings`] are what an agent is told about itself.
+//!
 //! [`admin`] holds what an agent and `brindlectl` say to each other.
 //!
 //! [`packet`] and [`verdict`] are the only types that the compiler's world shares with the oracle.
@@ -22,6 +24,7 @@ pub mod policy;
 pub mod routing;
 pub mod ruleset;
 pub mod selector;
+pub mod settings;
 pub mod verdict;
 
 use std::fmt;

@@ -16,6 +16,7 @@
 //! What depends on several objects (pools that overlap) is decided in [`crate::relations`].
 
 mod advertisement;
+mod agent_configuration;
 mod bgp;
 mod bgp_filter;
 mod bgp_peer;
@@ -47,6 +48,7 @@ use brindle_model::policy::{Policy, Tier};
 use brindle_model::routing::filter::BgpFilter;
 use brindle_model::routing::{BgpConfiguration, BgpPeer};
 use brindle_model::selector::{Scope, Selector};
+use brindle_model::settings::AgentConfiguration;
 use brindle_model::verdict::PolicyId;
 use k8s_openapi::api::networking::v1::NetworkPolicySpec;
 
@@ -86,6 +88,8 @@ pub enum Input {
     HostEndpoint(Arc<HostEndpoint>),
     /// Rules for the routes of BGP neighbours.
     BgpFilter(Arc<BgpFilter>),
+    /// Settings of agents.
+    AgentConfiguration(Arc<AgentConfiguration>),
 }
 
 /// What an object means.
@@ -148,6 +152,10 @@ fn object(
         }
         Object::BgpFilter(filter) => {
             bgp_filter::filter(&filter.spec, problems).map(wrap(Input::BgpFilter))
+        }
+        Object::AgentConfiguration(configuration) => {
+            agent_configuration::configuration(key, &configuration.spec, names, problems)
+                .map(wrap(Input::AgentConfiguration))
         }
         policy => self::policy(key, policy, names, problems).map(wrap(Input::Policy)),
     }
@@ -266,6 +274,7 @@ pub fn update(key: &ObjectKey, input: Option<Input>) -> Option<Update> {
         Kind::BgpPeer => Update::BgpPeer(name, value!(BgpPeer)),
         Kind::HostEndpoint => Update::HostEndpoint(name, value!(HostEndpoint)),
         Kind::BgpFilter => Update::BgpFilter(name, value!(BgpFilter)),
+        Kind::AgentConfiguration => Update::AgentConfiguration(name, value!(AgentConfiguration)),
         _ => return None,
     })
 }

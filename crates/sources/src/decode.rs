@@ -3,6 +3,7 @@
 //! Most kinds decode whole or not at all. Policies decode piece by piece, because one broken piece
 //! must not open what the others close (see the modules).
 
+mod agent_configuration;
 mod cluster_network_policy;
 mod host_endpoint;
 mod kubernetes_policy;
@@ -54,6 +55,7 @@ pub(crate) fn decode(key: &ObjectKey, value: Value) -> Decoded {
         Kind::BgpPeer => whole(value, Object::BgpPeer),
         Kind::BgpFilter => whole(value, Object::BgpFilter),
         Kind::HostEndpoint => host_endpoint::decode(value),
+        Kind::AgentConfiguration => agent_configuration::decode(value),
     }
 }
 

@@ -37,7 +37,7 @@ use brindle_model::Name;
 use tokio::sync::mpsc;
 
 pub use connection::{ConnectError, Connection};
-pub use listed::{ReadError, read_once};
+pub use listed::{ReadError, accepted, read_kinds, read_once};
 
 use crate::event::{Event, Flow};
 use crate::object::Kind;

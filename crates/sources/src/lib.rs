@@ -23,6 +23,7 @@ pub mod problem;
 mod references;
 pub mod relations;
 pub mod report;
+pub mod settings;
 pub mod snapshot;
 pub mod status;
 pub mod validate;

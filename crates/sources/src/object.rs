@@ -3,9 +3,10 @@
 use std::fmt;
 
 use brindle_api::{
-    API_VERSION, BgpConfiguration, BgpFilter, BgpPeer, ClusterNetworkPolicy, GlobalNetworkPolicy,
-    GlobalNetworkSet, HostEndpoint, IpPool, NetworkPolicy, NetworkSet, POLICY_API_VERSION,
-    StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy, Tier,
+    API_VERSION, AgentConfiguration, BgpConfiguration, BgpFilter, BgpPeer, ClusterNetworkPolicy,
+    GlobalNetworkPolicy, GlobalNetworkSet, HostEndpoint, IpPool, NetworkPolicy, NetworkSet,
+    POLICY_API_VERSION, StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy,
+    StagedNetworkPolicy, Tier,
 };
 use brindle_model::verdict::{PolicyId, PolicyKind};
 use brindle_model::{Name, NamespacedName};
@@ -62,6 +63,8 @@ pub enum Object {
     HostEndpoint(Box<HostEndpoint>),
     /// `brindle.io/v1alpha1` BGPFilter.
     BgpFilter(Box<BgpFilter>),
+    /// `brindle.io/v1alpha1` AgentConfiguration.
+    AgentConfiguration(Box<AgentConfiguration>),
 }
 
 /// A kind of object that Brindle reads. Those of policies are named as in [`PolicyKind`].
@@ -109,11 +112,13 @@ pub enum Kind {
     BgpFilter,
     /// `brindle.io/v1alpha1` HostEndpoint.
     HostEndpoint,
+    /// `brindle.io/v1alpha1` AgentConfiguration.
+    AgentConfiguration,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
@@ -135,6 +140,7 @@ impl Kind {
         Self::BgpPeer,
         Self::BgpFilter,
         Self::HostEndpoint,
+        Self::AgentConfiguration,
     ];
 
     /// The kind that an object's `apiVersion` and `kind` name, if it is one that Brindle reads.
@@ -161,7 +167,8 @@ impl Kind {
             | Self::BgpConfiguration
             | Self::BgpPeer
             | Self::BgpFilter
-            | Self::HostEndpoint => API_VERSION,
+            | Self::HostEndpoint
+            | Self::AgentConfiguration => API_VERSION,
         }
     }
 
@@ -188,6 +195,7 @@ impl Kind {
             Self::BgpPeer => "BGPPeer",
             Self::BgpFilter => "BGPFilter",
             Self::HostEndpoint => "HostEndpoint",
+            Self::AgentConfiguration => "AgentConfiguration",
         }
     }
 

@@ -40,6 +40,8 @@ pub enum Topic {
     Interfaces,
     /// The node's BGP sessions.
     Sessions,
+    /// What the node's agent takes when it starts again.
+    Settings,
 }
 
 /// Keeps one node's part of a status folder. Dropping it writes what is noted and ends the thread.

@@ -11,6 +11,7 @@ mod listener;
 mod packet;
 
 use brindle_model::packet::Packet;
+pub use brindle_model::settings::DROPS_PER_SECOND;
 use brindle_model::verdict::{DecisionId, Label};
 
 pub use decode::{Told, decode};
@@ -23,10 +24,6 @@ pub const GROUP: u16 = 9898;
 
 /// Packets a second that a Log rule tells of; the others are only counted.
 pub const LOGS_PER_SECOND: u32 = 10;
-
-/// Denied packets that are told of, a second and decision, unless the operator says otherwise:
-/// enough to see who is refused, and at the worst a few hundred messages a second on a node.
-pub const DROPS_PER_SECOND: u32 = 5;
 
 /// What happened to a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

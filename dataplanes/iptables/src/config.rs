@@ -1,7 +1,6 @@
 //! What the backend is told.
 
 use std::fmt;
-use std::str::FromStr;
 
 /// Where the jump to our chains stands in each built-in chain that has one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,30 +33,5 @@ impl fmt::Display for Variant {
             Self::Nft => "nft",
             Self::Legacy => "legacy",
         })
-    }
-}
-
-impl fmt::Display for Jump {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Insert => "insert",
-            Self::Append => "append",
-        })
-    }
-}
-
-/// A word that is neither `insert` nor `append`.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no place for a jump; write insert or append")]
-pub struct ParseJumpError(String);
-
-impl FromStr for Jump {
-    type Err = ParseJumpError;
-
-    fn from_str(text: &str) -> Result<Self, ParseJumpError> {
-        [Self::Insert, Self::Append]
-            .into_iter()
-            .find(|jump| jump.to_string() == text)
-            .ok_or_else(|| ParseJumpError(text.to_owned()))
     }
 }

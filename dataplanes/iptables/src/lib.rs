@@ -34,7 +34,7 @@ mod tools;
 
 pub use backend::{Iptables, IptablesError, OpenError, Options, uninstall};
 pub use canon::CanonError;
-pub use config::{Jump, ParseJumpError, Variant};
+pub use config::{Jump, Variant};
 pub use detect::{DetectError, Detected, detect};
 pub use hits::Counters;
 pub use lower::CHAIN_PREFIX;

@@ -9,9 +9,9 @@ use brindle_dataplane_iptables as iptables;
 use brindle_dataplane_iptables::{DetectError, Iptables, Variant, detect};
 use brindle_dataplane_nftables as nftables;
 use brindle_dataplane_nftables::Nftables;
+use brindle_model::settings::Dataplane;
 
 use super::{Active, AnyBackendError};
-use crate::config::{Dataplane, DataplaneOptions};
 
 /// A backend that can be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,9 +96,9 @@ fn causes(error: &dyn std::error::Error) -> String {
 ///
 /// # Errors
 /// There is none to choose.
-pub fn choose(options: DataplaneOptions) -> Result<Choice, NoBackend> {
+pub fn choose(dataplane: Dataplane) -> Result<Choice, NoBackend> {
     let said = |kind| Choice { kind, reason: "said so".to_owned(), warning: None };
-    match options.dataplane {
+    match dataplane {
         Dataplane::Nftables => Ok(said(Kind::Nftables)),
         Dataplane::IptablesNft => Ok(said(Kind::Iptables(Variant::Nft))),
         Dataplane::IptablesLegacy => Ok(said(Kind::Iptables(Variant::Legacy))),
@@ -137,22 +137,18 @@ fn iptables_in_use() -> Result<Choice, DetectError> {
     Ok(Choice { kind: Kind::Iptables(found.variant), reason: found.reason, warning })
 }
 
-/// Opens a backend.
+/// Opens a backend. nftables has no use for a place among other rules.
 ///
 /// # Errors
 /// It does not work here.
-pub(super) fn open(
-    kind: Kind,
-    options: DataplaneOptions,
-    drops_per_second: u32,
-) -> Result<Active, NoBackend> {
+pub(super) fn open(kind: Kind, options: iptables::Options) -> Result<Active, NoBackend> {
     match kind {
         Kind::Nftables => {
-            let backend = Nftables::telling(drops_per_second).map_err(NoBackend::Nftables)?;
+            let backend =
+                Nftables::telling(options.drops_per_second).map_err(NoBackend::Nftables)?;
             Ok(Active::Nftables(Box::new(backend)))
         }
         Kind::Iptables(variant) => {
-            let options = iptables::Options { jump: options.iptables_jump, drops_per_second };
             let backend = Iptables::open(variant, options).map_err(NoBackend::Iptables)?;
             Ok(Active::Iptables(Box::new(backend)))
         }
@@ -167,7 +163,8 @@ pub(super) fn open(
 pub fn attempt(kind: Kind) -> Result<usize, TrialError> {
     let namespace = Namespace::create().map_err(TrialError::Namespace)?;
     let tried = namespace.run(|| {
-        let active = open(kind, DataplaneOptions::default(), 1).map_err(TrialError::Open)?;
+        let options = iptables::Options { drops_per_second: 1, ..iptables::Options::default() };
+        let active = open(kind, options).map_err(TrialError::Open)?;
         let mut backend = super::AnyBackend { active, former: Vec::new() };
         let resynced = backend.resync();
         resynced.map_err(TrialError::Commit)?;

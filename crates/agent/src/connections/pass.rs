@@ -7,12 +7,12 @@ use brindle_dataplane_core::conntrack::{
 };
 use brindle_dataplane_core::netlink::{Connection, NetlinkError};
 use brindle_dataplane_core::{DataplaneInput, DriverSender};
+use brindle_model::settings::ExistingConnections;
 use tracing::{debug, info};
 
 use super::Changes;
 use crate::backend::AnyBackend;
 use crate::cni_server::ports::Stopped;
-use crate::config::ExistingConnections;
 use crate::pipeline::Pipeline;
 
 /// First packets that are judged in one visit to the compile thread, which takes it some
@@ -21,7 +21,6 @@ const VISIT: usize = 512;
 
 /// Makes passes.
 pub struct Worker {
-    existing: ExistingConnections,
     changes: Changes,
     pipeline: Pipeline,
     backend: DriverSender<AnyBackend>,
@@ -68,13 +67,8 @@ impl From<brindle_dataplane_core::Stopped> for PassError {
 
 impl Worker {
     /// One that has told nothing to the backend.
-    pub fn new(
-        existing: ExistingConnections,
-        changes: Changes,
-        pipeline: Pipeline,
-        backend: DriverSender<AnyBackend>,
-    ) -> Self {
-        Self { existing, changes, pipeline, backend, stopping: None }
+    pub fn new(changes: Changes, pipeline: Pipeline, backend: DriverSender<AnyBackend>) -> Self {
+        Self { changes, pipeline, backend, stopping: None }
     }
 
     /// Makes one.
@@ -82,7 +76,7 @@ impl Worker {
     /// # Errors
     /// It ended early; what was marked stays marked.
     pub fn pass(&mut self) -> Result<Pass, PassError> {
-        let pass = match self.existing {
+        let pass = match self.changes.existing() {
             ExistingConnections::Reevaluate => self.reevaluate()?,
             ExistingConnections::Keep => keep()?,
         };

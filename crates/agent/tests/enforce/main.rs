@@ -6,6 +6,7 @@ mod hosts;
 mod node;
 mod router;
 mod services;
+mod settings;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -28,6 +28,7 @@ pub struct Node {
     netns: Namespace,
     dir: TempDir,
     agent: Option<Child>,
+    environment: Vec<(&'static str, &'static str)>,
 }
 
 /// A pod of the node; it accepts connections on every port that a test asks for.
@@ -43,7 +44,8 @@ impl Node {
     /// A node with an uplink, its Node object and a pool of each family; no agent yet.
     pub fn new() -> Self {
         let netns = Namespace::create().expect("a network namespace; tests need root");
-        let node = Self { netns, dir: TempDir::new().unwrap(), agent: None };
+        let node =
+            Self { netns, dir: TempDir::new().unwrap(), agent: None, environment: Vec::new() };
         for command in [
             "ip link set lo up",
             "ip link add eth0 mtu 1450 type veth peer name fabric",
@@ -97,11 +99,17 @@ impl Node {
         let command = || {
             Command::new(env!("CARGO_BIN_EXE_brindle-agent"))
                 .args(arguments)
+                .envs(self.environment.iter().copied())
                 .stdout(Stdio::piped())
                 .stderr(log)
                 .spawn()
         };
         self.netns.run(command)?
+    }
+
+    /// Sets a variable for programs that are started from now on.
+    pub fn environment(&mut self, name: &'static str, value: &'static str) {
+        self.environment.push((name, value));
     }
 
     /// Arguments of `run`.
@@ -273,6 +281,18 @@ impl Pod {
     /// Its network namespace.
     pub fn netns(&self) -> &Namespace {
         &self.netns
+    }
+
+    /// Whether a TCP connection to the node's own address of each family comes about.
+    pub fn reaches_node(&self, node: &Node, expected: bool) {
+        for address in ["192.0.2.1", "fd00:2::1"] {
+            let target = SocketAddr::new(address.parse().unwrap(), 8080);
+            let listener = node.netns.run(|| TcpListener::bind(target)).unwrap().unwrap();
+            let timeout = if expected { PATIENCE } else { DENIED_AFTER };
+            let reached = self.netns.run(|| TcpStream::connect_timeout(&target, timeout)).unwrap();
+            assert_eq!(reached.is_ok(), expected, "{} to the node at {target}", self.name);
+            drop(listener);
+        }
     }
 
     /// Whether a TCP connection to each address of `to` comes about: the same answer for both

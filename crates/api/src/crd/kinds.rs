@@ -4,9 +4,10 @@ use serde_json::Value;
 
 use super::{Extras, Status, definition};
 use crate::{
-    BgpConfiguration, BgpFilter, BgpPeer, GlobalNetworkPolicy, GlobalNetworkSet, HostEndpoint,
-    Installation, IpPool, IpamBlock, NetworkPolicy, NetworkSet, NodeEnforcement,
-    StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy, Tier,
+    AgentConfiguration, BgpConfiguration, BgpFilter, BgpPeer, GlobalNetworkPolicy,
+    GlobalNetworkSet, HostEndpoint, Installation, IpPool, IpamBlock, NetworkPolicy, NetworkSet,
+    NodeEnforcement, StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy,
+    Tier,
 };
 
 type Columns = &'static [(&'static str, &'static str, &'static str)];
@@ -57,6 +58,32 @@ const POOL_RULES: Rules = &[
         "!isCIDR(self.cidr) || cidr(self.cidr).prefixLength() <= (has(self.blockSize) ? \
          self.blockSize : cidr(self.cidr).ip().family() == 4 ? 26 : 122)",
         "a block does not fit into cidr",
+    ),
+];
+
+const AGENT_CONFIGURATION_OBJECT: Rules = &[
+    (
+        "self.metadata.name == 'default' || self.metadata.name.startsWith('node.') || \
+         has(self.spec.nodeSelector)",
+        "nodeSelector says which nodes it is for, unless the name is `default`, or `node.` and a \
+         node's name",
+    ),
+    (
+        "!has(self.spec.nodeSelector) || \
+         !(self.metadata.name == 'default' || self.metadata.name.startsWith('node.'))",
+        "an object of this name says by it which nodes it is for, and has no nodeSelector",
+    ),
+];
+
+const AGENT_CONFIGURATION_RULES: Rules = &[
+    (
+        "!(has(self.iptablesJump) && has(self.dataplane) && self.dataplane == 'Nftables')",
+        "iptablesJump has no effect with dataplane Nftables",
+    ),
+    (
+        "!has(self.resyncInterval) || (duration(self.resyncInterval) >= duration('1s') && \
+         duration(self.resyncInterval) <= duration('24h'))",
+        "resyncInterval is 1s to 24h",
     ),
 ];
 
@@ -154,7 +181,13 @@ pub fn definitions() -> Vec<Value> {
         &[("Node", "string", ".spec.node"), ("Interface", "string", ".spec.interfaceName")];
     let configuration: Columns =
         &[("AS", "integer", ".spec.asNumber"), ("Mesh", "boolean", ".spec.nodeToNodeMeshEnabled")];
+    let agent: Columns =
+        &[("Log level", "string", ".spec.logLevel"), ("Dataplane", "string", ".spec.dataplane")];
     let block: Columns = &[("CIDR", "string", ".spec.cidr"), ("Node", "string", ".spec.node")];
+    let node: Columns = &[
+        ("Problem", "string", ".spec.problem"),
+        ("Awaiting start", "string", ".spec.awaitingStart"),
+    ];
     let mut all = vec![
         definition::<Tier>(&Extras {
             object_rules: &[("!self.metadata.name.contains('.')", "names of tiers have no dots")],
@@ -179,7 +212,11 @@ pub fn definitions() -> Vec<Value> {
         definition::<NodeEnforcement>(&Extras {
             status: Status::None,
             object_rules: NODE_ENFORCEMENT_OBJECT,
-            ..with(&[], &[("Problem", "string", ".spec.problem")], &[])
+            ..with(&[], node, &[])
+        }),
+        definition::<AgentConfiguration>(&Extras {
+            object_rules: AGENT_CONFIGURATION_OBJECT,
+            ..with(&["agentconfig"], agent, AGENT_CONFIGURATION_RULES)
         }),
         definition::<BgpConfiguration>(&Extras {
             object_rules: BGP_CONFIGURATION_OBJECT,

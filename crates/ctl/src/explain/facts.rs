@@ -353,7 +353,8 @@ fn world(objects: impl Iterator<Item = Object>) -> World {
             | Object::IpPool(_)
             | Object::BgpConfiguration(_)
             | Object::BgpPeer(_)
-            | Object::BgpFilter(_) => {}
+            | Object::BgpFilter(_)
+            | Object::AgentConfiguration(_) => {}
         }
     }
     world

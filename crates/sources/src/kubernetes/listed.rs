@@ -1,13 +1,17 @@
 //! Everything that an API server has, read once.
 
 use kube::Error;
+use kube::api::GetParams;
+use kube::core::Request;
+use serde_json::Value;
 
 use super::Connection;
-use super::resource::listing;
+use super::resource::{self, listing};
+use super::status;
 use super::store::{self, Store};
 use super::watch::{End, Pages, Told};
 use crate::decode::decode;
-use crate::object::Kind;
+use crate::object::{Kind, ObjectKey};
 use crate::snapshot::{Reader, Snapshot};
 
 /// A kind could not be read whole.
@@ -28,9 +32,17 @@ pub enum ReadError {
 /// # Errors
 /// See [`ReadError`].
 pub fn read_once(connection: &Connection) -> Result<Snapshot, ReadError> {
+    read_kinds(connection, &Kind::ALL)
+}
+
+/// The same of these kinds alone.
+///
+/// # Errors
+/// See [`ReadError`].
+pub fn read_kinds(connection: &Connection, kinds: &[Kind]) -> Result<Snapshot, ReadError> {
     connection.block_on(async {
         let (mut store, mut reader) = (Store::default(), Reader::default());
-        for kind in Kind::ALL {
+        for kind in kinds.iter().copied() {
             store.take(kind, Told::Listing);
             let version = list(connection, kind, &mut store, &mut reader).await?;
             store.take(kind, Told::Listed(version));
@@ -64,4 +76,21 @@ async fn list(
             return Ok(version);
         }
     }
+}
+
+/// What the status of an object says of the generation that it has: whether that is accepted. Nothing
+/// if no agent has judged it, or the object is gone.
+///
+/// # Errors
+/// The API server does not answer or refuses.
+pub fn accepted(connection: &Connection, key: &ObjectKey) -> Result<Option<bool>, Error> {
+    let request = Request::new(resource::path_of(key)).get(&key.name, &GetParams::default());
+    let request = request.map_err(Error::BuildRequest)?;
+    connection.block_on(async {
+        let object = match connection.client().request::<Value>(request).await {
+            Err(Error::Api(status)) if status.code == 404 => return Ok(None),
+            answer => answer?,
+        };
+        Ok(status::accepted_in(&object))
+    })
 }

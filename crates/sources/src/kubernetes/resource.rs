@@ -1,9 +1,9 @@
 //! Where the API server keeps the objects of a kind.
 
 use brindle_api::{
-    BgpConfiguration, BgpFilter, BgpPeer, ClusterNetworkPolicy, GlobalNetworkPolicy,
-    GlobalNetworkSet, HostEndpoint, IpPool, NetworkPolicy, NetworkSet, StagedGlobalNetworkPolicy,
-    StagedKubernetesNetworkPolicy, StagedNetworkPolicy, Tier,
+    AgentConfiguration, BgpConfiguration, BgpFilter, BgpPeer, ClusterNetworkPolicy,
+    GlobalNetworkPolicy, GlobalNetworkSet, HostEndpoint, IpPool, NetworkPolicy, NetworkSet,
+    StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy, Tier,
 };
 use k8s_openapi::Resource;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service, ServiceAccount};
@@ -74,6 +74,7 @@ pub(super) fn plural(kind: Kind) -> &'static str {
         Kind::BgpFilter => BgpFilter::URL_PATH_SEGMENT,
         Kind::BgpPeer => BgpPeer::URL_PATH_SEGMENT,
         Kind::HostEndpoint => HostEndpoint::URL_PATH_SEGMENT,
+        Kind::AgentConfiguration => AgentConfiguration::URL_PATH_SEGMENT,
     }
 }
 

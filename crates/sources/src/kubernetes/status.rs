@@ -77,6 +77,13 @@ impl Told {
     }
 }
 
+/// What an object says of the generation that it has; `None` if that is nothing.
+pub(super) fn accepted_in(object: &Value) -> Option<bool> {
+    let told = Told::of(object)?;
+    let current = object["metadata"]["generation"].as_i64() == Some(told.generation);
+    current.then_some(told.accepted == "True")
+}
+
 /// A node's place in the order of an object, from 0.
 pub(super) fn rank<'a>(
     key: &ObjectKey,

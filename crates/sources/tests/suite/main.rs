@@ -1,5 +1,6 @@
 //! The sources, from YAML text to inputs, and from a real folder to events and status.
 
+mod agent_configuration;
 mod bad_input;
 mod bgp;
 mod cluster_network_policy;
