@@ -96,7 +96,7 @@ impl Input {
 }
 
 /// A neighbour.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Peer {
     /// Its name in the tables.
     pub(crate) id: PeerId,

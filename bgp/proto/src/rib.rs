@@ -150,7 +150,7 @@ pub struct BestPath {
 }
 
 /// Adj-RIBs-In, Loc-RIB and Adj-RIBs-Out.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Rib {
     local: Local,
     peers: BTreeMap<PeerId, Peer>,
@@ -410,6 +410,29 @@ impl Rib {
     pub fn advertised(&self, id: PeerId) -> Vec<AdvertisedRoute> {
         let routes = |peer| Peer::advertised_routes(peer, &self.groups.advertised(peer));
         self.peers.get(&id).map(routes).unwrap_or_default()
+    }
+
+    /// The session of a peer, while it is Established.
+    pub(crate) fn session(&self, id: PeerId) -> Option<&PeerSession> {
+        self.peers.get(&id)?.established().map(|session| &**session)
+    }
+
+    /// How many routes the tables hold, each as often as a table has it.
+    pub(crate) fn routes_held(&self) -> usize {
+        let held = |peer: &Peer| peer.received.len() + peer.queue.advertised().count();
+        let shared = self.groups.all.values().map(|group| group.queue.advertised().count());
+        self.peers.values().map(held).chain(shared).sum::<usize>() + self.loc.iter().count()
+    }
+
+    /// Where packets are to go, by prefix, as of the last decision.
+    pub(crate) fn forwarding(&mut self) -> BTreeMap<IpNet, Vec<IpAddr>> {
+        self.decide();
+        let next_hops = |entry: &Entry| {
+            let paths = entry.forwarding_paths();
+            paths.iter().map(|path| path.next_hop.address()).collect::<Vec<_>>()
+        };
+        let routes = self.loc.iter().map(|(prefix, entry)| (*prefix, next_hops(entry)));
+        routes.filter(|(_, next_hops)| !next_hops.is_empty()).collect()
     }
 
     /// Prefixes that we originate, in order.

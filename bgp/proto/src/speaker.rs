@@ -28,6 +28,7 @@
 pub mod bfd;
 pub mod command;
 mod deferral;
+mod differences;
 pub mod event;
 pub mod explain;
 #[cfg(any(test, feature = "fault-injection"))]
@@ -35,6 +36,7 @@ pub mod fault;
 mod isolation;
 pub mod observe;
 mod peers;
+pub mod plan;
 mod ranges;
 mod report;
 pub mod routes;
@@ -62,6 +64,7 @@ pub use explain::PrefixReport;
 #[cfg(any(test, feature = "fault-injection"))]
 pub use fault::Fault;
 pub use observe::{Ends, Observed, Seen};
+pub use plan::Plan;
 pub(crate) use ranges::Guest;
 pub use ranges::RangeStatus;
 pub use routes::{RouteList, RouteTable};
@@ -142,7 +145,7 @@ const NOBODY: Local = Local {
 };
 
 /// A BGP speaker.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Speaker {
     identity: Option<Identity>,
     peers: BTreeMap<PeerName, Peer>,

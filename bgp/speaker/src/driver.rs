@@ -18,7 +18,7 @@ use crate::bfd::{Bfd, Received};
 use crate::connection::{Connection, Origin, Report};
 use crate::listener::Listeners;
 use crate::monitor::Monitors;
-use crate::{Request, RouteQuery, Status};
+use crate::{MAX_PLAN, PlanError, Request, RouteQuery, Status};
 
 /// Reports of connections that may wait; a full channel stops reading from the sockets.
 const REPORTS: usize = 256;
@@ -125,6 +125,16 @@ impl Driver {
             Request::Status(answer) => drop(answer.send(self.status())),
             Request::Explain(prefix, peer, answer) => {
                 drop(answer.send(self.speaker.explain(prefix, peer.as_deref())));
+            }
+            Request::Plan(commands, answer) => {
+                let held = self.speaker.routes_held();
+                if held > MAX_PLAN {
+                    return drop(answer.send(Err(PlanError::TooLarge { held })));
+                }
+                let (copy, now) = (self.speaker.clone(), self.now());
+                tokio::task::spawn_blocking(move || {
+                    drop(answer.send(Ok(copy.plan(commands, now))));
+                });
             }
             Request::Monitor(news) => self.monitors.add(news, &mut self.speaker),
             Request::Routes(RouteQuery { table, peer, limit }, answer) => {

@@ -12,6 +12,7 @@
 
 mod filters;
 mod passwords;
+mod plans;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -21,8 +22,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use brindle_bgp_speaker::{
-    BfdConfig, Command, Commands, Config, Drain, Event, Handle, Hops, Identity, NextHops, Origin,
-    PeerConfig, PeerName, RangeConfig, Role, SendError, Stopped,
+    BfdConfig, Command, Commands, Config, Drain, Event, Handle, Hops, Identity, InvalidCommand,
+    NextHops, Origin, PeerConfig, PeerName, RangeConfig, Role, SendError, Stopped,
 };
 use brindle_dataplane_core::netlink::NextHop;
 use brindle_dataplane_core::{DriverSender, RouteInput, RouteTable};
@@ -33,6 +34,8 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use passwords::Passwords;
+pub use plans::Plans;
+use plans::Question;
 
 /// Batches that may wait for the bridge.
 pub const QUEUE: usize = 64;
@@ -165,25 +168,27 @@ pub fn spawn(
     config: Config,
     batches: mpsc::Receiver<Arc<Batch>>,
     routes: DriverSender<RouteTable>,
-) -> io::Result<(Commands, JoinHandle<()>)> {
+) -> io::Result<(Commands, Plans, JoinHandle<()>)> {
     let speaker = brindle_bgp_speaker::spawn(config).map_err(io::Error::other)?;
     let commands = speaker.commands.clone();
+    let (plans, questions) = Plans::new();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let thread = std::thread::Builder::new()
         .name("bgp-bridge".to_owned())
         .stack_size(STACK)
-        .spawn(move || bridge(&runtime, speaker, batches, &routes))?;
-    Ok((commands, thread))
+        .spawn(move || bridge(&runtime, speaker, batches, questions, &routes))?;
+    Ok((commands, plans, thread))
 }
 
 fn bridge(
     runtime: &tokio::runtime::Runtime,
     mut speaker: Handle,
     mut batches: mpsc::Receiver<Arc<Batch>>,
+    questions: mpsc::Receiver<Question>,
     routes: &DriverSender<RouteTable>,
 ) {
     runtime.block_on(async {
-        if connect(&mut speaker, &mut batches, routes).await.is_err() {
+        if connect(&mut speaker, &mut batches, questions, routes).await.is_err() {
             error!("the BGP speaker has ended by itself: nothing is announced any more");
             while batches.recv().await.is_some() {}
             return;
@@ -203,6 +208,7 @@ fn bridge(
 async fn connect(
     speaker: &mut Handle,
     batches: &mut mpsc::Receiver<Arc<Batch>>,
+    mut questions: mpsc::Receiver<Question>,
     routes: &DriverSender<RouteTable>,
 ) -> Result<(), Stopped> {
     let mut in_sync = false;
@@ -214,6 +220,14 @@ async fn connect(
                 let Some(batch) = batch else { return Ok(()) };
                 forward(&speaker.commands, &batch, &mut passwords, !in_sync).await?;
                 in_sync = true;
+            }
+            Some(question) = questions.recv() => {
+                // Its changes follow those that the compiler has sent before.
+                while let Ok(batch) = batches.try_recv() {
+                    forward(&speaker.commands, &batch, &mut passwords, !in_sync).await?;
+                    in_sync = true;
+                }
+                plans::answer(&speaker.commands, &passwords, question);
             }
             _ = look.tick() => {
                 for (name, neighbour) in passwords.changed() {
@@ -248,24 +262,30 @@ async fn forward(
     Ok(())
 }
 
-/// Gives an order. One that makes no sense is as if its object were absent.
-async fn give(commands: &Commands, command: Command) -> Result<(), Stopped> {
-    let absent = match &command {
+/// An order; in place of one that makes no sense that its object is absent, and why.
+fn sensible(command: Command) -> (Option<Command>, Option<InvalidCommand>) {
+    let Err(reason) = command.validate() else { return (Some(command), None) };
+    let absent = match command {
         Command::SetIdentity(_) => Some(Command::SetIdentity(None)),
-        Command::SetPeer(name, _) | Command::SetRange(name, _) => {
-            Some(Command::RemovePeer(name.clone()))
-        }
+        Command::SetPeer(name, _) | Command::SetRange(name, _) => Some(Command::RemovePeer(name)),
         _ => None,
     };
+    (absent, Some(reason))
+}
+
+/// Gives an order.
+async fn give(commands: &Commands, command: Command) -> Result<(), Stopped> {
+    let (command, refused) = sensible(command);
+    if let Some(reason) = refused {
+        warn!(%reason, "BGP configuration is not used");
+    }
+    let Some(command) = command else { return Ok(()) };
     match commands.send(command).await {
         Ok(()) => Ok(()),
         Err(SendError::Stopped(stopped)) => Err(stopped),
         Err(SendError::Invalid(reason)) => {
             warn!(%reason, "BGP configuration is not used");
-            match absent {
-                Some(absent) => commands.send(absent).await.map_err(|_| Stopped),
-                None => Ok(()),
-            }
+            Ok(())
         }
     }
 }

@@ -116,6 +116,7 @@ pub fn run(options: &RunOptions) -> Result<()> {
         drops_per_second: options.drops_per_second,
         packet_log: PacketLog::start(options.packets_kept),
         bgp: south.bgp.clone(),
+        plans: south.plans.clone(),
         connections: south.changes.clone(),
         ipam: north.server.ipam().clone(),
     });
@@ -143,6 +144,7 @@ struct South {
     routes: DriverSender<RouteTable>,
     monitor: LinkMonitor,
     bgp: Commands,
+    plans: bgp::Plans,
     bridge: JoinHandle<()>,
     changes: Changes,
     connections: Connections,
@@ -170,7 +172,7 @@ impl South {
             jitter_seed: seed(&options.node),
         };
         let (batches, forwarded) = mpsc::channel(bgp::QUEUE);
-        let (bgp, bridge) =
+        let (bgp, plans, bridge) =
             bgp::spawn(speaker, forwarded, routes.clone()).context("start the BGP speaker")?;
 
         let changes = Changes::new(options.existing_connections);
@@ -202,6 +204,7 @@ impl South {
             routes,
             monitor,
             bgp,
+            plans,
             bridge,
             changes,
             connections,
@@ -212,7 +215,7 @@ impl South {
     fn stop(self, deadline: Instant) -> bool {
         let connections = self.connections.stop();
         // Each drop ends what it feeds, once the queue is empty.
-        drop((self.pipeline, self.backend, self.routes, self.monitor, self.bgp));
+        drop((self.pipeline, self.backend, self.routes, self.monitor, self.bgp, self.plans));
         let (done, wait) = sync_channel(1);
         let (compile, bridge) = (self.compile, self.bridge);
         let (dataplane, route_driver) = (self.dataplane, self.route_driver);

@@ -59,7 +59,7 @@ const RESTART_TIME: u16 = 120;
 const HOLD_TIME: u16 = 90;
 
 /// Inputs of routing, and what they make for this node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Topology {
     node: Name,
     pub configurations: Table<Name, Arc<BgpConfiguration>>,

@@ -16,7 +16,7 @@ use crate::bfd::{self, Change, Packet};
 use crate::timer::Time;
 
 /// A BFD session and between whom it is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Neighbour {
     session: bfd::Session,
     local: IpAddr,

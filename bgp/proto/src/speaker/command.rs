@@ -142,10 +142,11 @@ pub enum Command {
     /// and N bit count from the next OPEN on; next hops, draining and cluster id are advertised anew at once. `None` ends every
     /// session (Cease 6/2) until an identity comes.
     SetIdentity(Option<Identity>),
-    /// Adds a neighbour or replaces its configuration. Any change resets its session
-    /// (Cease 6/6) and its counters, but two. Another key of the password: the connection goes on
-    /// and is signed with it at once; the neighbour has to change its own within the hold time.
-    /// Another policy: all routes are judged anew, and only what differs is told.
+    /// Adds a neighbour or replaces its configuration. What is settled when a session begins resets
+    /// it (Cease 6/6) and its counters. It goes on with another port or passivity, which count for
+    /// the next connection; with BFD where there was none; with another key of the password, by which
+    /// the connection is signed at once (the neighbour has to change its own within the hold time);
+    /// with another policy: all routes are judged anew, and only what differs is told.
     SetPeer(PeerName, PeerConfig),
     /// Takes in whoever connects from within a range, or replaces what was said of the range: for
     /// its peers that is [`Command::SetPeer`]. A smaller number of peers ends no session.
@@ -275,14 +276,6 @@ impl PeerConfig {
             Some(words) => Some(words),
             None => self.unfit.as_deref().or_else(|| self.lacks_password()),
         }
-    }
-
-    /// Whether a session goes on if this is the configuration from now on. To be signed or not is
-    /// another session; to be signed differently is not.
-    pub(crate) fn goes_on_as(&self, new: &Self) -> bool {
-        let Self { password, policy, shutdown, unfit, .. } = new.clone();
-        self.password.is_some() == password.is_some()
-            && *new == (Self { password, policy, shutdown, unfit, ..self.clone() })
     }
 
     /// Socket options of its connections.

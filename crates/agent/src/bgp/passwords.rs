@@ -23,7 +23,7 @@ pub const INTERVAL: Duration = Duration::from_secs(1);
 const MAX_FILE: u64 = 4096;
 
 /// The neighbours that must have one.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Passwords(BTreeMap<PeerName, (Arc<Path>, Neighbour)>);
 
 impl Passwords {
