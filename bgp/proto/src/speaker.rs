@@ -101,10 +101,12 @@ pub enum Io {
         /// Its key.
         key: Option<Md5Key>,
     },
-    /// Send and receive BFD from this address of ours (RFC 5881), or no longer.
+    /// Send and receive BFD from this address of ours, or no longer.
     Bfd {
         /// Our address.
         local: IpAddr,
+        /// By the port for several hops (RFC 5883) in place of that for one (RFC 5881).
+        multihop: bool,
         /// Whether any session has it.
         wanted: bool,
     },

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use brindle_bgp_proto::session::ConnId;
+use brindle_bgp_proto::speaker::bfd::Inbound;
 use brindle_bgp_proto::speaker::{
     Accepted, Command, Config, Event, Io, Md5Key, Speaker, Transport,
 };
@@ -14,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::bfd::{Bfd, Received};
+use crate::bfd::Bfd;
 use crate::connection::{Connection, Origin, Report};
 use crate::listener::Listeners;
 use crate::monitor::Monitors;
@@ -41,7 +42,7 @@ pub(crate) async fn run(
 ) {
     let (reports, mut from_connections) = mpsc::channel(REPORTS);
     let (accepted, mut from_listeners) = mpsc::channel(ACCEPTED);
-    let (heard, mut from_bfd) = mpsc::channel::<Received>(BFD);
+    let (heard, mut from_bfd) = mpsc::channel::<Inbound>(BFD);
     let start = Instant::now();
     let mut driver = Driver {
         start,
@@ -74,7 +75,7 @@ pub(crate) async fn run(
                 }
             }
             Some((stream, remote)) = from_listeners.recv() => driver.accepted(stream, remote),
-            Some((remote, octets)) = from_bfd.recv() => driver.heard(remote, &octets),
+            Some(inbound) = from_bfd.recv() => driver.heard(&inbound),
             () = sleep_until(deadline) => driver.timeout().await,
             permit = events.reserve(), if driver.speaker.has_events() => match permit {
                 Ok(permit) => driver.event(permit),
@@ -192,9 +193,9 @@ impl Driver {
         }
     }
 
-    fn heard(&mut self, remote: IpAddr, octets: &[u8]) {
+    fn heard(&mut self, inbound: &Inbound) {
         let now = self.now();
-        self.speaker.handle_bfd(remote, octets, now);
+        self.speaker.handle_bfd(inbound, now);
     }
 
     async fn timeout(&mut self) {
@@ -215,8 +216,8 @@ impl Driver {
                 room.send(octets);
             }
         }
-        while let Some((local, remote, octets)) = self.speaker.poll_bfd(now) {
-            self.bfd.send(local, remote, &octets);
+        while let Some(outbound) = self.speaker.poll_bfd(now) {
+            self.bfd.send(&outbound);
         }
         // Building octets may have failed and closed a connection.
         self.pump_io().await;
@@ -230,7 +231,7 @@ impl Driver {
                     self.connect(conn, remote.ip(), origin, transport);
                 }
                 Io::SetKey { remote, key } => self.set_key(remote, key),
-                Io::Bfd { local, wanted } => self.bfd.set(local, wanted),
+                Io::Bfd { local, multihop, wanted } => self.bfd.set(local, multihop, wanted),
                 Io::Close { conn, last } => self.close(conn, last),
                 Io::Listen(port) => {
                     self.port = port;

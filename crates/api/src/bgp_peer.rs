@@ -61,9 +61,10 @@ pub struct BgpPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 255))]
     pub ebgp_multihop: Option<i32>,
-    /// Watches the neighbour by BFD over one hop (RFC 5880, 5881) while the session is up: when it no
-    /// longer forwards, the session and its routes go at once, graceful restart or not. The
-    /// neighbour must do the same. Excludes `ebgpMultihop`.
+    /// Watches the neighbour by BFD (RFC 5880) while the session is up: when it no longer forwards, the
+    /// session and its routes go at once, graceful restart or not. The neighbour must do the same.
+    /// It is watched over one hop (RFC 5881), or where `ebgpMultihop` or `ttlSecurity` is more than 1
+    /// over several (RFC 5883).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bfd: Option<BgpBfd>,
     /// Ends the session and wants none, while this is here: the neighbour is told so with these

@@ -88,7 +88,6 @@ const BGP_PEER_RULES: Rules = &[
         "!(has(self.ttlSecurity) && has(self.ebgpMultihop))",
         "ttlSecurity and ebgpMultihop exclude each other",
     ),
-    ("!(has(self.bfd) && has(self.ebgpMultihop))", "bfd and ebgpMultihop exclude each other"),
     ("self.asNumber != 23456", "23456 stands for numbers of four bytes (RFC 6793)"),
 ];
 

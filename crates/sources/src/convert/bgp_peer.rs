@@ -30,9 +30,6 @@ pub(super) fn settings(spec: &BgpPeerSpec, problems: &mut Problems) -> Option<Pe
         problems.error("spec.localRole", message);
     }
     let bfd = spec.bfd.as_ref().map(|bfd| self::bfd(bfd, problems));
-    if bfd.is_some() && spec.ebgp_multihop.is_some() {
-        problems.error("spec.bfd", "watches one hop; it and ebgpMultihop exclude each other");
-    }
     let whole = problems.errors() == before;
     let (hops, password_file) = (hops?, password_file?);
     whole.then_some(PeerSettings {

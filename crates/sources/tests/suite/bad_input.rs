@@ -84,10 +84,6 @@ fn bgp_peers() {
             "spec.bfd.minTxMilliseconds: 9 is not between 10 and 60000",
         ),
         (
-            "{peerIP: 10.0.0.1, asNumber: 1, bfd: {}, ebgpMultihop: 2}",
-            "spec.bfd: watches one hop; it and ebgpMultihop exclude each other",
-        ),
-        (
             "{peerIP: 10.0.0.1, asNumber: 1, maxPrefixes: {}}",
             "spec.maxPrefixes: limits neither v4 nor v6",
         ),
