@@ -208,6 +208,16 @@ fn an_agent_writes_what_is_of_its_own_node_only() -> Result<()> {
     let refused = refused.err().context("an agent spoke for another node")?.to_string();
     ensure!(refused.contains("the enforcement of its own node n1 only"), "{refused}");
     server.create_as(&token, &enforcement("n1"))?;
+    let sessions = |node: &str| {
+        format!(
+            "apiVersion: brindle.io/v1alpha1\nkind: BGPNodeStatus\nmetadata: {{name: {node}}}\n\
+             spec: {{node: {node}, sessions: 0, established: 0}}\n"
+        )
+    };
+    let refused = server.create_as(&token, &sessions("n2"));
+    let refused = refused.err().context("an agent told of another node's sessions")?.to_string();
+    ensure!(refused.contains("of its own node n1 only"), "{refused}");
+    server.create_as(&token, &sessions("n1"))?;
     let pool = "apiVersion: brindle.io/v1alpha1\nkind: IPPool\nmetadata: {name: p}\n\
                 spec: {cidr: 10.0.0.0/16}\n";
     let refused = server.create_as(&token, pool).err().context("an agent made a pool")?;

@@ -30,7 +30,7 @@ use brindle_dataplane_core::{DriverSender, RouteInput, RouteTable};
 use brindle_model::routing::advertisement::Origination;
 use brindle_model::routing::{self, Change, Peer, PeerAddress, Speaker};
 use brindle_model::ruleset::Batch;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tracing::{error, info, warn};
 
 use passwords::Passwords;
@@ -159,6 +159,18 @@ fn route(event: Event) -> Option<RouteInput> {
     }
 }
 
+/// The speaker and the bridge, running.
+pub struct Bgp {
+    /// For questions.
+    pub commands: Commands,
+    /// For questions about what would be.
+    pub plans: Plans,
+    /// Says that sessions or neighbours are others than before.
+    pub changed: Arc<Notify>,
+    /// The bridge.
+    pub thread: JoinHandle<()>,
+}
+
 /// Starts the speaker and the bridge. The bridge ends when the sender of batches is gone; then it
 /// stops the speaker without a NOTIFICATION, so that its neighbours keep our routes (RFC 4724).
 ///
@@ -168,16 +180,18 @@ pub fn spawn(
     config: Config,
     batches: mpsc::Receiver<Arc<Batch>>,
     routes: DriverSender<RouteTable>,
-) -> io::Result<(Commands, Plans, JoinHandle<()>)> {
+) -> io::Result<Bgp> {
     let speaker = brindle_bgp_speaker::spawn(config).map_err(io::Error::other)?;
     let commands = speaker.commands.clone();
     let (plans, questions) = Plans::new();
+    let changed = Arc::new(Notify::new());
+    let noted = changed.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let thread = std::thread::Builder::new()
         .name("bgp-bridge".to_owned())
         .stack_size(STACK)
-        .spawn(move || bridge(&runtime, speaker, batches, questions, &routes))?;
-    Ok((commands, plans, thread))
+        .spawn(move || bridge(&runtime, speaker, batches, questions, &noted, &routes))?;
+    Ok(Bgp { commands, plans, changed, thread })
 }
 
 fn bridge(
@@ -185,10 +199,11 @@ fn bridge(
     mut speaker: Handle,
     mut batches: mpsc::Receiver<Arc<Batch>>,
     questions: mpsc::Receiver<Question>,
+    changed: &Notify,
     routes: &DriverSender<RouteTable>,
 ) {
     runtime.block_on(async {
-        if connect(&mut speaker, &mut batches, questions, routes).await.is_err() {
+        if connect(&mut speaker, &mut batches, questions, changed, routes).await.is_err() {
             error!("the BGP speaker has ended by itself: nothing is announced any more");
             while batches.recv().await.is_some() {}
             return;
@@ -209,6 +224,7 @@ async fn connect(
     speaker: &mut Handle,
     batches: &mut mpsc::Receiver<Arc<Batch>>,
     mut questions: mpsc::Receiver<Question>,
+    changed: &Notify,
     routes: &DriverSender<RouteTable>,
 ) -> Result<(), Stopped> {
     let mut in_sync = false;
@@ -220,6 +236,9 @@ async fn connect(
                 let Some(batch) = batch else { return Ok(()) };
                 forward(&speaker.commands, &batch, &mut passwords, !in_sync).await?;
                 in_sync = true;
+                if !batch.routing.is_empty() {
+                    changed.notify_one();
+                }
             }
             Some(question) = questions.recv() => {
                 // Its changes follow those that the compiler has sent before.
@@ -232,10 +251,14 @@ async fn connect(
             _ = look.tick() => {
                 for (name, neighbour) in passwords.changed() {
                     give(&speaker.commands, neighbour.command(name)).await?;
+                    changed.notify_one();
                 }
             }
             event = speaker.events.recv() => {
                 let event = event.ok_or(Stopped)?;
+                if matches!(event, Event::Peer { .. }) {
+                    changed.notify_one();
+                }
                 let Some(input) = route(event) else { continue };
                 if routes.send(input).is_err() {
                     return Ok(());

@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use brindle_bgp_proto::family::FamilySet;
-use brindle_bgp_speaker::{Commands, Config as SpeakerConfig};
+use brindle_bgp_speaker::Config as SpeakerConfig;
 use brindle_compiler::Compiler;
 use brindle_dataplane_core::netlink::LinkMonitor;
 use brindle_dataplane_core::{
@@ -53,7 +53,8 @@ use tracing::{error, info, warn};
 
 use crate::admin;
 use crate::backend::AnyBackend;
-use crate::bgp;
+use crate::bgp::{self, Bgp};
+use crate::bgp_status;
 use crate::blocks::BlockStore;
 use crate::capacity;
 use crate::cni_server::ports::Pipeline as _;
@@ -95,7 +96,7 @@ pub fn run(options: &RunOptions) -> Result<()> {
 
     let restart = RestartFile::new(&options.state_dir);
     let south = South::start(options, &restart)?;
-    let (north, ended) = North::start(options, &south.pipeline, &south.routes)?;
+    let (north, ended) = North::start(options, &south.pipeline, &south.routes, &south.bgp)?;
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -115,8 +116,8 @@ pub fn run(options: &RunOptions) -> Result<()> {
         backend: south.backend.clone(),
         drops_per_second: options.drops_per_second,
         packet_log: PacketLog::start(options.packets_kept),
-        bgp: south.bgp.clone(),
-        plans: south.plans.clone(),
+        bgp: south.bgp.commands.clone(),
+        plans: south.bgp.plans.clone(),
         connections: south.changes.clone(),
         ipam: north.server.ipam().clone(),
     });
@@ -143,9 +144,7 @@ struct South {
     route_driver: Driver,
     routes: DriverSender<RouteTable>,
     monitor: LinkMonitor,
-    bgp: Commands,
-    plans: bgp::Plans,
-    bridge: JoinHandle<()>,
+    bgp: Bgp,
     changes: Changes,
     connections: Connections,
 }
@@ -172,7 +171,7 @@ impl South {
             jitter_seed: seed(&options.node),
         };
         let (batches, forwarded) = mpsc::channel(bgp::QUEUE);
-        let (bgp, plans, bridge) =
+        let bgp =
             bgp::spawn(speaker, forwarded, routes.clone()).context("start the BGP speaker")?;
 
         let changes = Changes::new(options.existing_connections);
@@ -204,8 +203,6 @@ impl South {
             routes,
             monitor,
             bgp,
-            plans,
-            bridge,
             changes,
             connections,
         })
@@ -215,9 +212,10 @@ impl South {
     fn stop(self, deadline: Instant) -> bool {
         let connections = self.connections.stop();
         // Each drop ends what it feeds, once the queue is empty.
-        drop((self.pipeline, self.backend, self.routes, self.monitor, self.bgp, self.plans));
+        let Bgp { commands, plans, thread: bridge, .. } = self.bgp;
+        drop((self.pipeline, self.backend, self.routes, self.monitor, commands, plans));
         let (done, wait) = sync_channel(1);
-        let (compile, bridge) = (self.compile, self.bridge);
+        let compile = self.compile;
         let (dataplane, route_driver) = (self.dataplane, self.route_driver);
         let joiner = std::thread::spawn(move || {
             let ended = [
@@ -285,6 +283,7 @@ impl North {
         options: &RunOptions,
         pipeline: &Pipeline,
         routes: &DriverSender<RouteTable>,
+        bgp: &Bgp,
     ) -> Result<(Self, oneshot::Receiver<Result<(), RunError>>)> {
         let mut status = northbound::Status::default();
         let (source, store) = match &options.source {
@@ -299,6 +298,8 @@ impl North {
             Source::Kubernetes(kubeconfig) => {
                 let connection = Arc::new(Connection::open(kubeconfig.as_deref())?);
                 status.reporter = Some(Reporter::start(&connection, &options.node));
+                let (speaker, changed) = (bgp.commands.clone(), bgp.changed.clone());
+                bgp_status::start(&connection, &options.node, speaker, changed);
                 let source = KubernetesSource::start(&connection, options.node.clone());
                 (northbound::Source::Kubernetes(source), BlockStore::api_server(connection))
             }
