@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::attribute::{Attributes, Outcome};
+use crate::attribute::{Attributes, Community, Outcome};
 use crate::capability::Role;
 use crate::export::{Exported, Learned, Source};
 use crate::family::{Family, FamilySet};
@@ -278,6 +278,42 @@ impl Rib {
     /// is over (RFC 4724 §4.2).
     pub fn sweep(&mut self, id: PeerId, family: Family) {
         self.drop_routes(id, |prefix, received| received.stale && Family::of(prefix) == family);
+    }
+
+    /// The restart time of a peer is over, and it asked that its routes of a family stay for long: stale
+    /// ones are marked, which makes them the last resort everywhere, but for those that may not be
+    /// kept (RFC 9494 §4.2).
+    pub fn keep_for_long(&mut self, id: PeerId, family: Family) {
+        let concerned = move |prefix: &IpNet, received: &Received| {
+            received.stale && Family::of(prefix) == family
+        };
+        self.drop_routes(id, |prefix, received| {
+            let refused = received.route.attributes.communities.contains(&Community::NO_LLGR);
+            refused && concerned(prefix, received)
+        });
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(session) = peer.session.clone() else { return };
+        for (prefix, received) in peer.received.iter_mut() {
+            if !concerned(prefix, received) {
+                continue;
+            }
+            let mut attributes = (*received.route.attributes).clone();
+            attributes.mark_stale();
+            let attributes = Arc::new(attributes);
+            let next_hop = received.route.next_hop;
+            received.route = self.routes.intern(Route { attributes, next_hop });
+            let judge =
+                import::Judge::new(&received.route, &session, &self.local, &mut self.routes);
+            let Judged { rejection, used } = judge.judge(prefix, &mut self.routes);
+            received.rejection = rejection;
+            let changed = match used {
+                Some(route) => self.loc.set_path(*prefix, Path { peer: id, route }),
+                None => self.loc.remove_path(prefix, id),
+            };
+            if changed {
+                self.dirty.insert(*prefix);
+            }
+        }
     }
 
     /// Takes in an UPDATE as decoded: withdrawals first, then routes, then what RFC 7606 made

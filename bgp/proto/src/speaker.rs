@@ -50,7 +50,7 @@ use ipnet::IpNet;
 
 use crate::fsm::State;
 use crate::message::NotificationCode;
-use crate::peer::{Env, Peer};
+use crate::peer::{Env, Expired, Peer};
 use crate::rib::{Local, Outgoing, Rib};
 use crate::session::{ConnId, Place};
 use crate::timer::{Jitter, Time};
@@ -300,8 +300,9 @@ impl Speaker {
             self.with_peer(&name, now, Peer::timeout);
             self.contain(&name, now, |speaker| {
                 let Some(peer) = speaker.peers.get_mut(&name) else { return };
-                let expired = peer.helper.expire(now);
-                expired.iter().for_each(|family| speaker.rib.sweep(peer.id, family));
+                let Expired { gone, long_lived } = peer.helper.expire(now);
+                gone.iter().for_each(|family| speaker.rib.sweep(peer.id, family));
+                long_lived.iter().for_each(|family| speaker.rib.keep_for_long(peer.id, family));
             });
             self.bfd_timeout(&name, now);
             self.forget_guest(&name, now);

@@ -132,6 +132,7 @@ fn identity(speaker: &Speaker) -> Identity {
         listen_port: speaker.listen_port,
         hold_time: speaker.hold_time,
         restart_time: speaker.restart_time,
+        long_lived_stale_time: speaker.long_lived_stale_time,
         next_hops: speaker.next_hops.iter().copied().collect::<NextHops>(),
         notification_restart: speaker.notification_restart,
         cluster_id: speaker.cluster_id,

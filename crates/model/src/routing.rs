@@ -29,6 +29,8 @@ pub struct BgpConfiguration {
     pub node_to_node_mesh: Option<bool>,
     /// Seconds that a peer keeps our routes while we restart (RFC 4724 §3); 120 unless said.
     pub restart_time: Option<u16>,
+    /// Seconds that a peer keeps our routes after that (RFC 9494 §3.1); none unless said.
+    pub long_lived_stale_time: Option<u32>,
     /// Hold time in seconds (RFC 4271 §4.2); 90 unless said.
     pub hold_time: Option<u16>,
     /// Whether to offer that a NOTIFICATION ends no forwarding (RFC 8538); no unless said.
@@ -245,6 +247,8 @@ pub struct Speaker {
     pub listen_port: u16,
     /// Restart time advertised in the graceful-restart capability, seconds.
     pub restart_time: u16,
+    /// Long-lived stale time, seconds; 0 for none (RFC 9494).
+    pub long_lived_stale_time: u32,
     /// Hold time proposed in OPEN, seconds.
     pub hold_time: u16,
     /// Offer that a NOTIFICATION ends no forwarding (RFC 8538).

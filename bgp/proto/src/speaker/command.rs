@@ -11,7 +11,7 @@ use crate::family::{Family, FamilySet};
 use crate::message::MAX_COMMUNICATION;
 use crate::policy::PeerPolicy;
 use crate::rib::{Drain, Origin};
-use crate::session::open::MAX_RESTART_TIME;
+use crate::session::open::{MAX_LONG_LIVED_STALE_TIME, MAX_RESTART_TIME};
 use crate::speaker::transport::{Hops, Password, Transport};
 
 /// The port of BGP (RFC 4271 §8.2.1).
@@ -47,6 +47,9 @@ pub struct Identity {
     /// Seconds that peers keep our routes while we restart, at most 4095. Also our
     /// Selection_Deferral_Timer.
     pub restart_time: u16,
+    /// Seconds that peers who know of it keep our routes after that, as the last resort (RFC 9494), at
+    /// most 16777215; 0 for not at all.
+    pub long_lived_stale_time: u32,
     /// Next hops of what we originate. A family without one uses the session's own address, if
     /// that is of the family; else its routes are not advertised.
     pub next_hops: NextHops,
@@ -191,6 +194,9 @@ pub enum InvalidCommand {
     /// RFC 4724 §3.
     #[error("restart time {0} s is too long: at most {MAX_RESTART_TIME}")]
     RestartTime(u16),
+    /// RFC 9494 §3.1.
+    #[error("long-lived stale time {0} s is too long: at most {MAX_LONG_LIVED_STALE_TIME}")]
+    LongLivedStaleTime(u32),
     /// A range without room for a peer is none.
     #[error("range {0} has no room for any peer")]
     NoRoom(PeerName),
@@ -239,6 +245,9 @@ impl Identity {
         }
         if self.restart_time > MAX_RESTART_TIME {
             return Err(InvalidCommand::RestartTime(self.restart_time));
+        }
+        if self.long_lived_stale_time > MAX_LONG_LIVED_STALE_TIME {
+            return Err(InvalidCommand::LongLivedStaleTime(self.long_lived_stale_time));
         }
         Ok(())
     }

@@ -311,6 +311,7 @@ pub fn identity(setup: Setup) -> Identity {
         listen_port: 179,
         hold_time: 90,
         restart_time: setup.restart_time,
+        long_lived_stale_time: 0,
         next_hops: Default::default(),
         notification_restart: false,
         cluster_id: None,

@@ -261,6 +261,11 @@ fn bgp_configurations() {
         ),
         ("default", "{listenPort: 0}", "spec.listenPort: 0 is not a port: 1 to 65535 are"),
         ("default", "{restartTime: 4096s}", "spec.restartTime: 4096s is more than 4095s"),
+        (
+            "default",
+            "{longLivedStaleTime: 16777216s}",
+            "spec.longLivedStaleTime: 16777216s is more than 16777215s",
+        ),
         ("default", "{holdTime: 2s}", "spec.holdTime: 2s is neither 0s nor 3s to 65535s"),
         (
             "default",

@@ -15,7 +15,7 @@ use super::{accepted, convert};
 
 #[test]
 fn bgp_configuration() {
-    let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: node.n1}\nspec: {asNumber: 4200000000, routerID: 192.0.2.1, listenPort: 1179, nodeToNodeMeshEnabled: false, restartTime: 2m, holdTime: 9s, routeReflectorClusterID: 192.0.2.9}";
+    let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: node.n1}\nspec: {asNumber: 4200000000, routerID: 192.0.2.1, listenPort: 1179, nodeToNodeMeshEnabled: false, restartTime: 2m, longLivedStaleTime: 1h, holdTime: 9s, routeReflectorClusterID: 192.0.2.9}";
     let Input::BgpConfiguration(found) = accepted(yaml) else { panic!() };
     let expected = BgpConfiguration {
         as_number: Some(4_200_000_000),
@@ -23,6 +23,7 @@ fn bgp_configuration() {
         listen_port: Some(1179),
         node_to_node_mesh: Some(false),
         restart_time: Some(120),
+        long_lived_stale_time: Some(3600),
         hold_time: Some(9),
         cluster_id: Some("192.0.2.9".parse().unwrap()),
         ..BgpConfiguration::default()
