@@ -13,6 +13,7 @@
 mod filters;
 mod passwords;
 mod plans;
+mod secrets;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -36,6 +37,7 @@ use tracing::{error, info, warn};
 use passwords::Passwords;
 pub use plans::Plans;
 use plans::Question;
+pub use secrets::Secrets;
 
 /// Batches that may wait for the bridge.
 pub const QUEUE: usize = 64;
@@ -168,6 +170,8 @@ pub struct Bgp {
     pub plans: Plans,
     /// Says that sessions or neighbours are others than before.
     pub changed: Arc<Notify>,
+    /// Secrets with passwords of neighbours.
+    pub secrets: Secrets,
     /// The bridge.
     pub thread: JoinHandle<()>,
 }
@@ -187,12 +191,14 @@ pub fn spawn(
     let (plans, questions) = Plans::new();
     let changed = Arc::new(Notify::new());
     let noted = changed.clone();
+    let secrets = Secrets::default();
+    let passwords = Passwords::new(secrets.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let thread = std::thread::Builder::new()
         .name("bgp-bridge".to_owned())
         .stack_size(STACK)
-        .spawn(move || bridge(&runtime, speaker, batches, questions, &noted, &routes))?;
-    Ok(Bgp { commands, plans, changed, thread })
+        .spawn(move || bridge(&runtime, speaker, batches, questions, passwords, &noted, &routes))?;
+    Ok(Bgp { commands, plans, changed, secrets, thread })
 }
 
 fn bridge(
@@ -200,11 +206,13 @@ fn bridge(
     mut speaker: Handle,
     mut batches: mpsc::Receiver<Arc<Batch>>,
     questions: mpsc::Receiver<Question>,
+    passwords: Passwords,
     changed: &Notify,
     routes: &DriverSender<RouteTable>,
 ) {
     runtime.block_on(async {
-        if connect(&mut speaker, &mut batches, questions, changed, routes).await.is_err() {
+        if connect(&mut speaker, &mut batches, questions, passwords, changed, routes).await.is_err()
+        {
             error!("the BGP speaker has ended by itself: nothing is announced any more");
             while batches.recv().await.is_some() {}
             return;
@@ -225,11 +233,11 @@ async fn connect(
     speaker: &mut Handle,
     batches: &mut mpsc::Receiver<Arc<Batch>>,
     mut questions: mpsc::Receiver<Question>,
+    mut passwords: Passwords,
     changed: &Notify,
     routes: &DriverSender<RouteTable>,
 ) -> Result<(), Stopped> {
     let mut in_sync = false;
-    let mut passwords = Passwords::default();
     let mut look = tokio::time::interval(passwords::INTERVAL);
     loop {
         tokio::select! {

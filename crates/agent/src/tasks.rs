@@ -298,6 +298,7 @@ impl North {
             Source::Kubernetes(kubeconfig) => {
                 let connection = Arc::new(Connection::open(kubeconfig.as_deref())?);
                 status.reporter = Some(Reporter::start(&connection, &options.node));
+                bgp.secrets.start(&connection);
                 let (speaker, changed) = (bgp.commands.clone(), bgp.changed.clone());
                 bgp_status::start(&connection, &options.node, speaker, changed);
                 let source = KubernetesSource::start(&connection, options.node.clone());

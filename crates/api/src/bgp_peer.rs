@@ -170,7 +170,8 @@ pub struct BgpPassword {
     /// counted. A file that is replaced takes effect within seconds and resets no session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// A key of a Secret. Refused: agents read no Secrets.
+    /// A key of a Secret in Brindle's namespace, with the same contents as a file; with an API server
+    /// only. Agents may read those Secrets alone that a Role of the cluster's operator names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<SecretKeyRef>,
 }

@@ -122,8 +122,8 @@ impl std::fmt::Display for PeerAddress {
 pub struct PeerSettings {
     /// How far away it may be.
     pub hops: Hops,
-    /// The file with the password of TCP MD5 signatures (RFC 2385).
-    pub password_file: Option<Arc<Path>>,
+    /// Where the password of TCP MD5 signatures stands (RFC 2385).
+    pub password: Option<PasswordSource>,
     /// No session is wanted, and these are the words for it (RFC 9003).
     pub shutdown: Option<Arc<str>>,
     /// How many prefixes it may advertise.
@@ -138,6 +138,21 @@ pub struct PeerSettings {
     pub require_role: bool,
     /// Watch it by BFD.
     pub bfd: Option<Bfd>,
+}
+
+/// Where a password stands.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PasswordSource {
+    /// In this file of the node.
+    File(Arc<Path>),
+    /// In a Secret of Brindle's namespace.
+    Secret {
+        /// The Secret.
+        name: Name,
+        /// The key in it.
+        key: Arc<str>,
+    },
 }
 
 /// A role on a session (RFC 9234 §4.1).

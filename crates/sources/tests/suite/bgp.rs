@@ -6,7 +6,7 @@ use brindle_model::routing::filter::{
 };
 use brindle_model::routing::{
     Bfd, BgpConfiguration, BgpPeer, Drain, Hops, MaxPrefixes, MaxPrefixesOut, NodeScope,
-    PeerAddress, PeerSettings, Role,
+    PasswordSource, PeerAddress, PeerSettings, Role,
 };
 use brindle_model::selector::Selector;
 use brindle_sources::convert::Input;
@@ -73,23 +73,20 @@ fn bgp_peers_of_a_range() {
 
 #[test]
 fn protection_of_bgp_peers() {
-    let file = "/etc/brindle/tor".to_owned();
-    for (spec, hops, password_file) in [
+    let file = PasswordSource::File(std::path::PathBuf::from("/etc/brindle/tor").into());
+    let secret = PasswordSource::Secret { name: "tors".into(), key: "a".into() };
+    for (spec, hops, password) in [
         ("ttlSecurity: 1", Hops::Security(1), None),
         ("ttlSecurity: 254", Hops::Security(254), None),
         ("ebgpMultihop: 255", Hops::Multihop(255), None),
         ("password: {file: /etc/brindle/tor}", Hops::Usual, Some(file)),
+        ("password: {secretKeyRef: {name: tors, key: a}}", Hops::Usual, Some(secret)),
     ] {
         let yaml = format!(
             "apiVersion: brindle.io/v1alpha1\nkind: BGPPeer\nmetadata: {{name: tor}}\nspec: {{peerIP: 10.0.0.1, asNumber: 64600, {spec}}}"
         );
         let Input::BgpPeer(found) = accepted(&yaml) else { panic!() };
-        let password_file = password_file.map(|file| std::path::PathBuf::from(file).into());
-        assert_eq!(
-            found.settings,
-            PeerSettings { hops, password_file, ..Default::default() },
-            "{spec}"
-        );
+        assert_eq!(found.settings, PeerSettings { hops, password, ..Default::default() }, "{spec}");
     }
 }
 
