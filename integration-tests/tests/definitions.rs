@@ -102,6 +102,7 @@ const REFUSED: Rows = &[
     ("IPAMBlock", &["{cidr: ten, node: n1}", "{cidr: 10.0.0.0/26}"]),
     // The object's name is another.
     ("NodeEnforcement", &["{}", "{node: n1}"]),
+    ("BGPNodeStatus", &["{node: o, sessions: 0, established: 0}", "{node: n1}"]),
 ];
 
 const TAKEN: Rows = &[

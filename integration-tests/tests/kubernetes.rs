@@ -144,6 +144,77 @@ fn an_api_server_without_streamed_lists_is_listed_in_pages() -> Result<()> {
     follows("brd-k8s-b", &["--feature-gates=WatchList=false"])
 }
 
+const MISFITS: &str = "\
+apiVersion: brindle.io/v1alpha1
+kind: BGPPeer
+metadata: {name: misfit}
+spec: {peerIP: 192.0.2.77, asNumber: AS, localRole: Peer}
+---
+apiVersion: brindle.io/v1alpha1
+kind: BGPPeer
+metadata: {name: signed}
+spec: {peerIP: 192.0.2.78, asNumber: 64999, password: {secretKeyRef: {name: tors, key: a}}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: tors, namespace: brindle-system}
+stringData: {a: s3cret}
+";
+
+const MAY_READ: &str = "\
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: brindle-agent-passwords, namespace: brindle-system}
+rules:
+- {apiGroups: [\"\"], resources: [secrets], resourceNames: [tors], verbs: [get]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: brindle-agent-passwords, namespace: brindle-system}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: brindle-agent-passwords}
+subjects:
+- {kind: ServiceAccount, name: brindle-agent, namespace: brindle-system}
+";
+
+/// A node tells of its sessions and why there is none: what does not fit it, and a password that it
+/// may not read until a Role names the Secret.
+#[test]
+#[ignore = "needs kube-apiserver and etcd: make conformance"]
+fn sessions_of_a_node_stand_in_an_object() -> Result<()> {
+    let cluster = Cluster::build("brd-k8s-s", &[])?;
+    let (server, node) = (&cluster.server, &cluster.fabric.nodes[0].name);
+    let spec = || -> Result<serde_json::Value> {
+        let arguments = ["get", "bgpnodestatuses", "-o", "json", "--ignore-not-found", node];
+        let text = server.kubectl(&arguments)?;
+        let object: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        Ok(object["spec"].clone())
+    };
+    wait_until(DEADLINE, "the sessions of the fabric to be told", || {
+        let spec = spec()?;
+        Ok(spec["established"].as_i64() >= Some(1) && spec["established"] == spec["sessions"])
+    })?;
+    let own_as = spec()?["asNumber"].to_string();
+    server.apply(&MISFITS.replace("AS,", &format!("{own_as},")))?;
+    let reason = |name: &str| -> Result<String> {
+        let spec = spec()?;
+        let mut peers = spec["peers"].as_array().into_iter().flatten();
+        let peer = peers.find(|peer| peer["name"] == name);
+        Ok(peer.map(|peer| peer["reason"].to_string()).unwrap_or_default())
+    };
+    wait_until(DEADLINE, "the node to say what does not fit", || {
+        Ok(reason("misfit")?.contains("spec.localRole is for external neighbours"))
+    })?;
+    wait_until(DEADLINE, "the Secret to be refused", || {
+        Ok(reason("signed")?.contains("Secret tors: the agent may not read it"))
+    })?;
+    server.apply(MAY_READ)?;
+    // It is asked for again within 20 s; then nobody answers the connection.
+    wait_until(DEADLINE * 3, "the password to be known", || {
+        let reason = reason("signed")?;
+        Ok(!reason.is_empty() && !reason.contains("password"))
+    })
+}
+
 #[test]
 #[ignore = "needs kube-apiserver and etcd: make conformance"]
 fn objects_say_what_became_of_them() -> Result<()> {
@@ -208,6 +279,16 @@ fn an_agent_writes_what_is_of_its_own_node_only() -> Result<()> {
     let refused = refused.err().context("an agent spoke for another node")?.to_string();
     ensure!(refused.contains("the enforcement of its own node n1 only"), "{refused}");
     server.create_as(&token, &enforcement("n1"))?;
+    let sessions = |node: &str| {
+        format!(
+            "apiVersion: brindle.io/v1alpha1\nkind: BGPNodeStatus\nmetadata: {{name: {node}}}\n\
+             spec: {{node: {node}, sessions: 0, established: 0}}\n"
+        )
+    };
+    let refused = server.create_as(&token, &sessions("n2"));
+    let refused = refused.err().context("an agent told of another node's sessions")?.to_string();
+    ensure!(refused.contains("of its own node n1 only"), "{refused}");
+    server.create_as(&token, &sessions("n1"))?;
     let pool = "apiVersion: brindle.io/v1alpha1\nkind: IPPool\nmetadata: {name: p}\n\
                 spec: {cidr: 10.0.0.0/16}\n";
     let refused = server.create_as(&token, pool).err().context("an agent made a pool")?;

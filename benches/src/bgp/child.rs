@@ -100,6 +100,7 @@ fn identity() -> Identity {
         listen_port: 179,
         hold_time: 90,
         restart_time: 120,
+        long_lived_stale_time: 0,
         next_hops: [IpAddr::from([10, 99, 0, 1])].into_iter().collect::<NextHops>(),
         notification_restart: false,
         cluster_id: None,

@@ -40,6 +40,20 @@ pub struct Attributes {
     pub unknown: Vec<UnknownAttribute>,
 }
 
+impl Attributes {
+    /// Whether the route is stale for long: the last resort (RFC 9494 §4.3).
+    pub fn is_stale(&self) -> bool {
+        self.communities.contains(&Community::LLGR_STALE)
+    }
+
+    /// Marks it so.
+    pub fn mark_stale(&mut self) {
+        if !self.is_stale() {
+            self.communities.push(Community::LLGR_STALE);
+        }
+    }
+}
+
 /// ORIGIN; the order is that of preference (RFC 4271 §9.1.2.2 b).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Origin {

@@ -6,6 +6,7 @@
 //!
 //! | step | prefers | source |
 //! |---|---|---|
+//! | | not LLGR_STALE | RFC 9494 §4.3 |
 //! | preference | highest LOCAL_PREF, 100 where there is none | §9.1.1 |
 //! | a | shortest AS_PATH; a set counts one | §9.1.2.2 a |
 //! | b | lowest ORIGIN | §9.1.2.2 b |
@@ -53,6 +54,8 @@ pub struct Selection {
 /// A step of the decision, and how it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// Before anything else: LLGR_STALE (RFC 9494 §4.3).
+    LongLivedStale,
     /// Before a: LOCAL_PREF.
     LocalPref,
     /// a.
@@ -72,8 +75,14 @@ pub enum Step {
 }
 
 /// Steps that part better from worse; who is left shares the traffic.
-const COST: [Step; 5] =
-    [Step::LocalPref, Step::AsPathLength, Step::Origin, Step::Med, Step::PeerKind];
+const COST: [Step; 6] = [
+    Step::LongLivedStale,
+    Step::LocalPref,
+    Step::AsPathLength,
+    Step::Origin,
+    Step::Med,
+    Step::PeerKind,
+];
 /// Steps that part one from its equals.
 const TIES: [Step; 3] = [Step::RouterId, Step::ClusterList, Step::PeerAddress];
 
@@ -82,6 +91,7 @@ impl Step {
     fn keep(self, left: &mut Vec<usize>, candidates: &[Candidate<'_>]) {
         let attributes = |i: usize| candidates[i].attributes;
         match self {
+            Self::LongLivedStale => keep_least(left, |i| attributes(i).is_stale()),
             Self::LocalPref => {
                 keep_least(left, |i| !attributes(i).local_pref.unwrap_or(DEFAULT_LOCAL_PREF));
             }
@@ -103,6 +113,7 @@ impl std::fmt::Display for Step {
     /// What the better path has.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::LongLivedStale => "no LLGR_STALE, by which a route is the last resort",
             Self::LocalPref => "a higher LOCAL_PREF",
             Self::AsPathLength => "a shorter AS path",
             Self::Origin => "a better ORIGIN",

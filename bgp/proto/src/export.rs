@@ -79,6 +79,8 @@ pub(crate) enum Withheld {
     Originator,
     /// RFC 9234 §5: it is for customers only, and the peer is none.
     OnlyToCustomer,
+    /// RFC 9494 §4.3: it is stale for long, and the peer would not know.
+    LongLivedStale,
     /// A well-known community keeps it here (RFC 1997).
     Community(Community),
     /// A filter is broken.
@@ -144,10 +146,14 @@ pub(crate) fn export(
         Verdict::NoMatch if learned && !told_by_default => return Err(Withheld::Learned),
         Verdict::NoMatch => (None, &[][..]),
     };
+    let stale = learned && attributes.is_stale();
     let next_hop = match policy::apply(changes, &mut attributes) {
         Some(address) => usable(address.into(), family, session),
         None => next_hop,
     };
+    if stale {
+        attributes.mark_stale();
+    }
     if local.drain == Some(Drain::GracefulShutdown) {
         let graceful = Change::AddCommunity(AnyCommunity::Standard(Community::GRACEFUL_SHUTDOWN));
         policy::apply(&[graceful, Change::SetLocalPref(0)], &mut attributes);
@@ -186,6 +192,9 @@ fn allowed(learned: &Learned, to: PeerId, session: &PeerSession) -> Result<(), W
     }
     if attributes.only_to_customer.is_some() && !roles::takes_marked(session) {
         return Err(Withheld::OnlyToCustomer);
+    }
+    if attributes.is_stale() && !session.negotiated.long_lived_restart {
+        return Err(Withheld::LongLivedStale);
     }
     match attributes.communities.iter().find(|community| keeps_here(**community, kind)) {
         Some(community) => Err(Withheld::Community(*community)),

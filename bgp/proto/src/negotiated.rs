@@ -25,6 +25,8 @@ pub struct Negotiated {
     pub enhanced_route_refresh: bool,
     /// A NOTIFICATION ends no forwarding, unless it is a Hard Reset (RFC 8538).
     pub notification_restart: bool,
+    /// The peer knows what LLGR_STALE means (RFC 9494 §4.3).
+    pub long_lived_restart: bool,
     /// Hold time in seconds: the smaller of both (RFC 4271 §4.2); 0 for none.
     pub hold_time: u16,
     /// What an unreadable multiprotocol attribute costs.
@@ -63,6 +65,7 @@ impl Negotiated {
             route_refresh: false,
             enhanced_route_refresh: false,
             notification_restart: false,
+            long_lived_restart: false,
             hold_time: 0,
             nlri_errors: NlriErrors::ResetSession,
         }
@@ -85,6 +88,7 @@ impl Negotiated {
             notification_restart: both(
                 |c| matches!(c, Capability::GracefulRestart(restart) if restart.notification),
             ),
+            long_lived_restart: both(|c| matches!(c, Capability::LongLivedGracefulRestart(_))),
             hold_time: ours.hold_time.min(theirs.hold_time),
             nlri_errors: NlriErrors::ResetSession,
         }

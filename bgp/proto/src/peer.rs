@@ -35,7 +35,7 @@ use crate::speaker::{Ends, Guest, observe};
 use crate::timer::{Jitter, Time, Timer};
 
 use act::MAX_PAUSE_BGP;
-pub(crate) use helper::Helper;
+pub(crate) use helper::{Expired, Helper};
 pub(crate) use history::History;
 
 /// ConnectRetryTimer, before jitter: a lost SYN costs no more than this. Much less than the 120 s
@@ -96,7 +96,7 @@ impl Input {
 }
 
 /// A neighbour.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Peer {
     /// Its name in the tables.
     pub(crate) id: PeerId,

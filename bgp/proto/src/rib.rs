@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::attribute::{Attributes, Outcome};
+use crate::attribute::{Attributes, Community, Outcome};
 use crate::capability::Role;
 use crate::export::{Exported, Learned, Source};
 use crate::family::{Family, FamilySet};
@@ -150,7 +150,7 @@ pub struct BestPath {
 }
 
 /// Adj-RIBs-In, Loc-RIB and Adj-RIBs-Out.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Rib {
     local: Local,
     peers: BTreeMap<PeerId, Peer>,
@@ -278,6 +278,42 @@ impl Rib {
     /// is over (RFC 4724 §4.2).
     pub fn sweep(&mut self, id: PeerId, family: Family) {
         self.drop_routes(id, |prefix, received| received.stale && Family::of(prefix) == family);
+    }
+
+    /// The restart time of a peer is over, and it asked that its routes of a family stay for long: stale
+    /// ones are marked, which makes them the last resort everywhere, but for those that may not be
+    /// kept (RFC 9494 §4.2).
+    pub fn keep_for_long(&mut self, id: PeerId, family: Family) {
+        let concerned = move |prefix: &IpNet, received: &Received| {
+            received.stale && Family::of(prefix) == family
+        };
+        self.drop_routes(id, |prefix, received| {
+            let refused = received.route.attributes.communities.contains(&Community::NO_LLGR);
+            refused && concerned(prefix, received)
+        });
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(session) = peer.session.clone() else { return };
+        for (prefix, received) in peer.received.iter_mut() {
+            if !concerned(prefix, received) {
+                continue;
+            }
+            let mut attributes = (*received.route.attributes).clone();
+            attributes.mark_stale();
+            let attributes = Arc::new(attributes);
+            let next_hop = received.route.next_hop;
+            received.route = self.routes.intern(Route { attributes, next_hop });
+            let judge =
+                import::Judge::new(&received.route, &session, &self.local, &mut self.routes);
+            let Judged { rejection, used } = judge.judge(prefix, &mut self.routes);
+            received.rejection = rejection;
+            let changed = match used {
+                Some(route) => self.loc.set_path(*prefix, Path { peer: id, route }),
+                None => self.loc.remove_path(prefix, id),
+            };
+            if changed {
+                self.dirty.insert(*prefix);
+            }
+        }
     }
 
     /// Takes in an UPDATE as decoded: withdrawals first, then routes, then what RFC 7606 made
@@ -410,6 +446,29 @@ impl Rib {
     pub fn advertised(&self, id: PeerId) -> Vec<AdvertisedRoute> {
         let routes = |peer| Peer::advertised_routes(peer, &self.groups.advertised(peer));
         self.peers.get(&id).map(routes).unwrap_or_default()
+    }
+
+    /// The session of a peer, while it is Established.
+    pub(crate) fn session(&self, id: PeerId) -> Option<&PeerSession> {
+        self.peers.get(&id)?.established().map(|session| &**session)
+    }
+
+    /// How many routes the tables hold, each as often as a table has it.
+    pub(crate) fn routes_held(&self) -> usize {
+        let held = |peer: &Peer| peer.received.len() + peer.queue.advertised().count();
+        let shared = self.groups.all.values().map(|group| group.queue.advertised().count());
+        self.peers.values().map(held).chain(shared).sum::<usize>() + self.loc.iter().count()
+    }
+
+    /// Where packets are to go, by prefix, as of the last decision.
+    pub(crate) fn forwarding(&mut self) -> BTreeMap<IpNet, Vec<IpAddr>> {
+        self.decide();
+        let next_hops = |entry: &Entry| {
+            let paths = entry.forwarding_paths();
+            paths.iter().map(|path| path.next_hop.address()).collect::<Vec<_>>()
+        };
+        let routes = self.loc.iter().map(|(prefix, entry)| (*prefix, next_hops(entry)));
+        routes.filter(|(_, next_hops)| !next_hops.is_empty()).collect()
     }
 
     /// Prefixes that we originate, in order.

@@ -56,7 +56,7 @@ pub(crate) const OPEN_HOLD: Duration = Duration::from_secs(240);
 const MIN_SEND_HOLD: Duration = Duration::from_secs(480);
 
 /// State of one connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Session {
     /// The TCP connection, from the attempt to open it on.
     pub(crate) conn: Option<ConnId>,

@@ -28,6 +28,7 @@
 pub mod bfd;
 pub mod command;
 mod deferral;
+mod differences;
 pub mod event;
 pub mod explain;
 #[cfg(any(test, feature = "fault-injection"))]
@@ -35,6 +36,7 @@ pub mod fault;
 mod isolation;
 pub mod observe;
 mod peers;
+pub mod plan;
 mod ranges;
 mod report;
 pub mod routes;
@@ -48,7 +50,7 @@ use ipnet::IpNet;
 
 use crate::fsm::State;
 use crate::message::NotificationCode;
-use crate::peer::{Env, Peer};
+use crate::peer::{Env, Expired, Peer};
 use crate::rib::{Local, Outgoing, Rib};
 use crate::session::{ConnId, Place};
 use crate::timer::{Jitter, Time};
@@ -62,6 +64,7 @@ pub use explain::PrefixReport;
 #[cfg(any(test, feature = "fault-injection"))]
 pub use fault::Fault;
 pub use observe::{Ends, Observed, Seen};
+pub use plan::Plan;
 pub(crate) use ranges::Guest;
 pub use ranges::RangeStatus;
 pub use routes::{RouteList, RouteTable};
@@ -98,10 +101,12 @@ pub enum Io {
         /// Its key.
         key: Option<Md5Key>,
     },
-    /// Send and receive BFD from this address of ours (RFC 5881), or no longer.
+    /// Send and receive BFD from this address of ours, or no longer.
     Bfd {
         /// Our address.
         local: IpAddr,
+        /// By the port for several hops (RFC 5883) in place of that for one (RFC 5881).
+        multihop: bool,
         /// Whether any session has it.
         wanted: bool,
     },
@@ -142,7 +147,7 @@ const NOBODY: Local = Local {
 };
 
 /// A BGP speaker.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Speaker {
     identity: Option<Identity>,
     peers: BTreeMap<PeerName, Peer>,
@@ -295,8 +300,9 @@ impl Speaker {
             self.with_peer(&name, now, Peer::timeout);
             self.contain(&name, now, |speaker| {
                 let Some(peer) = speaker.peers.get_mut(&name) else { return };
-                let expired = peer.helper.expire(now);
-                expired.iter().for_each(|family| speaker.rib.sweep(peer.id, family));
+                let Expired { gone, long_lived } = peer.helper.expire(now);
+                gone.iter().for_each(|family| speaker.rib.sweep(peer.id, family));
+                long_lived.iter().for_each(|family| speaker.rib.keep_for_long(peer.id, family));
             });
             self.bfd_timeout(&name, now);
             self.forget_guest(&name, now);

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use brindle_bgp_proto::session::ConnId;
+use brindle_bgp_proto::speaker::bfd::Inbound;
 use brindle_bgp_proto::speaker::{
     Accepted, Command, Config, Event, Io, Md5Key, Speaker, Transport,
 };
@@ -14,11 +15,11 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::bfd::{Bfd, Received};
+use crate::bfd::Bfd;
 use crate::connection::{Connection, Origin, Report};
 use crate::listener::Listeners;
 use crate::monitor::Monitors;
-use crate::{Request, RouteQuery, Status};
+use crate::{MAX_PLAN, PlanError, Request, RouteQuery, Status};
 
 /// Reports of connections that may wait; a full channel stops reading from the sockets.
 const REPORTS: usize = 256;
@@ -41,7 +42,7 @@ pub(crate) async fn run(
 ) {
     let (reports, mut from_connections) = mpsc::channel(REPORTS);
     let (accepted, mut from_listeners) = mpsc::channel(ACCEPTED);
-    let (heard, mut from_bfd) = mpsc::channel::<Received>(BFD);
+    let (heard, mut from_bfd) = mpsc::channel::<Inbound>(BFD);
     let start = Instant::now();
     let mut driver = Driver {
         start,
@@ -74,7 +75,7 @@ pub(crate) async fn run(
                 }
             }
             Some((stream, remote)) = from_listeners.recv() => driver.accepted(stream, remote),
-            Some((remote, octets)) = from_bfd.recv() => driver.heard(remote, &octets),
+            Some(inbound) = from_bfd.recv() => driver.heard(&inbound),
             () = sleep_until(deadline) => driver.timeout().await,
             permit = events.reserve(), if driver.speaker.has_events() => match permit {
                 Ok(permit) => driver.event(permit),
@@ -125,6 +126,16 @@ impl Driver {
             Request::Status(answer) => drop(answer.send(self.status())),
             Request::Explain(prefix, peer, answer) => {
                 drop(answer.send(self.speaker.explain(prefix, peer.as_deref())));
+            }
+            Request::Plan(commands, answer) => {
+                let held = self.speaker.routes_held();
+                if held > MAX_PLAN {
+                    return drop(answer.send(Err(PlanError::TooLarge { held })));
+                }
+                let (copy, now) = (self.speaker.clone(), self.now());
+                tokio::task::spawn_blocking(move || {
+                    drop(answer.send(Ok(copy.plan(commands, now))));
+                });
             }
             Request::Monitor(news) => self.monitors.add(news, &mut self.speaker),
             Request::Routes(RouteQuery { table, peer, limit }, answer) => {
@@ -182,9 +193,9 @@ impl Driver {
         }
     }
 
-    fn heard(&mut self, remote: IpAddr, octets: &[u8]) {
+    fn heard(&mut self, inbound: &Inbound) {
         let now = self.now();
-        self.speaker.handle_bfd(remote, octets, now);
+        self.speaker.handle_bfd(inbound, now);
     }
 
     async fn timeout(&mut self) {
@@ -205,8 +216,8 @@ impl Driver {
                 room.send(octets);
             }
         }
-        while let Some((local, remote, octets)) = self.speaker.poll_bfd(now) {
-            self.bfd.send(local, remote, &octets);
+        while let Some(outbound) = self.speaker.poll_bfd(now) {
+            self.bfd.send(&outbound);
         }
         // Building octets may have failed and closed a connection.
         self.pump_io().await;
@@ -220,7 +231,7 @@ impl Driver {
                     self.connect(conn, remote.ip(), origin, transport);
                 }
                 Io::SetKey { remote, key } => self.set_key(remote, key),
-                Io::Bfd { local, wanted } => self.bfd.set(local, wanted),
+                Io::Bfd { local, multihop, wanted } => self.bfd.set(local, multihop, wanted),
                 Io::Close { conn, last } => self.close(conn, last),
                 Io::Listen(port) => {
                     self.port = port;

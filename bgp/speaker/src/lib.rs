@@ -33,7 +33,7 @@ pub use brindle_bgp_proto::rib::{Drain, Origin};
 pub use brindle_bgp_proto::speaker::status::SpeakerStatus;
 pub use brindle_bgp_proto::speaker::{
     Command, Config, Event, Hops, Identity, InvalidCommand, Md5Key, NextHops, Password, PeerConfig,
-    PeerName, PrefixReport, RangeConfig, RouteList, RouteTable,
+    PeerName, Plan, PrefixReport, RangeConfig, RouteList, RouteTable,
 };
 use ipnet::IpNet;
 pub use monitor::News;
@@ -42,6 +42,9 @@ pub use monitor::News;
 const COMMANDS: usize = 1024;
 /// Events that may wait in the channel; more wait in the speaker.
 const EVENTS: usize = 1024;
+
+/// How many routes a speaker may hold for a plan to be made: some tens of MiB.
+pub const MAX_PLAN: usize = 400_000;
 
 /// The speaker could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +62,26 @@ pub enum SendError {
     /// No speaker could obey it.
     #[error("invalid BGP command")]
     Invalid(#[from] InvalidCommand),
+    /// Nobody is there.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// No plan was made.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A question may not endanger the memory that the answer is about.
+    #[error(
+        "the speaker holds {held} routes: a plan is made on a copy, and of more than {MAX_PLAN} none \
+         is made"
+    )]
+    TooLarge {
+        /// How many routes there are.
+        held: usize,
+    },
+    /// Our own error; the speaker itself did not notice.
+    #[error("internal error: the plan could not be made")]
+    Failed,
     /// Nobody is there.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -105,6 +128,7 @@ enum Request {
     Status(oneshot::Sender<Status>),
     Explain(IpNet, Option<PeerName>, oneshot::Sender<PrefixReport>),
     Routes(RouteQuery, oneshot::Sender<RouteList>),
+    Plan(Vec<Command>, oneshot::Sender<Result<Plan, PlanError>>),
     Monitor(mpsc::Sender<News>),
 }
 
@@ -172,6 +196,19 @@ impl Commands {
     /// The speaker has stopped.
     pub async fn routes(&self, query: RouteQuery) -> Result<RouteList, Stopped> {
         self.ask(|answer| Request::Routes(query, answer)).await
+    }
+
+    /// What orders would do, without doing it. They are carried out on a copy, beside the speaker's
+    /// thread; only the copying holds it up.
+    ///
+    /// # Errors
+    /// There are more than [`MAX_PLAN`] routes, or the speaker has stopped.
+    pub async fn plan(&self, commands: Vec<Command>) -> Result<Plan, PlanError> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Request::Plan(commands, answer)).await.map_err(|_| Stopped)?;
+        answered
+            .await
+            .map_err(|_| if self.has_stopped() { Stopped.into() } else { PlanError::Failed })?
     }
 
     /// Looks on from now on, until the receiver is dropped. Who does not keep up loses some and is

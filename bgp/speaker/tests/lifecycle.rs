@@ -50,6 +50,7 @@ fn what_makes_no_sense_is_refused_at_the_door() -> Result<()> {
         listen_port: 0,
         hold_time: 2,
         restart_time: 120,
+        long_lived_stale_time: 0,
         notification_restart: false,
         cluster_id: None,
         drain: None,

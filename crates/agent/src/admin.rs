@@ -3,6 +3,7 @@
 //!
 //! Questions are put to the owners of the state on their own threads; nothing is shared with them.
 
+mod bgp_diff;
 mod debug;
 mod metrics;
 mod monitor;
@@ -29,6 +30,7 @@ use brindle_model::admin::{Failure, Health, Synced};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::backend::AnyBackend;
+use crate::bgp::Plans;
 use crate::blocks::BlockStore;
 use crate::connections::Changes;
 use crate::northbound::Barriers;
@@ -64,6 +66,8 @@ pub struct Sources {
     pub packet_log: Arc<PacketLog>,
     /// The speaker.
     pub bgp: Commands,
+    /// What the speaker would do.
+    pub plans: Plans,
     /// The judge of connections that were admitted before.
     pub connections: Changes,
     /// The address manager.
@@ -92,6 +96,7 @@ pub fn full(sources: Arc<Sources>) -> Router {
         .route("/status", get(status))
         .route("/sync", post(sync))
         .route("/settings", get(settings))
+        .merge(bgp_diff::routes())
         .merge(debug::routes())
         .merge(monitor::routes())
         .merge(packets::routes())

@@ -12,6 +12,8 @@
 
 mod filters;
 mod passwords;
+mod plans;
+mod secrets;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -21,18 +23,21 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use brindle_bgp_speaker::{
-    BfdConfig, Command, Commands, Config, Drain, Event, Handle, Hops, Identity, NextHops, Origin,
-    PeerConfig, PeerName, RangeConfig, Role, SendError, Stopped,
+    BfdConfig, Command, Commands, Config, Drain, Event, Handle, Hops, Identity, InvalidCommand,
+    NextHops, Origin, PeerConfig, PeerName, RangeConfig, Role, SendError, Stopped,
 };
 use brindle_dataplane_core::netlink::NextHop;
 use brindle_dataplane_core::{DriverSender, RouteInput, RouteTable};
 use brindle_model::routing::advertisement::Origination;
 use brindle_model::routing::{self, Change, Peer, PeerAddress, Speaker};
 use brindle_model::ruleset::Batch;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tracing::{error, info, warn};
 
 use passwords::Passwords;
+pub use plans::Plans;
+use plans::Question;
+pub use secrets::Secrets;
 
 /// Batches that may wait for the bridge.
 pub const QUEUE: usize = 64;
@@ -129,6 +134,7 @@ fn identity(speaker: &Speaker) -> Identity {
         listen_port: speaker.listen_port,
         hold_time: speaker.hold_time,
         restart_time: speaker.restart_time,
+        long_lived_stale_time: speaker.long_lived_stale_time,
         next_hops: speaker.next_hops.iter().copied().collect::<NextHops>(),
         notification_restart: speaker.notification_restart,
         cluster_id: speaker.cluster_id,
@@ -156,6 +162,20 @@ fn route(event: Event) -> Option<RouteInput> {
     }
 }
 
+/// The speaker and the bridge, running.
+pub struct Bgp {
+    /// For questions.
+    pub commands: Commands,
+    /// For questions about what would be.
+    pub plans: Plans,
+    /// Says that sessions or neighbours are others than before.
+    pub changed: Arc<Notify>,
+    /// Secrets with passwords of neighbours.
+    pub secrets: Secrets,
+    /// The bridge.
+    pub thread: JoinHandle<()>,
+}
+
 /// Starts the speaker and the bridge. The bridge ends when the sender of batches is gone; then it
 /// stops the speaker without a NOTIFICATION, so that its neighbours keep our routes (RFC 4724).
 ///
@@ -165,25 +185,34 @@ pub fn spawn(
     config: Config,
     batches: mpsc::Receiver<Arc<Batch>>,
     routes: DriverSender<RouteTable>,
-) -> io::Result<(Commands, JoinHandle<()>)> {
+) -> io::Result<Bgp> {
     let speaker = brindle_bgp_speaker::spawn(config).map_err(io::Error::other)?;
     let commands = speaker.commands.clone();
+    let (plans, questions) = Plans::new();
+    let changed = Arc::new(Notify::new());
+    let noted = changed.clone();
+    let secrets = Secrets::default();
+    let passwords = Passwords::new(secrets.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let thread = std::thread::Builder::new()
         .name("bgp-bridge".to_owned())
         .stack_size(STACK)
-        .spawn(move || bridge(&runtime, speaker, batches, &routes))?;
-    Ok((commands, thread))
+        .spawn(move || bridge(&runtime, speaker, batches, questions, passwords, &noted, &routes))?;
+    Ok(Bgp { commands, plans, changed, secrets, thread })
 }
 
 fn bridge(
     runtime: &tokio::runtime::Runtime,
     mut speaker: Handle,
     mut batches: mpsc::Receiver<Arc<Batch>>,
+    questions: mpsc::Receiver<Question>,
+    passwords: Passwords,
+    changed: &Notify,
     routes: &DriverSender<RouteTable>,
 ) {
     runtime.block_on(async {
-        if connect(&mut speaker, &mut batches, routes).await.is_err() {
+        if connect(&mut speaker, &mut batches, questions, passwords, changed, routes).await.is_err()
+        {
             error!("the BGP speaker has ended by itself: nothing is announced any more");
             while batches.recv().await.is_some() {}
             return;
@@ -203,10 +232,12 @@ fn bridge(
 async fn connect(
     speaker: &mut Handle,
     batches: &mut mpsc::Receiver<Arc<Batch>>,
+    mut questions: mpsc::Receiver<Question>,
+    mut passwords: Passwords,
+    changed: &Notify,
     routes: &DriverSender<RouteTable>,
 ) -> Result<(), Stopped> {
     let mut in_sync = false;
-    let mut passwords = Passwords::default();
     let mut look = tokio::time::interval(passwords::INTERVAL);
     loop {
         tokio::select! {
@@ -214,14 +245,29 @@ async fn connect(
                 let Some(batch) = batch else { return Ok(()) };
                 forward(&speaker.commands, &batch, &mut passwords, !in_sync).await?;
                 in_sync = true;
+                if !batch.routing.is_empty() {
+                    changed.notify_one();
+                }
+            }
+            Some(question) = questions.recv() => {
+                // Its changes follow those that the compiler has sent before.
+                while let Ok(batch) = batches.try_recv() {
+                    forward(&speaker.commands, &batch, &mut passwords, !in_sync).await?;
+                    in_sync = true;
+                }
+                plans::answer(&speaker.commands, &passwords, question);
             }
             _ = look.tick() => {
                 for (name, neighbour) in passwords.changed() {
                     give(&speaker.commands, neighbour.command(name)).await?;
+                    changed.notify_one();
                 }
             }
             event = speaker.events.recv() => {
                 let event = event.ok_or(Stopped)?;
+                if matches!(event, Event::Peer { .. }) {
+                    changed.notify_one();
+                }
                 let Some(input) = route(event) else { continue };
                 if routes.send(input).is_err() {
                     return Ok(());
@@ -248,24 +294,30 @@ async fn forward(
     Ok(())
 }
 
-/// Gives an order. One that makes no sense is as if its object were absent.
-async fn give(commands: &Commands, command: Command) -> Result<(), Stopped> {
-    let absent = match &command {
+/// An order; in place of one that makes no sense that its object is absent, and why.
+fn sensible(command: Command) -> (Option<Command>, Option<InvalidCommand>) {
+    let Err(reason) = command.validate() else { return (Some(command), None) };
+    let absent = match command {
         Command::SetIdentity(_) => Some(Command::SetIdentity(None)),
-        Command::SetPeer(name, _) | Command::SetRange(name, _) => {
-            Some(Command::RemovePeer(name.clone()))
-        }
+        Command::SetPeer(name, _) | Command::SetRange(name, _) => Some(Command::RemovePeer(name)),
         _ => None,
     };
+    (absent, Some(reason))
+}
+
+/// Gives an order.
+async fn give(commands: &Commands, command: Command) -> Result<(), Stopped> {
+    let (command, refused) = sensible(command);
+    if let Some(reason) = refused {
+        warn!(%reason, "BGP configuration is not used");
+    }
+    let Some(command) = command else { return Ok(()) };
     match commands.send(command).await {
         Ok(()) => Ok(()),
         Err(SendError::Stopped(stopped)) => Err(stopped),
         Err(SendError::Invalid(reason)) => {
             warn!(%reason, "BGP configuration is not used");
-            match absent {
-                Some(absent) => commands.send(absent).await.map_err(|_| Stopped),
-                None => Ok(()),
-            }
+            Ok(())
         }
     }
 }

@@ -11,6 +11,7 @@
 pub mod admin;
 pub mod backend;
 pub mod bgp;
+pub mod bgp_status;
 pub mod blocks;
 pub mod capacity;
 pub mod cli;

@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use brindle_bgp_proto::family::FamilySet;
-use brindle_bgp_speaker::{Commands, Config as SpeakerConfig};
+use brindle_bgp_speaker::Config as SpeakerConfig;
 use brindle_compiler::Compiler;
 use brindle_dataplane_core::netlink::LinkMonitor;
 use brindle_dataplane_core::{
@@ -60,7 +60,8 @@ use tracing::{error, info, warn};
 use crate::admin;
 use crate::backend::AnyBackend;
 use crate::backend::choice::NoBackend;
-use crate::bgp;
+use crate::bgp::{self, Bgp};
+use crate::bgp_status;
 use crate::blocks::BlockStore;
 use crate::capacity;
 use crate::cni_server::ports::Pipeline as _;
@@ -142,7 +143,8 @@ pub fn run(options: &RunOptions, log: Log) -> Result<()> {
         drops_per_second: counted.drops_per_second.unwrap_or_default(),
         settings,
         packet_log,
-        bgp: south.bgp.clone(),
+        bgp: south.bgp.commands.clone(),
+        plans: south.bgp.plans.clone(),
         connections: south.changes.clone(),
         ipam: north.server.ipam().clone(),
     });
@@ -183,8 +185,7 @@ struct South {
     route_driver: Driver,
     routes: DriverSender<RouteTable>,
     monitor: LinkMonitor,
-    bgp: Commands,
-    bridge: JoinHandle<()>,
+    bgp: Bgp,
     changes: Changes,
     connections: Connections,
 }
@@ -211,7 +212,7 @@ impl South {
             jitter_seed: seed(&options.node),
         };
         let (batches, forwarded) = mpsc::channel(bgp::QUEUE);
-        let (bgp, bridge) =
+        let bgp =
             bgp::spawn(speaker, forwarded, routes.clone()).context("start the BGP speaker")?;
 
         let existing = settings.existing_connections.unwrap_or(ExistingConnections::Reevaluate);
@@ -243,7 +244,6 @@ impl South {
             routes,
             monitor,
             bgp,
-            bridge,
             changes,
             connections,
         })
@@ -253,9 +253,10 @@ impl South {
     fn stop(self, deadline: Instant) -> bool {
         let connections = self.connections.stop();
         // Each drop ends what it feeds, once the queue is empty.
-        drop((self.pipeline, self.backend, self.routes, self.monitor, self.bgp));
+        let Bgp { commands, plans, thread: bridge, .. } = self.bgp;
+        drop((self.pipeline, self.backend, self.routes, self.monitor, commands, plans));
         let (done, wait) = sync_channel(1);
-        let (compile, bridge) = (self.compile, self.bridge);
+        let compile = self.compile;
         let (dataplane, route_driver) = (self.dataplane, self.route_driver);
         let joiner = std::thread::spawn(move || {
             let ended = [
@@ -334,7 +335,7 @@ impl North {
     fn start(
         options: &RunOptions,
         connection: Option<Arc<Connection>>,
-        South { pipeline, routes, .. }: &South,
+        South { pipeline, routes, bgp, .. }: &South,
         settings: &Arc<AgentSettings>,
     ) -> Result<(Self, oneshot::Receiver<Result<(), RunError>>)> {
         let mut status = northbound::Status::default();
@@ -350,6 +351,9 @@ impl North {
             (Source::Kubernetes(_), None) => bail!("there is no client of the API server"),
             (Source::Kubernetes(_), Some(connection)) => {
                 status.reporter = Some(Reporter::start(&connection, &options.node));
+                bgp.secrets.start(&connection);
+                let (speaker, changed) = (bgp.commands.clone(), bgp.changed.clone());
+                bgp_status::start(&connection, &options.node, speaker, changed);
                 let source = KubernetesSource::start(&connection, options.node.clone());
                 (northbound::Source::Kubernetes(source), BlockStore::api_server(connection))
             }

@@ -35,6 +35,10 @@ pub struct BgpConfigurationSpec {
     /// at most `4095s`. `120s` unless said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_time: Option<Duration>,
+    /// How long neighbours that know of it keep our routes after that, as the last resort (RFC 9494),
+    /// whole seconds, at most `16777215s`. `0s` unless said: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long_lived_stale_time: Option<Duration>,
     /// Offers that a NOTIFICATION or an expired hold timer ends the session but not the forwarding
     /// (the N bit, RFC 8538): routes are then kept for the restart time. It spares resets that pass,
     /// and forwards that much longer to a neighbour that died. False unless said.

@@ -61,9 +61,10 @@ pub struct BgpPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 255))]
     pub ebgp_multihop: Option<i32>,
-    /// Watches the neighbour by BFD over one hop (RFC 5880, 5881) while the session is up: when it no
-    /// longer forwards, the session and its routes go at once, graceful restart or not. The
-    /// neighbour must do the same. Excludes `ebgpMultihop`.
+    /// Watches the neighbour by BFD (RFC 5880) while the session is up: when it no longer forwards, the
+    /// session and its routes go at once, graceful restart or not. The neighbour must do the same.
+    /// It is watched over one hop (RFC 5881), or where `ebgpMultihop` or `ttlSecurity` is more than 1
+    /// over several (RFC 5883).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bfd: Option<BgpBfd>,
     /// Ends the session and wants none, while this is here: the neighbour is told so with these
@@ -169,7 +170,8 @@ pub struct BgpPassword {
     /// counted. A file that is replaced takes effect within seconds and resets no session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// A key of a Secret. Refused: agents read no Secrets.
+    /// A key of a Secret in Brindle's namespace, with the same contents as a file; with an API server
+    /// only. Agents may read those Secrets alone that a Role of the cluster's operator names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<SecretKeyRef>,
 }

@@ -9,6 +9,7 @@
 mod agent_configuration;
 mod bgp_configuration;
 mod bgp_filter;
+mod bgp_node_status;
 mod bgp_peer;
 mod cluster_network_policy;
 pub mod crd;
@@ -32,6 +33,7 @@ pub use bgp_filter::{
     BgpFilter, BgpFilterCommunities, BgpFilterOperation, BgpFilterPrepend, BgpFilterRange,
     BgpFilterRule, BgpFilterSpec, BgpFilterValue,
 };
+pub use bgp_node_status::{BgpFamilyStatus, BgpNodeStatus, BgpNodeStatusSpec, BgpPeerStatus};
 pub use bgp_peer::{
     BgpBfd, BgpMaxPrefixes, BgpMaxPrefixesOut, BgpPassword, BgpPeer, BgpPeerSpec, DEFAULT_BGP_PORT,
     SecretKeyRef,

@@ -30,7 +30,7 @@ use crate::table::{Before, Table};
 const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
 /// Services, and what of them this node announces.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Announcements {
     pub services: Table<NamespacedName, Arc<Service>>,
     terms: Terms,

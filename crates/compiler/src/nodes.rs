@@ -10,7 +10,7 @@ use brindle_model::cluster::Node;
 use crate::table::{Before, Table};
 
 /// Nodes by name and by each of their addresses.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Nodes {
     table: Table<Name, Arc<Node>>,
     by_address: BTreeSet<(IpAddr, Name)>,

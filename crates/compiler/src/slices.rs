@@ -9,7 +9,7 @@ use brindle_model::cluster::EndpointSlice;
 use crate::table::{Before, Table};
 
 /// Endpoint slices by name and by Service.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Slices {
     table: Table<NamespacedName, Arc<EndpointSlice>>,
     by_service: BTreeMap<NamespacedName, BTreeSet<NamespacedName>>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// Values by key. A noted value takes effect with [`Table::advance`]; of several for one key the
 /// last counts, whatever came between.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Table<K, V> {
     now: BTreeMap<K, V>,
     pending: BTreeMap<K, Option<V>>,

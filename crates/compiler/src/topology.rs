@@ -59,7 +59,7 @@ const RESTART_TIME: u16 = 120;
 const HOLD_TIME: u16 = 90;
 
 /// Inputs of routing, and what they make for this node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Topology {
     node: Name,
     pub configurations: Table<Name, Arc<BgpConfiguration>>,
@@ -89,6 +89,7 @@ struct Settings {
     listen_port: u16,
     mesh: bool,
     restart_time: u16,
+    long_lived_stale_time: u32,
     hold_time: u16,
     notification_restart: bool,
     drain: Drain,
@@ -261,6 +262,7 @@ impl Topology {
             listen_port: overlaid(layers, |c| c.listen_port).unwrap_or(BGP_PORT),
             mesh: overlaid(layers, |c| c.node_to_node_mesh).unwrap_or(true),
             restart_time: overlaid(layers, |c| c.restart_time).unwrap_or(RESTART_TIME),
+            long_lived_stale_time: overlaid(layers, |c| c.long_lived_stale_time).unwrap_or(0),
             hold_time: overlaid(layers, |c| c.hold_time).unwrap_or(HOLD_TIME),
             notification_restart: overlaid(layers, |c| c.notification_restart).unwrap_or(false),
             drain: overlaid(layers, |c| c.drain).unwrap_or_default(),
@@ -280,6 +282,7 @@ impl Topology {
             router_id,
             listen_port: settings.listen_port,
             restart_time: settings.restart_time,
+            long_lived_stale_time: settings.long_lived_stale_time,
             hold_time: settings.hold_time,
             notification_restart: settings.notification_restart,
             drain: settings.drain,

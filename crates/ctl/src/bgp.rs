@@ -1,5 +1,6 @@
 //! `brindlectl bgp`.
 
+pub mod diff;
 pub mod monitor;
 pub mod routes;
 pub mod why;
@@ -131,6 +132,10 @@ pub fn answer(client: &Client, question: &BgpQuestion, format: Format) -> Result
             let peer = of_peer(peer);
             let path = format!("/debug/bgp/routes?table={table}&limit={limit}{peer}");
             Ok(Answer::yes(routes::render(&client.get(&path)?, format)?))
+        }
+        BgpQuestion::Diff { edits, peer } => {
+            let plan = client.post("/bgp/diff", &edits.files()?)?;
+            diff::render(plan, peer.as_deref(), format)
         }
         BgpQuestion::Monitor { peer, mrt } => {
             let mut output = std::io::stdout();

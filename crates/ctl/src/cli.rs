@@ -182,6 +182,17 @@ pub enum BgpQuestion {
         #[arg(long, value_name = "NUMBER", default_value_t = 1000)]
         limit: usize,
     },
+    /// What edits of objects would do to this node's speaker, before they are made: sessions that end
+    /// and why, routes that neighbours would be told of or no longer, prefixes that would be forwarded
+    /// otherwise. Nothing is written. Ends with 3 if anything would change.
+    Diff {
+        /// The edits.
+        #[command(flatten)]
+        edits: Edits,
+        /// Of this neighbour only.
+        #[arg(long, value_name = "NAME")]
+        peer: Option<String>,
+    },
     /// What goes on, until interrupted: states of sessions, messages both ways, changes of routes.
     Monitor {
         /// Sessions and messages of this neighbour only.

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow};
 use brindle_model::admin::{Failure, Synced};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
@@ -37,7 +38,16 @@ impl Client {
     /// # Errors
     /// The agent does not answer, refuses, or answers something else.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        self.request(Method::GET, path, TIMEOUT)
+        self.request(Method::GET, path, Bytes::new(), TIMEOUT)
+    }
+
+    /// Asks with a document for one.
+    ///
+    /// # Errors
+    /// The agent does not answer, refuses, or answers something else.
+    pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        let body = serde_json::to_vec(body).context("cannot write the question")?;
+        self.request(Method::POST, path, body.into(), TIMEOUT)
     }
 
     /// Waits until everything written to the source before is enforced.
@@ -47,7 +57,7 @@ impl Client {
     pub fn sync(&self, timeout: f64) -> Result<Synced> {
         let wait = Duration::try_from_secs_f64(timeout).context("--timeout")?;
         let path = format!("/sync?timeout={timeout}");
-        self.request(Method::POST, &path, wait.saturating_add(TIMEOUT))
+        self.request(Method::POST, &path, Bytes::new(), wait.saturating_add(TIMEOUT))
     }
 
     /// Hands over an answer without end as it comes, until the agent closes it.
@@ -86,11 +96,12 @@ impl Client {
         &self,
         method: Method,
         path: &str,
+        body: Bytes,
         timeout: Duration,
     ) -> Result<T> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let exchange = async {
-            tokio::time::timeout(timeout, self.exchange(method, path))
+            tokio::time::timeout(timeout, self.exchange(method, path, body))
                 .await
                 .map_err(|_| anyhow!("no answer within {} s", timeout.as_secs()))?
         };
@@ -104,7 +115,12 @@ impl Client {
             .with_context(|| format!("the answer to {path} is not as expected"))
     }
 
-    async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes)> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes)> {
         let stream = UnixStream::connect(&self.socket).await.context("is it running here?")?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -112,7 +128,8 @@ impl Client {
             .method(method)
             .uri(path)
             .header(hyper::header::HOST, "agent")
-            .body(Empty::<Bytes>::new())?;
+            .header(hyper::header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body))?;
         let answer = async {
             let response = sender.send_request(request).await?;
             let status = response.status();

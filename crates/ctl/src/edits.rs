@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use brindle_model::admin::{EditFile, EditFiles};
 use brindle_model::cluster::Update;
-use brindle_sources::convert::{convert, update};
-use brindle_sources::document::{self, Content};
-use brindle_sources::intern::Interner;
+use brindle_sources::convert::update;
+use brindle_sources::edits;
 use brindle_sources::object::{Object, ObjectKey};
-use brindle_sources::problem::accepted;
 
 use crate::cli::Edits;
 
@@ -42,30 +41,34 @@ impl Edits {
     }
 }
 
+impl Edits {
+    /// The files, for an agent.
+    ///
+    /// # Errors
+    /// There is none, or one cannot be read.
+    pub(crate) fn files(&self) -> Result<EditFiles> {
+        if self.with.is_empty() && self.without.is_empty() {
+            bail!("nothing to compare: give --with or --without");
+        }
+        let file = |path: &PathBuf| {
+            anyhow::Ok(EditFile { name: path.display().to_string(), text: text(path)? })
+        };
+        Ok(EditFiles {
+            with: self.with.iter().map(file).collect::<Result<_>>()?,
+            without: self.without.iter().map(file).collect::<Result<_>>()?,
+        })
+    }
+}
+
 /// The objects of a file, each with its input.
 fn read(path: &Path) -> Result<BTreeMap<ObjectKey, (Object, Update)>> {
-    let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut names = Interner::default();
-    let mut objects = BTreeMap::new();
-    for document in document::parse(&text) {
-        let place =
-            format!("{} document {} (line {})", path.display(), document.number, document.line);
-        let (key, decoded) = match document.content {
-            Content::Object { key, decoded } => (key, decoded),
-            Content::OtherKind { api_version, kind, .. } => {
-                bail!("{place}: {kind} of {api_version} is no kind that decides anything")
-            }
-            Content::Unreadable(why) => bail!("{place}: {why}"),
-        };
-        let conversion = convert(&key, &decoded, &mut names);
-        if !accepted(&conversion.problems) {
-            let problems: Vec<_> = conversion.problems.iter().map(ToString::to_string).collect();
-            bail!("{place}: {key} would be refused: {}", problems.join("; "));
-        }
-        let object = decoded.object.context("an accepted object was decoded")?;
-        let input = update(&key, conversion.input).context("an accepted object is an input")?;
-        objects.insert(key, (object, input));
-    }
-    Ok(objects)
+    Ok(edits::read(&path.display().to_string(), &text(path)?)?)
+}
+
+/// What a file holds.
+///
+/// # Errors
+/// It cannot be read.
+fn text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }

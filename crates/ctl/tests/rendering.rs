@@ -366,3 +366,54 @@ fn lines_of_the_monitor() {
     }
     assert!(bgp::monitor::render(b"[]", Format::Table).is_err());
 }
+
+#[test]
+fn a_plan_says_what_ends_and_why() {
+    let route = |prefix: &str| json!({ "prefix": prefix, "as_path": "64601" });
+    let plan = json!({
+        "identity": ["hold time: counts from the next session on"],
+        "peers": [
+            {
+                "name": "tor-a", "address": "192.0.2.1", "as_number": 64512, "session": "reset",
+                "reason": "the peer's configuration changed: AS", "applied": [],
+                "announced": [], "changed": [route("10.65.0.0/26")], "withdrawn": [],
+            },
+            {
+                "name": "tor-b", "address": "192.0.2.2", "as_number": 64512, "session": "kept",
+                "reason": null, "applied": ["filters and limits"],
+                "announced": [route("10.65.1.0/26")], "changed": [], "withdrawn": ["10.65.0.0/26"],
+            },
+        ],
+        "ranges": [{ "name": "rack", "prefix": "10.0.0.0/24", "range": "removed" }],
+        "forwarding": [{ "prefix": "198.51.100.0/24", "before": ["192.0.2.1"], "after": [] }],
+        "refused": ["peer tor-c has no usable address or port"],
+    });
+    let said = bgp::diff::render(plan.clone(), None, Format::Table).unwrap();
+    assert_eq!(said.exit, Exit::No);
+    for line in [
+        "cannot be used, and counts as absent:\n  peer tor-c has no usable address or port\n",
+        "this node:\n  hold time: counts from the next session on\n",
+        "rack   10.0.0.0/24  REMOVED",
+        "tor-a  192.0.2.1  64512  RESET    +0   ~1     -0    the peer's configuration changed: AS",
+        "tor-b  192.0.2.2  64512  kept     +1   ~0     -1    changes while it goes on: filters and",
+        "tor-a would be told otherwise of 10.65.0.0/26\n",
+        "tor-b would be told of 10.65.1.0/26\n",
+        "tor-b would no longer have 10.65.0.0/26\n",
+        "198.51.100.0/24  192.0.2.1  -",
+    ] {
+        assert!(said.text.contains(line), "{line}\nis not in\n{}", said.text);
+    }
+    let one = bgp::diff::render(plan, Some("tor-b"), Format::Table).unwrap();
+    assert!(!one.text.contains("tor-a"), "{}", one.text);
+
+    let nothing = json!({
+        "identity": [], "peers": [], "ranges": [], "forwarding": [], "refused": [],
+    });
+    let said = bgp::diff::render(nothing.clone(), None, Format::Table).unwrap();
+    assert_eq!(
+        (said.exit, &*said.text),
+        (Exit::Yes, "nothing would change for the speaker of this node\n")
+    );
+    let json = bgp::diff::render(nothing.clone(), None, Format::Json).unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&json.text).unwrap(), nothing);
+}

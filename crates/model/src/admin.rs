@@ -21,6 +21,7 @@
 //! | `GET /debug/bgp` | the speaker: sessions, counts, last errors |
 //! | `GET /debug/bgp/routes?table=TABLE` | routes of `received`, `advertised` or `best`; `&peer=NAME`, `&limit=NUMBER` (1000) |
 //! | `GET /debug/bgp/why?prefix=PREFIX` | each step of a prefix from origin to wire, both directions; `&peer=NAME` |
+//! | `POST /bgp/diff` | what [`EditFiles`] would change for the speaker, 400 [`Failure`] if they cannot be read; nothing is done |
 //! | `GET /debug/ipam` | blocks and who holds which address |
 //! | `GET /debug/deltas` | what every kernel table has done and still has to do |
 //!
@@ -173,6 +174,26 @@ pub struct Health {
 pub struct Synced {
     /// The generation that every kernel table holds.
     pub generation: Generation,
+}
+
+/// Body of `/bgp/diff`: files of objects laid over those that the agent has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EditFiles {
+    /// Objects that count in place of those of the same name, or beside the others.
+    pub with: Vec<EditFile>,
+    /// Objects that count as absent, those of the same name.
+    pub without: Vec<EditFile>,
+}
+
+/// A file of objects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EditFile {
+    /// Its name, for errors.
+    pub name: String,
+    /// What it holds: a stream of YAML documents.
+    pub text: String,
 }
 
 /// Body of an answer that is not 200.

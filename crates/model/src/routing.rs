@@ -29,6 +29,8 @@ pub struct BgpConfiguration {
     pub node_to_node_mesh: Option<bool>,
     /// Seconds that a peer keeps our routes while we restart (RFC 4724 §3); 120 unless said.
     pub restart_time: Option<u16>,
+    /// Seconds that a peer keeps our routes after that (RFC 9494 §3.1); none unless said.
+    pub long_lived_stale_time: Option<u32>,
     /// Hold time in seconds (RFC 4271 §4.2); 90 unless said.
     pub hold_time: Option<u16>,
     /// Whether to offer that a NOTIFICATION ends no forwarding (RFC 8538); no unless said.
@@ -120,8 +122,8 @@ impl std::fmt::Display for PeerAddress {
 pub struct PeerSettings {
     /// How far away it may be.
     pub hops: Hops,
-    /// The file with the password of TCP MD5 signatures (RFC 2385).
-    pub password_file: Option<Arc<Path>>,
+    /// Where the password of TCP MD5 signatures stands (RFC 2385).
+    pub password: Option<PasswordSource>,
     /// No session is wanted, and these are the words for it (RFC 9003).
     pub shutdown: Option<Arc<str>>,
     /// How many prefixes it may advertise.
@@ -136,6 +138,21 @@ pub struct PeerSettings {
     pub require_role: bool,
     /// Watch it by BFD.
     pub bfd: Option<Bfd>,
+}
+
+/// Where a password stands.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PasswordSource {
+    /// In this file of the node.
+    File(Arc<Path>),
+    /// In a Secret of Brindle's namespace.
+    Secret {
+        /// The Secret.
+        name: Name,
+        /// The key in it.
+        key: Arc<str>,
+    },
 }
 
 /// A role on a session (RFC 9234 §4.1).
@@ -245,6 +262,8 @@ pub struct Speaker {
     pub listen_port: u16,
     /// Restart time advertised in the graceful-restart capability, seconds.
     pub restart_time: u16,
+    /// Long-lived stale time, seconds; 0 for none (RFC 9494).
+    pub long_lived_stale_time: u32,
     /// Hold time proposed in OPEN, seconds.
     pub hold_time: u16,
     /// Offer that a NOTIFICATION ends no forwarding (RFC 8538).

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use brindle_api::{IpamBlock, NodeEnforcement};
+use brindle_api::{BgpNodeStatus, IpamBlock, NodeEnforcement};
 use brindle_sources::kubernetes::Connection;
 use brindle_sources::kubernetes::watch::{Message, Told, Watch};
 use kube::Client;
@@ -250,8 +250,10 @@ async fn delete_block(client: &Client, block: &Block) -> bool {
 
 async fn delete_report(client: &Client, node: &str) -> bool {
     let reports: Api<NodeEnforcement> = Api::all(client.clone());
+    let statuses: Api<BgpNodeStatus> = Api::all(client.clone());
     let params = DeleteParams::default();
-    deleted("NodeEnforcement", node, reports.delete(node, &params)).await
+    deleted("BGPNodeStatus", node, statuses.delete(node, &params)).await
+        && deleted("NodeEnforcement", node, reports.delete(node, &params)).await
 }
 
 async fn deleted<T>(

@@ -13,6 +13,7 @@ pub mod convert;
 pub mod decode;
 pub mod directory;
 pub mod document;
+pub mod edits;
 pub mod event;
 pub mod intern;
 #[cfg(feature = "kubernetes")]

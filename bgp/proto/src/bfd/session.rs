@@ -40,7 +40,7 @@ pub enum Change {
 }
 
 /// A session with one neighbour.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Session {
     config: Config,
     state: State,

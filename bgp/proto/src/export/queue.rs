@@ -16,7 +16,7 @@ use crate::message::{Reach, Update};
 use crate::negotiated::Negotiated;
 
 /// What the peer has, and what it shall have.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct ExportQueue {
     /// What we sent and did not withdraw.
     sent: HashMap<IpNet, Arc<Exported>>,
@@ -46,7 +46,7 @@ pub(crate) enum Progress {
     Sent,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Queued {
     /// `None` waits among the withdrawals.
     state: Option<Arc<Exported>>,

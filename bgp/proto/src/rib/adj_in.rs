@@ -19,7 +19,7 @@ pub(super) struct Received {
 }
 
 /// What a peer has advertised and not withdrawn.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct AdjRibIn {
     routes: HashMap<IpNet, Received>,
     ipv4: usize,
@@ -67,6 +67,11 @@ impl AdjRibIn {
 
     pub(super) fn prefixes(&self) -> impl Iterator<Item = &IpNet> {
         self.routes.keys()
+    }
+
+    /// How many prefixes.
+    pub(super) fn len(&self) -> usize {
+        self.routes.len()
     }
 
     /// How many prefixes of a family.

@@ -51,7 +51,7 @@ pub(crate) struct Shared {
     pub(crate) octets: Result<Vec<u8>, EncodeError>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     shared: Arc<Shared>,
     /// What the members had of its prefixes before it.
@@ -62,7 +62,7 @@ struct Entry {
 }
 
 /// Where a member stands.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Member {
     pub(super) group: GroupId,
     /// Position in the log of what it reads next.
@@ -74,7 +74,7 @@ pub(super) struct Member {
 }
 
 /// Peers with one Adj-RIB-Out.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Group {
     /// What the sessions of all members have in common.
     pub(super) session: PeerSession,
@@ -91,7 +91,7 @@ pub(super) struct Group {
 }
 
 /// All groups.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Groups {
     pub(super) all: BTreeMap<GroupId, Group>,
     next: u32,

@@ -149,6 +149,10 @@ pub(super) fn filter<'a>(
 fn changed(route: &Route, changes: &[Change]) -> Route {
     let mut attributes = (*route.attributes).clone();
     let next_hop = policy::apply(changes, &mut attributes);
+    // No rule takes that mark away (RFC 9494 §4.3).
+    if route.attributes.is_stale() {
+        attributes.mark_stale();
+    }
     let next_hop = next_hop.map_or(route.next_hop, NextHop::from);
     Route { attributes: Arc::new(attributes), next_hop }
 }

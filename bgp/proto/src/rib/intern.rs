@@ -8,7 +8,7 @@ use std::sync::Arc;
 const SMALL: usize = 1024;
 
 /// A set of shared values; those that nobody else holds go when the set has doubled.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Interner<T> {
     values: HashSet<Arc<T>>,
     collect_at: usize,

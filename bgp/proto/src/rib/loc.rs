@@ -19,7 +19,7 @@ pub(super) struct Path {
 }
 
 /// What is known of one prefix.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Entry {
     /// We originate it.
     pub(super) origin: Option<Arc<Origin>>,
@@ -110,7 +110,8 @@ impl Entry {
         })
     }
 
-    fn forwarding_paths(&self) -> Vec<BestPath> {
+    /// Where packets are to go; nowhere for what we originate.
+    pub(super) fn forwarding_paths(&self) -> Vec<BestPath> {
         if self.origin.is_some() {
             return Vec::new();
         }
@@ -147,7 +148,7 @@ pub struct LocPath {
 }
 
 /// The table.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct LocRib {
     entries: BTreeMap<IpNet, Entry>,
 }

@@ -15,7 +15,7 @@ use crate::family::{Family, FamilySet};
 use crate::message::{NextHop, Update};
 
 /// One peer's side of the tables.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Peer {
     /// The session, or the last one while stale routes of it are kept.
     pub(super) session: Option<Arc<PeerSession>>,

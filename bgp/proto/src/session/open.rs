@@ -1,6 +1,8 @@
 //! OPEN: what we say, and whether what came is acceptable (RFC 4271 §6.2, RFC 4724 §3).
 
-use crate::capability::{Capability, ExtendedNextHop, GracefulRestart, RestartFamily, Role};
+use crate::capability::{
+    Capability, ExtendedNextHop, GracefulRestart, LongLivedFamily, RestartFamily, Role,
+};
 use crate::family::{AFI_IPV6, Family, FamilySet};
 use crate::message::{Notification, NotificationCode, Open};
 use crate::speaker::command::Identity;
@@ -56,6 +58,14 @@ pub(crate) fn ours(identity: &Identity, flags: RestartFlags, offers: Offers) -> 
             })
             .collect(),
     }));
+    // Without a family it says that we help and mark (RFC 9494 §4.2).
+    let long_lived = Family::ALL.into_iter().filter(|_| identity.long_lived_stale_time > 0);
+    let long_lived = long_lived.map(|family| LongLivedFamily {
+        family: family.afi_safi(),
+        forwarding: flags.forwarding.contains(family),
+        stale_time: identity.long_lived_stale_time,
+    });
+    capabilities.push(Capability::LongLivedGracefulRestart(long_lived.collect()));
     Open {
         as_number: identity.as_number,
         hold_time: identity.hold_time,
@@ -63,6 +73,9 @@ pub(crate) fn ours(identity: &Identity, flags: RestartFlags, offers: Offers) -> 
         capabilities,
     }
 }
+
+/// The field has 24 bits (RFC 9494 §3.1).
+pub(crate) const MAX_LONG_LIVED_STALE_TIME: u32 = 0x00ff_ffff;
 
 /// The field has twelve bits (RFC 4724 §3).
 pub(crate) const MAX_RESTART_TIME: u16 = 4095;
@@ -126,6 +139,15 @@ pub(crate) fn graceful_restart(open: &Open) -> Option<&GracefulRestart> {
     })
 }
 
+/// What an OPEN says of long-lived graceful restart of a family; the last one counts (RFC 9494 §3.1).
+pub(crate) fn long_lived(open: &Open, family: Family) -> Option<LongLivedFamily> {
+    let families = open.capabilities.iter().rev().find_map(|capability| match capability {
+        Capability::LongLivedGracefulRestart(families) => Some(families),
+        _ => None,
+    });
+    families?.iter().rev().find(|entry| entry.family == family.afi_safi()).copied()
+}
+
 /// Families of a graceful restart capability; with `forwarding`, only those with the F bit.
 pub(crate) fn restart_families(restart: &GracefulRestart, forwarding: bool) -> FamilySet {
     restart
@@ -161,6 +183,16 @@ pub(crate) fn capabilities_in_words(ours: &Open, theirs: &Open) -> Vec<String> {
                         families.join(", "),
                         restart.restart_time
                     ),
+                });
+            }
+            Capability::LongLivedGracefulRestart(families) => {
+                let known = families.iter().filter_map(|entry| {
+                    Some(format!("{} {} s", entry.family.family()?, entry.stale_time))
+                });
+                let known: Vec<_> = known.collect();
+                words.push(match known.is_empty() {
+                    true => "long-lived graceful restart (helper only)".into(),
+                    false => format!("long-lived graceful restart ({})", known.join(", ")),
                 });
             }
             _ => {}

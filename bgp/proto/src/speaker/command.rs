@@ -11,7 +11,7 @@ use crate::family::{Family, FamilySet};
 use crate::message::MAX_COMMUNICATION;
 use crate::policy::PeerPolicy;
 use crate::rib::{Drain, Origin};
-use crate::session::open::MAX_RESTART_TIME;
+use crate::session::open::{MAX_LONG_LIVED_STALE_TIME, MAX_RESTART_TIME};
 use crate::speaker::transport::{Hops, Password, Transport};
 
 /// The port of BGP (RFC 4271 §8.2.1).
@@ -47,6 +47,9 @@ pub struct Identity {
     /// Seconds that peers keep our routes while we restart, at most 4095. Also our
     /// Selection_Deferral_Timer.
     pub restart_time: u16,
+    /// Seconds that peers who know of it keep our routes after that, as the last resort (RFC 9494), at
+    /// most 16777215; 0 for not at all.
+    pub long_lived_stale_time: u32,
     /// Next hops of what we originate. A family without one uses the session's own address, if
     /// that is of the family; else its routes are not advertised.
     pub next_hops: NextHops,
@@ -142,10 +145,11 @@ pub enum Command {
     /// and N bit count from the next OPEN on; next hops, draining and cluster id are advertised anew at once. `None` ends every
     /// session (Cease 6/2) until an identity comes.
     SetIdentity(Option<Identity>),
-    /// Adds a neighbour or replaces its configuration. Any change resets its session
-    /// (Cease 6/6) and its counters, but two. Another key of the password: the connection goes on
-    /// and is signed with it at once; the neighbour has to change its own within the hold time.
-    /// Another policy: all routes are judged anew, and only what differs is told.
+    /// Adds a neighbour or replaces its configuration. What is settled when a session begins resets
+    /// it (Cease 6/6) and its counters. It goes on with another port or passivity, which count for
+    /// the next connection; with BFD where there was none; with another key of the password, by which
+    /// the connection is signed at once (the neighbour has to change its own within the hold time);
+    /// with another policy: all routes are judged anew, and only what differs is told.
     SetPeer(PeerName, PeerConfig),
     /// Takes in whoever connects from within a range, or replaces what was said of the range: for
     /// its peers that is [`Command::SetPeer`]. A smaller number of peers ends no session.
@@ -190,6 +194,9 @@ pub enum InvalidCommand {
     /// RFC 4724 §3.
     #[error("restart time {0} s is too long: at most {MAX_RESTART_TIME}")]
     RestartTime(u16),
+    /// RFC 9494 §3.1.
+    #[error("long-lived stale time {0} s is too long: at most {MAX_LONG_LIVED_STALE_TIME}")]
+    LongLivedStaleTime(u32),
     /// A range without room for a peer is none.
     #[error("range {0} has no room for any peer")]
     NoRoom(PeerName),
@@ -239,6 +246,9 @@ impl Identity {
         if self.restart_time > MAX_RESTART_TIME {
             return Err(InvalidCommand::RestartTime(self.restart_time));
         }
+        if self.long_lived_stale_time > MAX_LONG_LIVED_STALE_TIME {
+            return Err(InvalidCommand::LongLivedStaleTime(self.long_lived_stale_time));
+        }
         Ok(())
     }
 }
@@ -275,14 +285,6 @@ impl PeerConfig {
             Some(words) => Some(words),
             None => self.unfit.as_deref().or_else(|| self.lacks_password()),
         }
-    }
-
-    /// Whether a session goes on if this is the configuration from now on. To be signed or not is
-    /// another session; to be signed differently is not.
-    pub(crate) fn goes_on_as(&self, new: &Self) -> bool {
-        let Self { password, policy, shutdown, unfit, .. } = new.clone();
-        self.password.is_some() == password.is_some()
-            && *new == (Self { password, policy, shutdown, unfit, ..self.clone() })
     }
 
     /// Socket options of its connections.

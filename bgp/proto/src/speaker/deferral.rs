@@ -11,7 +11,7 @@ use crate::family::FamilySet;
 use crate::timer::Time;
 
 /// Where the restart is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Deferral {
     restarting: bool,
     preserved: FamilySet,

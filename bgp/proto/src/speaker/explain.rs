@@ -264,6 +264,10 @@ fn outward(
         Err(Withheld::OnlyToCustomer) => {
             ("rules", "it is for customers only (OTC), and the peer is none by our role".into())
         }
+        Err(Withheld::LongLivedStale) => (
+            "rules",
+            "it is stale for long (LLGR_STALE), and the peer does not know what that is".into(),
+        ),
         Err(Withheld::Community(community)) => {
             ("rules", format!("the well-known community {community} keeps it here"))
         }

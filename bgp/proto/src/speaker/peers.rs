@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::command::{Identity, PeerConfig, PeerName};
+use super::differences::ending;
 use super::event::Event;
 use super::transport::Md5Key;
 use super::{Io, Seen, Speaker, observe};
@@ -58,19 +59,13 @@ impl Speaker {
             if peer.config == config {
                 return;
             }
-            if peer.config.goes_on_as(&config) {
-                let policy = config.policy.clone();
-                if std::mem::replace(&mut peer.config, config).policy != policy {
-                    peer.forgive();
-                    self.rib.set_policy(peer.id, policy);
-                }
-                let address = peer.config.address;
-                self.assign(address, now);
-                return self.enforce_limit(name, now);
-            }
+            let differences = peer.config.differences(&config);
+            let Some(why) = ending(&differences, peer.established().is_some()) else {
+                return self.change_peer(name, config, now);
+            };
+            self.take_out(name, NotificationCode::OtherConfigurationChange, &why, now);
         }
         self.remove_range(name, now);
-        self.take_out(name, NotificationCode::OtherConfigurationChange, now);
         let address = config.address;
         self.evict(address, now);
         self.next_peer += 1;
@@ -79,13 +74,37 @@ impl Speaker {
         self.assign(address, now);
     }
 
-    pub(super) fn remove_peer(&mut self, name: &PeerName, now: Time) {
-        self.remove_range(name, now);
-        self.take_out(name, NotificationCode::PeerDeconfigured, now);
+    /// Replaces the configuration of a peer whose session goes on with it.
+    fn change_peer(&mut self, name: &PeerName, config: PeerConfig, now: Time) {
+        let Some(peer) = self.peers.get_mut(name) else { return };
+        let policy = config.policy.clone();
+        let before = std::mem::replace(&mut peer.config, config);
+        if before.policy != policy {
+            peer.forgive();
+            self.rib.set_policy(peer.id, policy);
+        }
+        let address = peer.config.address;
+        let session = peer.established().filter(|_| before.bfd.is_none());
+        if let Some(local) = session.and_then(|session| session.local) {
+            self.start_bfd(name, local, now);
+        }
+        self.assign(address, now);
+        self.enforce_limit(name, now);
     }
 
-    pub(super) fn take_out(&mut self, name: &PeerName, code: NotificationCode, now: Time) {
-        self.disable(name, code, "the peer's configuration changed", now);
+    pub(super) fn remove_peer(&mut self, name: &PeerName, now: Time) {
+        self.remove_range(name, now);
+        self.take_out(name, NotificationCode::PeerDeconfigured, "the peer was removed", now);
+    }
+
+    pub(super) fn take_out(
+        &mut self,
+        name: &PeerName,
+        code: NotificationCode,
+        why: &str,
+        now: Time,
+    ) {
+        self.disable(name, code, why, now);
         let Some(peer) = self.peers.remove(name) else { return };
         let address = peer.config.address;
         if let Some(names) = self.addresses.get_mut(&address) {

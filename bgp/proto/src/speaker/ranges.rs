@@ -6,6 +6,7 @@
 //! stale routes live as long as they may (RFC 4724 §4.2); then it is forgotten. It makes room
 //! earlier if the range is full. Who comes when no room can be made gets Cease 6/5 (RFC 4486 §4).
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::command::{InvalidCommand, PeerConfig, PeerName, RangeConfig};
+use super::differences::ending;
 use super::isolation::last_words;
 use super::status::ErrorStatus;
 use super::{Accepted, Io, Refusal, Speaker};
@@ -27,7 +29,7 @@ use crate::timer::Time;
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 
 /// A range and what became of those who came.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Range {
     config: RangeConfig,
     rejected: u64,
@@ -35,7 +37,7 @@ pub(super) struct Range {
 }
 
 /// What a peer of a range has beside others.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Guest {
     /// Its range.
     pub(crate) range: PeerName,
@@ -91,7 +93,7 @@ fn first_host(prefix: IpNet) -> IpAddr {
 
 impl Speaker {
     pub(super) fn set_range(&mut self, name: &PeerName, config: RangeConfig, now: Time) {
-        self.take_out(name, NotificationCode::PeerDeconfigured, now);
+        self.take_out(name, NotificationCode::PeerDeconfigured, "a range has its name", now);
         let config = RangeConfig { prefix: config.prefix.trunc(), ..config };
         let before = self.ranges.get(name).map(|range| range.config.clone());
         if before.as_ref() == Some(&config) {
@@ -105,10 +107,17 @@ impl Speaker {
         self.set_key(config.prefix, key);
         for (guest, address) in self.guests(name) {
             let peer = config.at(address);
-            let known = self.peers.get(&guest).map(|peer| peer.config.clone());
-            match config.prefix.contains(&address) && known.is_some_and(|k| k.goes_on_as(&peer)) {
-                true => self.set_peer(&guest, peer, now),
-                false => self.take_out(&guest, NotificationCode::OtherConfigurationChange, now),
+            let Some(known) = self.peers.get(&guest) else { continue };
+            let differences = known.config.differences(&peer);
+            let why = match config.prefix.contains(&address) {
+                true => ending(&differences, known.established().is_some()),
+                false => Some("the range does not contain it any more".to_owned()),
+            };
+            match why {
+                None => self.set_peer(&guest, peer, now),
+                Some(why) => {
+                    self.take_out(&guest, NotificationCode::OtherConfigurationChange, &why, now);
+                }
             }
         }
         match self.ranges.get_mut(name) {
@@ -124,7 +133,8 @@ impl Speaker {
     pub(super) fn remove_range(&mut self, name: &PeerName, now: Time) {
         let Some(range) = self.ranges.remove(name) else { return };
         for (guest, _) in self.guests(name) {
-            self.take_out(&guest, NotificationCode::PeerDeconfigured, now);
+            let why = "the range was removed";
+            self.take_out(&guest, NotificationCode::PeerDeconfigured, why, now);
         }
         self.set_key(range.config.prefix, None);
     }
@@ -171,7 +181,8 @@ impl Speaker {
             Some((forget_at, name))
         });
         let Some((_, longest)) = idle.min() else { return false };
-        self.take_out(&longest, NotificationCode::PeerDeconfigured, now);
+        let why = "another needs its place in the range";
+        self.take_out(&longest, NotificationCode::PeerDeconfigured, why, now);
         true
     }
 
@@ -204,7 +215,7 @@ impl Speaker {
         peer.watch_absence(now);
         let forget_at = peer.guest.as_ref().and_then(|guest| guest.forget_at);
         if forget_at.is_some_and(|at| at <= now) {
-            self.take_out(name, NotificationCode::PeerDeconfigured, now);
+            self.take_out(name, NotificationCode::PeerDeconfigured, "it did not come again", now);
         }
     }
 
@@ -213,7 +224,8 @@ impl Speaker {
         let there = self.addresses.get(&address).cloned().unwrap_or_default();
         for name in there {
             if self.peers.get(&name).is_some_and(|peer| peer.guest.is_some()) {
-                self.take_out(&name, NotificationCode::OtherConfigurationChange, now);
+                let why = "its address has a peer of its own now";
+                self.take_out(&name, NotificationCode::OtherConfigurationChange, why, now);
             }
         }
     }
@@ -223,6 +235,10 @@ impl Speaker {
         let of_range = |peer: &Peer| peer.guest.as_ref().is_some_and(|g| g.range == *range);
         let guests = self.peers.iter().filter(|(_, peer)| of_range(peer));
         guests.map(|(name, peer)| (name.clone(), peer.config.address)).collect()
+    }
+
+    pub(super) fn range_configs(&self) -> BTreeMap<PeerName, RangeConfig> {
+        self.ranges.iter().map(|(name, range)| (name.clone(), range.config.clone())).collect()
     }
 
     pub(super) fn range_status(&self) -> Vec<RangeStatus> {

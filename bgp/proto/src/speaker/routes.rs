@@ -124,7 +124,11 @@ fn received(name: &PeerName, policy: &PeerPolicy, route: &ReceivedRoute) -> Rout
     }
 }
 
-fn status(prefix: IpNet, next_hop: Option<NextHop>, attributes: &Attributes) -> RouteStatus {
+pub(super) fn status(
+    prefix: IpNet,
+    next_hop: Option<NextHop>,
+    attributes: &Attributes,
+) -> RouteStatus {
     let standard = attributes.communities.iter().map(ToString::to_string);
     let large = attributes.large_communities.iter().map(ToString::to_string);
     RouteStatus {

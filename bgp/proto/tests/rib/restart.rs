@@ -1,5 +1,6 @@
 //! Stale routes while a peer restarts (RFC 4724 §4.2), and our own End-of-RIB (§4.1).
 
+use brindle_bgp_proto::attribute::{AsPath, Attributes, Community};
 use brindle_bgp_proto::family::{Family, FamilySet};
 use brindle_bgp_proto::rib::{Origin, PeerId, Rib, RibEvent};
 
@@ -83,4 +84,54 @@ fn end_of_rib_waits_for_our_sources_and_comes_once() {
     rib.originate(net("10.66.0.0/26"), Origin::default());
     peer.receive(&mut rib, PEER, &session.negotiated, usize::MAX);
     assert_eq!((peer.routes.len(), peer.end_of_rib.len()), (3, 2), "never again");
+}
+
+/// What a peer has of a prefix: its standard communities.
+fn told(rib: &mut Rib, to: u32, prefix: &str) -> Option<Vec<Community>> {
+    while rib.poll_updates(PeerId(to)).is_some() {}
+    let routes = rib.advertised(PeerId(to));
+    let route = routes.into_iter().find(|route| route.prefix == net(prefix))?;
+    Some(route.attributes.communities.clone())
+}
+
+#[test]
+fn after_the_restart_time_routes_are_the_last_resort() {
+    let mut rib = rib_with_peers(2);
+    for (n, knows) in [(3, true), (4, false)] {
+        let mut session = transit(n, external_as(n));
+        session.negotiated.long_lived_restart = knows;
+        rib.peer_up(PeerId(n.into()), session);
+    }
+    let as_path = AsPath::sequence([external_as(2), 9, 9, 9]);
+    let longer = Attributes { as_path, ..attributes(2) };
+    let refused = Attributes { communities: vec![Community::NO_LLGR], ..attributes(1) };
+    rib.update(PEER, &announce(1, attributes(1), &[net("10.1.0.0/26"), net("10.2.0.0/26")]));
+    rib.update(PEER, &announce(1, refused, &[net("10.3.0.0/26")]));
+    rib.update(PeerId(2), &announce(2, longer, &[net("10.1.0.0/26")]));
+    while rib.poll_event().is_some() {}
+    rib.peer_down(PEER, FamilySet::ALL);
+    assert_eq!(rib.poll_event(), None, "the restart time changes nothing");
+    assert_eq!(told(&mut rib, 4, "10.2.0.0/26"), Some(Vec::new()));
+
+    rib.keep_for_long(PEER, Family::Ipv4Unicast);
+    let events: Vec<_> = std::iter::from_fn(|| rib.poll_event()).collect();
+    let [RibEvent::Best { prefix, paths }, RibEvent::Withdrawn { prefix: gone }] = &events[..]
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!((*prefix, paths.len(), paths[0].peer), (net("10.1.0.0/26"), 1, PeerId(2)));
+    assert_eq!(*gone, net("10.3.0.0/26"), "NO_LLGR");
+    assert_eq!(told(&mut rib, 3, "10.2.0.0/26"), Some(vec![Community::LLGR_STALE]));
+    assert_eq!(told(&mut rib, 4, "10.2.0.0/26"), None, "it would take it for a fresh one");
+    assert_eq!(told(&mut rib, 4, "10.1.0.0/26"), Some(Vec::new()));
+
+    // It is back and says one of them again.
+    rib.peer_up(PEER, session(1, external_as(1)));
+    rib.update(PEER, &announce(1, attributes(1), &[net("10.1.0.0/26")]));
+    rib.sweep(PEER, Family::Ipv4Unicast);
+    let events: Vec<_> = std::iter::from_fn(|| rib.poll_event()).collect();
+    let [RibEvent::Best { paths, .. }, RibEvent::Withdrawn { prefix }] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!((paths[0].peer, *prefix), (PEER, net("10.2.0.0/26")));
 }

@@ -80,6 +80,7 @@ fn identity(last: u8) -> Identity {
         listen_port: 179,
         hold_time: 90,
         restart_time: 20,
+        long_lived_stale_time: 0,
         notification_restart: last.is_multiple_of(2),
         drain: None,
         cluster_id: None,

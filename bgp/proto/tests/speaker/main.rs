@@ -4,6 +4,7 @@ mod any_input;
 mod explain;
 mod net;
 mod observe;
+mod plan;
 mod ranges;
 mod scenarios;
 mod service;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use brindle_bgp_proto::family::FamilySet;
 use brindle_bgp_proto::fsm::State;
 use brindle_bgp_proto::session::ConnId;
+use brindle_bgp_proto::speaker::bfd::{Inbound, Outbound};
 use brindle_bgp_proto::speaker::status::PeerStatus;
 use brindle_bgp_proto::speaker::{
     Accepted, Command, Config, Event, Identity, Io, PeerConfig, Speaker,
@@ -47,7 +48,7 @@ enum Delivery {
     Connected { to: usize, conn: ConnId },
     Octets { to: usize, conn: ConnId, octets: Vec<u8> },
     End { to: usize, conn: ConnId, words: &'static str },
-    Bfd { from: usize, to: usize, octets: Vec<u8> },
+    Bfd { from: usize, to: usize, ttl: u8, multihop: bool, octets: Vec<u8> },
 }
 
 /// The network.
@@ -59,6 +60,8 @@ pub struct Net {
     latency: Duration,
     /// How much longer an octet may take on one connection than on another.
     pub spread: Duration,
+    /// The TTL that BFD arrives with.
+    pub bfd_ttl: u8,
     /// Nothing arrives any more, and nobody is told.
     pub cut: bool,
     flying: BTreeMap<(Time, u64), Delivery>,
@@ -79,6 +82,7 @@ impl Net {
             trace: Vec::new(),
             latency,
             spread: Duration::ZERO,
+            bfd_ttl: u8::MAX,
             cut: false,
             flying: BTreeMap::new(),
             sent: 0,
@@ -223,8 +227,9 @@ impl Net {
                 self.nodes[to].open.retain(|c| *c != conn);
                 self.nodes[to].speaker.handle_closed(conn, words, now);
             }
-            Delivery::Bfd { from, to, octets } => {
-                self.nodes[to].speaker.handle_bfd(address(from), &octets, now);
+            Delivery::Bfd { from, to, ttl, multihop, octets } => {
+                let inbound = Inbound { remote: address(from), ttl, multihop, octets };
+                self.nodes[to].speaker.handle_bfd(&inbound, now);
             }
             _ => {}
         }
@@ -258,9 +263,11 @@ impl Net {
                     self.octets(at, conn, octets);
                 }
             }
-            while let Some((_, remote, octets)) = self.nodes[at].speaker.poll_bfd(self.now) {
+            while let Some(outbound) = self.nodes[at].speaker.poll_bfd(self.now) {
+                let Outbound { remote, multihop, octets, .. } = outbound;
                 if let Some(to) = (0..self.nodes.len()).find(|n| address(*n) == remote) {
-                    self.send(1, Delivery::Bfd { from: at, to, octets });
+                    let ttl = self.bfd_ttl;
+                    self.send(1, Delivery::Bfd { from: at, to, ttl, multihop, octets });
                 }
             }
             while let Some(event) = self.nodes[at].speaker.poll_event() {
@@ -304,6 +311,7 @@ pub fn identity(setup: Setup) -> Identity {
         listen_port: 179,
         hold_time: 90,
         restart_time: setup.restart_time,
+        long_lived_stale_time: 0,
         next_hops: Default::default(),
         notification_restart: false,
         cluster_id: None,

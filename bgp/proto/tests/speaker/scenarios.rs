@@ -8,9 +8,9 @@ use brindle_bgp_proto::fsm::State;
 use brindle_bgp_proto::message::{Message, Open};
 use brindle_bgp_proto::negotiated::Negotiated;
 use brindle_bgp_proto::rib::Origin;
-use brindle_bgp_proto::speaker::{Command, Event, Io, PeerConfig};
+use brindle_bgp_proto::speaker::{Command, Event, Identity, Io, PeerConfig, RouteTable};
 
-use crate::net::{Net, Setup, address};
+use crate::net::{Net, Setup, address, identity};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -156,6 +156,32 @@ fn a_restart_is_helped_and_the_restarted_waits_before_it_reports() {
     assert_eq!(net.status(0, 1).families[0].stale, 0);
     let gone = |e: &Event| matches!(e, Event::Gone { .. });
     assert!(!net.nodes[0].events.iter().any(gone), "the helper never lost the route");
+}
+
+#[test]
+fn a_neighbour_that_stays_away_is_the_last_resort_for_as_long_as_it_asked() {
+    let mut net = pair(MS, [low(1), high(2)]);
+    let asking = Identity { long_lived_stale_time: 1000, ..identity(net.nodes[1].setup) };
+    net.command(1, Command::SetIdentity(Some(asking)));
+    assert!(net.until(5 * SECOND, both_up));
+    net.run(SECOND);
+    let route = |net: &Net| {
+        let list = net.nodes[0].speaker.routes(RouteTable::Received, None, 10);
+        list.routes.first().map(|route| route.communities.clone())
+    };
+    assert_eq!(route(&net), Some(Vec::new()));
+
+    net.restart(1);
+    net.run(29 * SECOND);
+    assert_eq!(route(&net), Some(Vec::new()), "it may still come back");
+    net.run(5 * SECOND);
+    assert_eq!(route(&net), Some(vec!["65535:6".to_owned()]));
+    assert_eq!(net.status(0, 1).families[0].stale, 1);
+    let gone = |e: &Event| matches!(e, Event::Gone { .. });
+    assert!(!net.nodes[0].events.iter().any(gone), "it is the only route");
+    net.run(1000 * SECOND);
+    assert!(net.nodes[0].events.iter().any(gone));
+    assert_eq!(route(&net), None);
 }
 
 #[test]

@@ -272,6 +272,34 @@ fn bfd_ends_the_session_with_a_neighbour_that_does_not_forward() {
 }
 
 #[test]
+fn bfd_takes_nothing_from_further_away_than_the_neighbour_may_be() {
+    let bfd = bfd::Config { desired_min_tx: SECOND, required_min_rx: SECOND, detect_mult: 3 };
+    for (hops, ttl, up) in [
+        (Hops::Usual, 255, true),
+        (Hops::Usual, 254, false),
+        (Hops::Multihop(1), 254, false),
+        (Hops::Multihop(2), 254, true),
+        (Hops::Multihop(2), 63, true),
+        (Hops::Security(3), 253, true),
+        (Hops::Security(3), 252, false),
+    ] {
+        let mut net = pair([65001, 65002], |identity| identity);
+        net.bfd_ttl = ttl;
+        let watched = |config| PeerConfig { bfd: Some(bfd), hops, ..config };
+        (0..2).for_each(|at| set(&mut net, at, watched));
+        net.run(60 * SECOND);
+        let is_up = net.status(0, 1).bfd.is_some_and(|bfd| bfd.state == "Up");
+        assert_eq!(is_up, up, "{hops:?} {ttl}");
+    }
+    let mut net = pair([65001, 65002], |identity| identity);
+    let one = |hops| move |config| PeerConfig { bfd: Some(bfd), hops, ..config };
+    set(&mut net, 0, one(Hops::Usual));
+    set(&mut net, 1, one(Hops::Multihop(2)));
+    net.run(60 * SECOND);
+    assert!(net.status(0, 1).bfd.is_some_and(|bfd| bfd.state == "Down"), "two ports");
+}
+
+#[test]
 fn roles_that_do_not_fit_end_the_session_and_one_that_is_missing_may() {
     use Role::{Customer, Peer, Provider};
     for (ours, theirs, required, fits) in [

@@ -15,6 +15,7 @@ use crate::world::{PATIENCE, World};
 pub struct Frr {
     _zebra: Daemon,
     _bgpd: Daemon,
+    _bfdd: Option<Daemon>,
     dir: PathBuf,
     us: String,
 }
@@ -30,12 +31,29 @@ impl Frr {
         let zebra = daemon(world, "zebra")?;
         wait_until(PATIENCE, "zebra", || Ok(dir.join("zserv").exists()))?;
         let bgpd = daemon(world, "bgpd")?;
-        let frr = Self { _zebra: zebra, _bgpd: bgpd, dir, us: us.to_owned() };
+        let frr = Self { _zebra: zebra, _bgpd: bgpd, _bfdd: None, dir, us: us.to_owned() };
         wait_until(PATIENCE, "bgpd to answer", || Ok(frr.ask("show bgp summary json").is_ok()))
             .with_context(|| {
                 std::fs::read_to_string(frr.dir.join("bgpd.log")).unwrap_or_default()
             })?;
         Ok(frr)
+    }
+
+    /// Starts bfdd too, and has it watch us at 100 ms.
+    pub fn watch(&mut self, world: &World) -> Result<()> {
+        std::fs::write(self.dir.join("bfdd.conf"), "")?;
+        self._bfdd = Some(daemon(world, "bfdd")?);
+        let socket = self.dir.join("bfdd.vty");
+        wait_until(PATIENCE, "bfdd", || Ok(socket.exists()))?;
+        self.configure(&[&format!("neighbor {} bfd 3 100 100", self.us)])
+    }
+
+    /// State of BFD with us, and its diagnostic: `up`, `down`, …
+    pub fn bfd(&self) -> Result<Value> {
+        let answer = self.json_of("bfdd", "show bfd peers json")?;
+        let peers = answer.as_array().context("no list of peers")?;
+        let of_us = peers.iter().find(|peer| peer["peer"] == *self.us);
+        Ok(of_us.cloned().unwrap_or_default())
     }
 
     /// Changes lines of `router bgp`.
@@ -55,10 +73,14 @@ impl Frr {
     }
 
     pub fn ask(&self, question: &str) -> Result<String> {
+        self.ask_of("bgpd", question)
+    }
+
+    fn ask_of(&self, daemon: &str, question: &str) -> Result<String> {
         let output = Command::new("vtysh")
             .arg("--vty_socket")
             .arg(&self.dir)
-            .args(["-d", "bgpd", "-c", question])
+            .args(["-d", daemon, "-c", question])
             .output()?;
         if !output.status.success() {
             bail!("vtysh {question}: {}", String::from_utf8_lossy(&output.stderr));
@@ -67,7 +89,11 @@ impl Frr {
     }
 
     fn json(&self, question: &str) -> Result<Value> {
-        let text = self.ask(question)?;
+        self.json_of("bgpd", question)
+    }
+
+    fn json_of(&self, daemon: &str, question: &str) -> Result<Value> {
+        let text = self.ask_of(daemon, question)?;
         serde_json::from_str(&text).with_context(|| format!("{question}: {text}"))
     }
 
@@ -112,6 +138,9 @@ fn daemon(world: &World, name: &str) -> Result<Daemon> {
     command.args(["-u", "frr", "-g", "frr", "-f"]).arg(dir.join(format!("{name}.conf")));
     command.arg("--vty_socket").arg(dir).arg("-z").arg(dir.join("zserv"));
     command.arg("-i").arg(dir.join(format!("{name}.pid")));
+    if name == "bfdd" {
+        command.arg("--bfdctl").arg(dir.join("bfdd.sock"));
+    }
     Daemon::start(name, command, &dir.join(format!("{name}.log")))
 }
 

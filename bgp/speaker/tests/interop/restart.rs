@@ -1,14 +1,17 @@
 //! Graceful restart in both roles, judged by the kernel's routes of the side that must not notice.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use brindle_bgp_proto::family::FamilySet;
 use brindle_bgp_proto::fsm::State;
-use brindle_bgp_speaker::{Command, Config};
+use brindle_bgp_speaker::{Command, Config, Identity, PeerConfig};
 use brindle_lab::process::wait_until;
 
 use crate::bird::Bird;
 use crate::router::{Kind, RouteMonitor, Router};
-use crate::world::{OUR_AS, PATIENCE, ROUTER, ROUTER_AS, Speaker, US, World, peer};
+use crate::world::{
+    BESIDE, OUR_AS, PATIENCE, ROUTER, ROUTER_AS, Speaker, US, World, first_start, identity, peer,
+    second_speaker,
+};
 
 /// Stays over the restart.
 const KEPT: [&str; 2] = ["10.65.0.0/26", "fd65::/122"];
@@ -182,4 +185,57 @@ fn a_router_that_shuts_down_takes_its_routes_with_it() -> Result<()> {
     let received = tor.last_received_notification.map(|n| n.message).unwrap_or_default();
     assert!(received.contains("(6/2)"), "{received}");
     us.stop(false)
+}
+
+#[test]
+fn routes_of_a_router_that_stays_away_are_the_last_resort() -> Result<()> {
+    let world = World::new()?;
+    let more = "graceful restart on; graceful restart time 1; \
+                long lived graceful restart on; long lived stale time 100;";
+    let neighbour = Bird::neighbour(ROUTER[0], US[0], (ROUTER_AS, OUR_AS), more);
+    let bird = Bird::start(&world, &neighbour)?;
+    let mut us = world.speaker()?;
+    us.set_peer("tor", peer(ROUTER[0], ROUTER_AS))?;
+    us.until("two routes", |us| Ok(us.routes.len() == 2))?;
+    let capabilities = us.peer("tor")?.session.map(|session| session.capabilities);
+    let long = "long-lived graceful restart (ipv4 unicast 100 s, ipv6 unicast 100 s)";
+    assert!(
+        capabilities.clone().is_some_and(|all| all.iter().any(|c| c == long)),
+        "{capabilities:?}"
+    );
+    bird.crash()?;
+    us.until("the restart time to pass", |us| {
+        let marked = us.received()?.into_iter().filter(|route| route.communities == ["65535:6"]);
+        Ok(marked.count() == 2)
+    })?;
+    assert!(us.gone.is_empty() && us.routes.len() == 2, "{:?}", us.gone);
+
+    // Whoever else has a route has a better one, at any length.
+    let mut other = second_speaker(&world, 64999, peer(US[0], OUR_AS))?;
+    us.set_peer("other", PeerConfig { passive: true, ..peer(BESIDE, 64999) })?;
+    other.originate(&["10.200.0.0/24"])?;
+    us.until("the other route", |us| Ok(us.route("10.200.0.0/24").as_deref() == Some(BESIDE)))?;
+    other.stop(false)?;
+    us.until("the last resort", |us| Ok(us.route("10.200.0.0/24").as_deref() == Some(ROUTER[0])))?;
+    us.stop(false)
+}
+
+#[test]
+fn bird_keeps_ours_for_long_if_we_ask_for_it() -> Result<()> {
+    let world = World::new()?;
+    let more = "graceful restart aware; long lived graceful restart aware;";
+    let neighbour = Bird::neighbour(ROUTER[0], US[0], (ROUTER_AS, OUR_AS), more);
+    let bird = Bird::start(&world, &neighbour)?;
+    let identity = Identity { restart_time: 1, long_lived_stale_time: 100, ..identity(OUR_AS) };
+    let mut us = World::speaker_in(&world.us, first_start(), identity)?;
+    us.set_peer("tor", peer(ROUTER[0], ROUTER_AS))?;
+    us.originate(&["10.65.0.0/26"])?;
+    us.send(Command::InSync)?;
+    wait_until(PATIENCE, "our route", || Ok(bird.path("10.65.0.0/26")?.is_some()))?;
+    us.until_state("tor", State::Established)?;
+    us.stop(true)?;
+    wait_until(PATIENCE, "the mark of a stale route", || {
+        let path = bird.path("10.65.0.0/26")?.context("the route is gone")?;
+        Ok(path.communities.contains("65535:6"))
+    })
 }

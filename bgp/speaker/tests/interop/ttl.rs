@@ -73,10 +73,10 @@ fn what_bird_sends_without_ttl_security_is_dropped() -> Result<()> {
 }
 
 /// Behind the usual router, one hop further.
-const FAR: [&str; 2] = ["10.78.0.2", "fd78::2"];
+pub const FAR: [&str; 2] = ["10.78.0.2", "fd78::2"];
 
 /// The world with its router moved one hop away; what was the router only forwards.
-fn far_world() -> Result<(World, Netns)> {
+pub fn far_world() -> Result<(World, Netns)> {
     let World { us, router: middle, dir } = World::new()?;
     let far = Netns::create(&middle.name().replace("-rt-", "-fr-"))?;
     veth((&middle, "eth1"), (&far, "eth0"))?;

@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use brindle_bgp_proto::family::FamilySet;
 use brindle_bgp_proto::fsm::State;
+use brindle_bgp_proto::speaker::routes::RouteStatus;
 use brindle_bgp_proto::speaker::status::PeerStatus;
 use brindle_bgp_speaker::{
-    Command, Config, Event, Handle, Identity, News, Origin, PeerConfig, Status,
+    Command, Config, Event, Handle, Identity, News, Origin, PeerConfig, RouteQuery, RouteTable,
+    Status,
 };
 use brindle_lab::netns::{Netns, veth};
 use ipnet::IpNet;
@@ -110,6 +112,7 @@ pub fn identity(as_number: u32) -> Identity {
         listen_port: 179,
         hold_time: 9,
         restart_time: 30,
+        long_lived_stale_time: 0,
         next_hops: US.iter().map(|a| a.parse::<IpAddr>().expect("address")).collect(),
         notification_restart: false,
         cluster_id: None,
@@ -158,6 +161,12 @@ impl Speaker {
     pub fn peer(&self, name: &str) -> Result<PeerStatus> {
         let peers = self.status()?.speaker.peers;
         peers.into_iter().find(|p| &*p.name == name).context("no such peer")
+    }
+
+    /// What neighbours advertised.
+    pub fn received(&self) -> Result<Vec<RouteStatus>> {
+        let query = RouteQuery { table: RouteTable::Received, peer: None, limit: usize::MAX };
+        Ok(self.runtime.block_on(self.handle.commands.routes(query))?.routes)
     }
 
     /// Looks on from now on.

@@ -138,6 +138,68 @@ fn a_filter_counts_from_when_it_is_written_and_a_broken_one_closes() {
 }
 
 #[test]
+fn a_plan_says_what_edits_do_and_they_do_it() {
+    let (mut node, router, _pod) = peered();
+    let ask = |node: &Node, with: &str, without: &str| {
+        let files = |text: &str| match text {
+            "" => serde_json::json!([]),
+            text => serde_json::json!([{ "name": "edit.yaml", "text": text }]),
+        };
+        let body = serde_json::json!({ "with": files(with), "without": files(without) });
+        let (code, answer) = node.ask("POST", "/bgp/diff", &body.to_string()).unwrap();
+        (code, serde_json::from_str::<serde_json::Value>(&answer).unwrap())
+    };
+    let plan = |node: &Node, with: &str| {
+        let (code, plan) = ask(node, with, "");
+        assert_eq!(code, 200, "{plan}");
+        plan
+    };
+    assert_eq!(plan(&node, PEER)["peers"].as_array().map(Vec::len), Some(0));
+    for (with, without, words) in [
+        ("kind: [", "", "edit.yaml document 1"),
+        ("apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n", "", "no object of the files"),
+        (&*PEER.replace("asNumber: 64512", "asNumber: 0"), "", "BGPPeer router would be refused"),
+        ("", &*FILTER.replace("ACTION", "Reject"), "there is no BGPFilter edge"),
+    ] {
+        let (code, answer) = ask(&node, with, without);
+        assert_eq!(code, 400, "{answer}");
+        assert!(answer["error"].as_str().unwrap().contains(words), "{answer}");
+    }
+
+    // A filter ends nothing, and takes away what the plan says.
+    let filtered = PEER.replace("asNumber: 64512", "asNumber: 64512, filters: [edge]")
+        + "---\n"
+        + &FILTER.replace("ACTION", "Reject");
+    let planned = plan(&node, &filtered);
+    let peer = &planned["peers"][0];
+    assert_eq!((&peer["name"], &peer["session"]), (&"router".into(), &"kept".into()), "{planned}");
+    assert_eq!(peer["withdrawn"], serde_json::json!(["10.66.0.0/26"]));
+    assert_eq!(planned["forwarding"].as_array().map(Vec::len), Some(1), "{planned}");
+    assert_eq!(planned["forwarding"][0]["prefix"], "fd51::/64");
+    assert!(router.routes().contains("10.66.0.0/26"), "a plan is no deed");
+    node.write("bgp.yaml", &filtered);
+    node.wait("what was planned", |node| {
+        !router.routes().contains("10.66.0.0/26")
+            && !node.run("ip -6 route show proto 98").contains("fd51::/64")
+    });
+    let report: serde_json::Value = node.get("/debug/bgp");
+    assert_eq!(report["speaker"]["peers"][0]["flaps"], 0);
+
+    // A password that cannot be read closes; another AS resets; without its object all is gone.
+    let file = node.path("secret").display().to_string();
+    let signed =
+        PEER.replace("asNumber: 64512", &format!("asNumber: 64512, password: {{file: {file}}}"));
+    let planned = plan(&node, &signed);
+    assert_eq!(planned["peers"][0]["session"], "closed", "{planned}");
+    let planned = plan(&node, &PEER.replace("asNumber: 64601", "asNumber: 64602"));
+    assert_eq!(planned["peers"][0]["session"], "reset", "{planned}");
+    assert_eq!(planned["identity"], serde_json::json!(["AS: resets every session"]));
+    let (_, planned) = ask(&node, "", PEER.split_once("---\n").unwrap().1);
+    assert_eq!(planned["peers"][0]["session"], "removed", "{planned}");
+    node.end(Signal::SIGTERM);
+}
+
+#[test]
 fn what_a_neighbour_cannot_be_is_in_its_status_and_its_session_stays_down() {
     let (mut node, router, _pod) = peered();
     let remark = |node: &Node| {

@@ -168,10 +168,19 @@ impl Node {
 
     /// Asks the admin socket; `None` while nobody listens.
     pub fn request(&self, method: &str, path: &str) -> Option<(u16, String)> {
+        self.ask(method, path, "")
+    }
+
+    /// The same with a body.
+    pub fn ask(&self, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
         let mut stream = UnixStream::connect(self.path("run/agent.sock")).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n");
-        stream.write_all(head.as_bytes()).ok()?;
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all((head + body).as_bytes()).ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         let code = answer.split(' ').nth(1)?.parse().ok()?;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Extras, Status, definition};
 use crate::{
-    AgentConfiguration, BgpConfiguration, BgpFilter, BgpPeer, GlobalNetworkPolicy,
+    AgentConfiguration, BgpConfiguration, BgpFilter, BgpNodeStatus, BgpPeer, GlobalNetworkPolicy,
     GlobalNetworkSet, HostEndpoint, Installation, IpPool, IpamBlock, NetworkPolicy, NetworkSet,
     NodeEnforcement, StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy,
     Tier,
@@ -115,7 +115,6 @@ const BGP_PEER_RULES: Rules = &[
         "!(has(self.ttlSecurity) && has(self.ebgpMultihop))",
         "ttlSecurity and ebgpMultihop exclude each other",
     ),
-    ("!(has(self.bfd) && has(self.ebgpMultihop))", "bfd and ebgpMultihop exclude each other"),
     ("self.asNumber != 23456", "23456 stands for numbers of four bytes (RFC 6793)"),
 ];
 
@@ -130,7 +129,7 @@ const BLOCK_RULES: Rules = &[
     ("self == oldSelf", "a block does not change; delete it and make another"),
 ];
 
-const NODE_ENFORCEMENT_OBJECT: Rules =
+const NAMED_AFTER_NODE: Rules =
     &[("self.metadata.name == self.spec.node", "the name is that of the node")];
 
 const INSTALLATION_OBJECT: Rules = &[("self.metadata.name == 'default'", "the name is `default`")];
@@ -177,6 +176,12 @@ pub fn definitions() -> Vec<Value> {
         ("AS", "integer", ".spec.asNumber"),
         ("Node", "string", ".spec.node"),
     ];
+    let sessions: Columns = &[
+        ("AS", "integer", ".spec.asNumber"),
+        ("Sessions", "integer", ".spec.sessions"),
+        ("Established", "integer", ".spec.established"),
+        ("Problem", "string", ".spec.problem"),
+    ];
     let host: Columns =
         &[("Node", "string", ".spec.node"), ("Interface", "string", ".spec.interfaceName")];
     let configuration: Columns =
@@ -211,7 +216,7 @@ pub fn definitions() -> Vec<Value> {
         }),
         definition::<NodeEnforcement>(&Extras {
             status: Status::None,
-            object_rules: NODE_ENFORCEMENT_OBJECT,
+            object_rules: NAMED_AFTER_NODE,
             ..with(&[], node, &[])
         }),
         definition::<AgentConfiguration>(&Extras {
@@ -221,6 +226,11 @@ pub fn definitions() -> Vec<Value> {
         definition::<BgpConfiguration>(&Extras {
             object_rules: BGP_CONFIGURATION_OBJECT,
             ..with(&["bgpconfig"], configuration, BGP_CONFIGURATION_RULES)
+        }),
+        definition::<BgpNodeStatus>(&Extras {
+            status: Status::None,
+            object_rules: NAMED_AFTER_NODE,
+            ..with(&["bgpstatus"], sessions, &[])
         }),
         definition::<BgpFilter>(&with(&["bgpfilter"], &[], &[])),
         definition::<BgpPeer>(&with(&["peer"], peer, BGP_PEER_RULES)),

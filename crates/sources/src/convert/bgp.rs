@@ -19,6 +19,8 @@ use crate::validate::is_dns_subdomain;
 
 /// Longest restart time: the field has 12 bits (RFC 4724 §3).
 const MAX_RESTART_TIME: u32 = 4095;
+/// Longest long-lived stale time, seconds: 24 bits (RFC 9494 §3.1).
+const MAX_LONG_LIVED_STALE_TIME: u32 = 0x00ff_ffff;
 
 /// Converts speaker settings; `None` if any of them is broken, so that a speaker never runs with
 /// half of what was asked for.
@@ -46,6 +48,9 @@ pub(super) fn configuration(
         listen_port: spec.listen_port.and_then(|p| port::number(p, "spec.listenPort", problems)),
         node_to_node_mesh: spec.node_to_node_mesh_enabled,
         restart_time: spec.restart_time.and_then(|t| restart_time(t, problems)),
+        long_lived_stale_time: spec
+            .long_lived_stale_time
+            .and_then(|t| long_lived_stale_time(t, problems)),
         hold_time: spec.hold_time.and_then(|t| hold_time(t, problems)),
         notification_restart: spec.graceful_notification,
         drain: spec.drain.as_deref().and_then(|text| drain(text, problems)),
@@ -222,6 +227,15 @@ fn restart_time(time: Duration, problems: &mut Problems) -> Option<u16> {
         return None;
     }
     u16::try_from(time.seconds()).ok()
+}
+
+fn long_lived_stale_time(time: Duration, problems: &mut Problems) -> Option<u32> {
+    if time.seconds() > MAX_LONG_LIVED_STALE_TIME {
+        let message = format!("{time} is more than {MAX_LONG_LIVED_STALE_TIME}s");
+        problems.error("spec.longLivedStaleTime", message);
+        return None;
+    }
+    Some(time.seconds())
 }
 
 fn drain(text: &str, problems: &mut Problems) -> Option<Drain> {

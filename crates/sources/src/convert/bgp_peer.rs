@@ -1,19 +1,24 @@
 //! What protects the sessions with a `BGPPeer`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use brindle_api::{BgpBfd, BgpMaxPrefixes, BgpMaxPrefixesOut, BgpPassword, BgpPeerSpec, Duration};
-use brindle_model::routing::{Bfd, Hops, MaxPrefixes, MaxPrefixesOut, PeerSettings, Role};
+use brindle_api::{
+    BgpBfd, BgpMaxPrefixes, BgpMaxPrefixesOut, BgpPassword, BgpPeerSpec, Duration, SecretKeyRef,
+};
+use brindle_model::routing::{
+    Bfd, Hops, MaxPrefixes, MaxPrefixesOut, PasswordSource, PeerSettings, Role,
+};
 
 use crate::problem::Problems;
+use crate::validate::is_dns_subdomain;
 
 /// Converts everything about a neighbour but who it is; `None` if any of it is broken, since a
 /// session with half of its protection is not what was asked for.
 pub(super) fn settings(spec: &BgpPeerSpec, problems: &mut Problems) -> Option<PeerSettings> {
     let hops = hops(spec, problems);
-    let password_file = match &spec.password {
-        Some(password) => password_file(password, problems).map(Some),
+    let password = match &spec.password {
+        Some(password) => self::password(password, problems).map(Some),
         None => Some(None),
     };
     let before = problems.errors();
@@ -30,14 +35,11 @@ pub(super) fn settings(spec: &BgpPeerSpec, problems: &mut Problems) -> Option<Pe
         problems.error("spec.localRole", message);
     }
     let bfd = spec.bfd.as_ref().map(|bfd| self::bfd(bfd, problems));
-    if bfd.is_some() && spec.ebgp_multihop.is_some() {
-        problems.error("spec.bfd", "watches one hop; it and ebgpMultihop exclude each other");
-    }
     let whole = problems.errors() == before;
-    let (hops, password_file) = (hops?, password_file?);
+    let (hops, password) = (hops?, password?);
     whole.then_some(PeerSettings {
         hops,
-        password_file,
+        password,
         shutdown,
         max_prefixes,
         max_prefixes_out,
@@ -166,20 +168,39 @@ fn number(hops: i32, most: u8, field: &str, problems: &mut Problems) -> Option<u
     number
 }
 
-fn password_file(password: &BgpPassword, problems: &mut Problems) -> Option<Arc<Path>> {
-    if password.secret_key_ref.is_some() {
-        let message = "Secrets are not read; name a file of the node in `file`";
-        problems.error("spec.password.secretKeyRef", message);
-        return None;
+fn password(password: &BgpPassword, problems: &mut Problems) -> Option<PasswordSource> {
+    match (&password.file, &password.secret_key_ref) {
+        (Some(file), None) => {
+            let path = PathBuf::from(file);
+            if !path.is_absolute() {
+                problems.error("spec.password.file", format!("`{file}` is not an absolute path"));
+                return None;
+            }
+            Some(PasswordSource::File(path.into()))
+        }
+        (None, Some(SecretKeyRef { name, key })) => {
+            let mut whole = true;
+            if !is_dns_subdomain(name) {
+                let message = format!("`{name}` is not the name of a Secret");
+                problems.error("spec.password.secretKeyRef.name", message);
+                whole = false;
+            }
+            let fits = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+            if key.is_empty() || key.len() > 253 || !key.bytes().all(fits) {
+                let message = format!("`{key}` is not a key of a Secret");
+                problems.error("spec.password.secretKeyRef.key", message);
+                whole = false;
+            }
+            let (name, key) = (name.as_str().into(), key.as_str().into());
+            whole.then_some(PasswordSource::Secret { name, key })
+        }
+        (None, None) => {
+            problems.error("spec.password", "names neither file nor secretKeyRef");
+            None
+        }
+        (Some(_), Some(_)) => {
+            problems.error("spec.password", "file and secretKeyRef exclude each other");
+            None
+        }
     }
-    let Some(file) = &password.file else {
-        problems.error("spec.password", "names no file");
-        return None;
-    };
-    let path = PathBuf::from(file);
-    if !path.is_absolute() {
-        problems.error("spec.password.file", format!("`{file}` is not an absolute path"));
-        return None;
-    }
-    Some(path.into())
 }

@@ -74,7 +74,6 @@ fn bgp_peers() {
             "{peerIP: 10.0.0.1, asNumber: 1, ttlSecurity: 1, ebgpMultihop: 2}",
             "spec.ttlSecurity: ttlSecurity and ebgpMultihop exclude each other",
         ),
-        ("{peerIP: 10.0.0.1, asNumber: 1, password: {}}", "spec.password: names no file"),
         (
             "{peerIP: 10.0.0.1, asNumber: 1, bfd: {multiplier: 1}}",
             "spec.bfd.multiplier: 1 is not between 2 and 255",
@@ -82,10 +81,6 @@ fn bgp_peers() {
         (
             "{peerIP: 10.0.0.1, asNumber: 1, bfd: {minTxMilliseconds: 9}}",
             "spec.bfd.minTxMilliseconds: 9 is not between 10 and 60000",
-        ),
-        (
-            "{peerIP: 10.0.0.1, asNumber: 1, bfd: {}, ebgpMultihop: 2}",
-            "spec.bfd: watches one hop; it and ebgpMultihop exclude each other",
         ),
         (
             "{peerIP: 10.0.0.1, asNumber: 1, maxPrefixes: {}}",
@@ -131,8 +126,20 @@ fn bgp_peers() {
             "spec.password.file: `tor` is not an absolute path",
         ),
         (
-            "{peerIP: 10.0.0.1, asNumber: 1, password: {secretKeyRef: {name: a, key: b}}}",
-            "spec.password.secretKeyRef: Secrets are not read; name a file of the node in `file`",
+            "{peerIP: 10.0.0.1, asNumber: 1, password: {secretKeyRef: {name: a, key: 'b c'}}}",
+            "spec.password.secretKeyRef.key: `b c` is not a key of a Secret",
+        ),
+        (
+            "{peerIP: 10.0.0.1, asNumber: 1, password: {secretKeyRef: {name: A, key: b}}}",
+            "spec.password.secretKeyRef.name: `A` is not the name of a Secret",
+        ),
+        (
+            "{peerIP: 10.0.0.1, asNumber: 1, password: {}}",
+            "spec.password: names neither file nor secretKeyRef",
+        ),
+        (
+            "{peerIP: 10.0.0.1, asNumber: 1, password: {file: /a, secretKeyRef: {name: a, key: b}}}",
+            "spec.password: file and secretKeyRef exclude each other",
         ),
         (
             "{peerIP: 10.0.0.1, asNumber: 1, node: n, nodeSelector: {}}",
@@ -265,6 +272,11 @@ fn bgp_configurations() {
         ),
         ("default", "{listenPort: 0}", "spec.listenPort: 0 is not a port: 1 to 65535 are"),
         ("default", "{restartTime: 4096s}", "spec.restartTime: 4096s is more than 4095s"),
+        (
+            "default",
+            "{longLivedStaleTime: 16777216s}",
+            "spec.longLivedStaleTime: 16777216s is more than 16777215s",
+        ),
         ("default", "{holdTime: 2s}", "spec.holdTime: 2s is neither 0s nor 3s to 65535s"),
         (
             "default",

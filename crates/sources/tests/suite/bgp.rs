@@ -6,7 +6,7 @@ use brindle_model::routing::filter::{
 };
 use brindle_model::routing::{
     Bfd, BgpConfiguration, BgpPeer, Drain, Hops, MaxPrefixes, MaxPrefixesOut, NodeScope,
-    PeerAddress, PeerSettings, Role,
+    PasswordSource, PeerAddress, PeerSettings, Role,
 };
 use brindle_model::selector::Selector;
 use brindle_sources::convert::Input;
@@ -15,7 +15,7 @@ use super::{accepted, convert};
 
 #[test]
 fn bgp_configuration() {
-    let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: node.n1}\nspec: {asNumber: 4200000000, routerID: 192.0.2.1, listenPort: 1179, nodeToNodeMeshEnabled: false, restartTime: 2m, holdTime: 9s, routeReflectorClusterID: 192.0.2.9}";
+    let yaml = "apiVersion: brindle.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: node.n1}\nspec: {asNumber: 4200000000, routerID: 192.0.2.1, listenPort: 1179, nodeToNodeMeshEnabled: false, restartTime: 2m, longLivedStaleTime: 1h, holdTime: 9s, routeReflectorClusterID: 192.0.2.9}";
     let Input::BgpConfiguration(found) = accepted(yaml) else { panic!() };
     let expected = BgpConfiguration {
         as_number: Some(4_200_000_000),
@@ -23,6 +23,7 @@ fn bgp_configuration() {
         listen_port: Some(1179),
         node_to_node_mesh: Some(false),
         restart_time: Some(120),
+        long_lived_stale_time: Some(3600),
         hold_time: Some(9),
         cluster_id: Some("192.0.2.9".parse().unwrap()),
         ..BgpConfiguration::default()
@@ -72,23 +73,20 @@ fn bgp_peers_of_a_range() {
 
 #[test]
 fn protection_of_bgp_peers() {
-    let file = "/etc/brindle/tor".to_owned();
-    for (spec, hops, password_file) in [
+    let file = PasswordSource::File(std::path::PathBuf::from("/etc/brindle/tor").into());
+    let secret = PasswordSource::Secret { name: "tors".into(), key: "a".into() };
+    for (spec, hops, password) in [
         ("ttlSecurity: 1", Hops::Security(1), None),
         ("ttlSecurity: 254", Hops::Security(254), None),
         ("ebgpMultihop: 255", Hops::Multihop(255), None),
         ("password: {file: /etc/brindle/tor}", Hops::Usual, Some(file)),
+        ("password: {secretKeyRef: {name: tors, key: a}}", Hops::Usual, Some(secret)),
     ] {
         let yaml = format!(
             "apiVersion: brindle.io/v1alpha1\nkind: BGPPeer\nmetadata: {{name: tor}}\nspec: {{peerIP: 10.0.0.1, asNumber: 64600, {spec}}}"
         );
         let Input::BgpPeer(found) = accepted(&yaml) else { panic!() };
-        let password_file = password_file.map(|file| std::path::PathBuf::from(file).into());
-        assert_eq!(
-            found.settings,
-            PeerSettings { hops, password_file, ..Default::default() },
-            "{spec}"
-        );
+        assert_eq!(found.settings, PeerSettings { hops, password, ..Default::default() }, "{spec}");
     }
 }
 
