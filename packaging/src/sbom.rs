@@ -6,6 +6,7 @@
 //! library of that machine, statically. There is no time and no random number in it: the same build
 //! gives the same bytes.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::process::Command;
@@ -94,10 +95,10 @@ pub fn bill(metadata: &Value, toolchain: &Toolchain, digest: &str) -> Result<Val
     let mut linked = BTreeMap::new();
     let mut open = roots.clone();
     while let Some(id) = open.pop() {
-        if !linked.contains_key(&id) {
-            let below = links(&id);
+        if let Entry::Vacant(vacant) = linked.entry(id) {
+            let below = links(vacant.key());
             open.extend(below.iter().cloned());
-            linked.insert(id, below);
+            vacant.insert(below);
         }
     }
     let image = format!("pkg:oci/brindle@{digest}?repository_url={}", product::REPOSITORY);
