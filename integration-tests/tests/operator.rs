@@ -105,6 +105,95 @@ fn a_policy_says_whether_every_node_enforces_it() -> Result<()> {
     Ok(())
 }
 
+/// As upstream defines it, as far as an object of it is read and its status written.
+const CLUSTER_POLICIES: &str = "\
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: clusternetworkpolicies.policy.networking.k8s.io
+  annotations: {api-approved.kubernetes.io: unapproved}
+spec:
+  group: policy.networking.k8s.io
+  scope: Cluster
+  names: {kind: ClusterNetworkPolicy, plural: clusternetworkpolicies, singular: clusternetworkpolicy}
+  versions:
+  - name: v1alpha2
+    served: true
+    storage: true
+    subresources: {status: {}}
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec: {type: object, x-kubernetes-preserve-unknown-fields: true}
+          status:
+            type: object
+            required: [conditions]
+            properties:
+              conditions:
+                type: array
+                x-kubernetes-list-type: map
+                x-kubernetes-list-map-keys: [type]
+                items:
+                  type: object
+                  required: [lastTransitionTime, message, reason, status, type]
+                  properties:
+                    lastTransitionTime: {type: string, format: date-time}
+                    message: {type: string, maxLength: 32768}
+                    observedGeneration: {type: integer, format: int64, minimum: 0}
+                    reason: {type: string, minLength: 1, maxLength: 1024}
+                    status: {type: string, enum: ['True', 'False', Unknown]}
+                    type: {type: string, maxLength: 316}
+";
+
+const CLUSTER_POLICY: &str = "\
+apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: {name: c}
+spec:
+  tier: Admin
+  priority: 10
+  subject: {namespaces: {}}
+  ingress: [{action: Deny, from: [{namespaces: {matchLabels: {team: none}}}]}]
+";
+
+#[test]
+#[ignore = "needs kube-apiserver and etcd: make conformance"]
+fn host_endpoints_and_upstream_policies_say_so_too() -> Result<()> {
+    let cluster = Cluster::build("brd-op-d", &[])?;
+    let server = &cluster.server;
+    server.apply_manifest("operator.yaml")?;
+    let metrics = ["--metrics-listen", "127.0.0.1:9189"];
+    let _operator = server.operator("first", &metrics)?;
+    let node = &cluster.fabric.nodes[0].name;
+    server.apply(&format!(
+        "apiVersion: brindle.io/v1alpha1\nkind: HostEndpoint\nmetadata: {{name: h}}\n\
+         spec: {{node: {node}, interfaceName: none0}}\n"
+    ))?;
+    let enforced = |object: &str| -> Result<Value> {
+        server.kubectl(&["wait", "--for=condition=Enforced", TIMEOUT, object])?;
+        Ok(serde_json::from_str(&server.kubectl(&["get", object, "-o", "json"])?)?)
+    };
+    let endpoint = enforced("hostendpoint/h")?;
+    let enforcement = &endpoint["status"]["enforcement"];
+    ensure!(enforcement["enforcedNodes"] == 1 && enforcement["desiredNodes"] == 1, "{endpoint}");
+
+    server.apply(CLUSTER_POLICIES)?;
+    let definition = "crd/clusternetworkpolicies.policy.networking.k8s.io";
+    server.kubectl(&["wait", "--for=condition=Established", TIMEOUT, definition])?;
+    server.apply(CLUSTER_POLICY)?;
+    let policy = enforced("clusternetworkpolicy/c")?;
+    ensure!(message(&policy, "Enforced").starts_with("on 2 of 2 nodes"), "{policy}");
+    ensure!(policy["status"]["conditions"].as_array().is_some_and(|c| c.len() == 2), "{policy}");
+
+    let mut curl = cluster.fabric.tor.command("curl");
+    let answer = curl.args(["-s", "http://127.0.0.1:9189/metrics"]).output()?;
+    let text = String::from_utf8_lossy(&answer.stdout);
+    let counted = "brindle_operator_time_to_enforced_seconds_count{kind=\"HostEndpoint\"} 1";
+    ensure!(text.contains(counted), "{text}");
+    Ok(())
+}
+
 fn without_agents(name: &str) -> Result<(Netns, ApiServer)> {
     let netns = Netns::create(name)?;
     let server = ApiServer::start(&netns, &Path::new("/run").join(name), &[])?;

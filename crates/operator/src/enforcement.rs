@@ -5,7 +5,8 @@
 //! policy costs one small write a node, whatever the number of policies, and one or two writes of
 //! the policy's status.
 //!
-//! **Who must**: nodes that exist and have ever said up to where they enforce. One that never has,
+//! **Who must**: nodes that exist and have ever said up to where they enforce; of a host endpoint the
+//! one that it names. One that never has,
 //! runs no pod of ours: an agent writes the CNI configuration when it enforces.
 //!
 //! **What writes of statuses do**: they move an object's version without its generation. The version
@@ -64,7 +65,9 @@ struct Object {
     generation: i64,
     /// A node must enforce this kind up to here.
     version: ResourceVersion,
-    /// When the generation was seen to appear.
+    /// The one node that must, if not all.
+    only: Option<Box<str>>,
+    /// When the generation was seen to appear, until it is enforced.
     appeared: Option<Instant>,
     accepted: Option<Accepted>,
     /// What its status says, or soon will.
@@ -111,6 +114,7 @@ impl Enforcement {
                     uid: uid.into(),
                     generation,
                     version,
+                    only: only(kind, object),
                     appeared: (is_news && kept.is_none()).then_some(now),
                     accepted,
                     said,
@@ -207,6 +211,7 @@ impl Enforcement {
             object.said = Some(verdict.clone());
             object.said_at = now;
             if verdict.reason == Reason::Enforced {
+                object.appeared = None;
                 settled.push(key.clone());
             }
             news.push((key.clone(), verdict));
@@ -233,10 +238,12 @@ impl Object {
     }
 
     fn judge(&mut self, kind: Enforceable, musts: &[(&str, &Report)], now: Instant) -> Verdict {
-        let behind = |(_, report): &&(&str, &Report)| {
+        let must = |(node, _): &&(&str, &Report)| self.only.as_deref().is_none_or(|o| o == *node);
+        let musts: Vec<&(&str, &Report)> = musts.iter().filter(must).collect();
+        let behind = |(_, report): &&&(&str, &Report)| {
             report.versions.get(&kind).is_none_or(|reached| *reached < self.version)
         };
-        let laggards: Vec<&(&str, &Report)> = musts.iter().filter(behind).collect();
+        let laggards: Vec<&(&str, &Report)> = musts.iter().filter(behind).copied().collect();
         // One that says why is named before one that is just slow.
         let worst = laggards.iter().min_by_key(|(_, report)| report.problem.is_none());
         let slowest = worst.map_or(self.laggard.as_deref(), |(node, _)| Some(node));
@@ -266,6 +273,12 @@ impl Object {
             took: self.appeared.map(|appeared| now.saturating_duration_since(appeared)),
         }
     }
+}
+
+/// The one node that must enforce an object, if not all.
+fn only(kind: Enforceable, object: &Value) -> Option<Box<str>> {
+    let node = object["spec"]["node"].as_str()?;
+    (kind == Enforceable::HostEndpoint).then(|| node.into())
 }
 
 /// The condition of a type.

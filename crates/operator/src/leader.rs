@@ -24,6 +24,7 @@ use tracing::{info, warn};
 use crate::enforcement::{Enforcement, ObjectKey};
 use crate::installation;
 use crate::lease::Candidate;
+use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::reclaim::{Block, Reclaim};
 use crate::status::Board;
@@ -79,10 +80,16 @@ async fn lead(connection: &Connection, options: &Options) {
     }
     let (grace, changed) = watch::channel(options.node_grace_period);
     let installation = installation::follow(connection, &grace, options.node_grace_period);
+    let metrics = Metrics::default();
+    let served = async {
+        if let Some(address) = options.metrics_listen {
+            metrics.clone().serve(address).await;
+        }
+    };
     let board = Board::default();
     let writer = board.clone().write(client.clone());
     let look = async {
-        let mut state = State::new(changed.clone());
+        let mut state = State::new(changed.clone(), metrics.clone());
         let mut changed = changed;
         let mut next = Instant::now();
         loop {
@@ -104,7 +111,7 @@ async fn lead(connection: &Connection, options: &Options) {
             }
         }
     };
-    tokio::join!(writer, installation, look);
+    tokio::join!(writer, installation, served, look);
 }
 
 /// Namespace and name.
@@ -114,6 +121,7 @@ type Identity = (Option<Box<str>>, Box<str>);
 struct State {
     nodes: BTreeSet<Box<str>>,
     enforcement: Enforcement,
+    metrics: Metrics,
     reclaim: Reclaim,
     /// How long a node may be gone before its blocks are others'.
     grace: watch::Receiver<Duration>,
@@ -123,10 +131,11 @@ struct State {
 }
 
 impl State {
-    fn new(grace: watch::Receiver<Duration>) -> Self {
+    fn new(grace: watch::Receiver<Duration>, metrics: Metrics) -> Self {
         Self {
             nodes: BTreeSet::new(),
             enforcement: Enforcement::default(),
+            metrics,
             reclaim: Reclaim::default(),
             grace,
             listing: BTreeMap::new(),
@@ -213,6 +222,9 @@ impl State {
         }
         self.enforcement.set_nodes(&self.nodes);
         let (news, mut again) = self.enforcement.news(now);
+        for (key, verdict) in &news {
+            self.metrics.note(key.kind, verdict);
+        }
         board.note(news);
 
         let reporters = self.enforcement.reporters();

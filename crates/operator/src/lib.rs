@@ -5,7 +5,7 @@
 //!                                              ├─ reclaim: address blocks of nodes that are gone
 //!                                              └─ installation: objects applied, repaired, removed
 //! ```
-//! One of the operator's pods leads ([`lease`]); the others hold nothing. What leads owns its state in
+//! [`metrics`] has how long changes took. One of the operator's pods leads ([`lease`]); the others hold nothing. What leads owns its state in
 //! one task ([`leader`]) and knows of each object only what it needs. Nothing on a node depends on
 //! it: without an operator policy is enforced, pods start, and statuses grow old.
 
@@ -14,6 +14,7 @@ pub mod enforcement;
 pub mod installation;
 pub mod leader;
 pub mod lease;
+pub mod metrics;
 pub mod objects;
 pub mod options;
 pub mod reclaim;

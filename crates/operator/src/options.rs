@@ -1,5 +1,6 @@
 //! What the operator is told on its command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +23,9 @@ pub struct Options {
     /// How long after a Node object is gone its address blocks are given to others, such as 10m.
     #[arg(long, default_value = "10m", value_parser = duration)]
     pub node_grace_period: Duration,
+    /// Serve /metrics over TCP here while it leads.
+    #[arg(long)]
+    pub metrics_listen: Option<SocketAddr>,
     /// Log as JSON lines.
     #[arg(long)]
     pub log_json: bool,

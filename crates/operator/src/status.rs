@@ -76,20 +76,27 @@ impl Board {
 }
 
 async fn apply(client: &Client, key: &ObjectKey, verdict: &Verdict) -> Result<(), kube::Error> {
-    let resource = key.kind.resource();
+    let (version, resource) = (key.kind.api_version(), key.kind.resource());
     let mut metadata = json!({ "name": &*key.name });
     let path = match &key.namespace {
         Some(namespace) => {
             metadata["namespace"] = (&**namespace).into();
-            format!("/apis/{API_VERSION}/namespaces/{namespace}/{resource}")
+            format!("/apis/{version}/namespaces/{namespace}/{resource}")
         }
-        None => format!("/apis/{API_VERSION}/{resource}"),
+        None => format!("/apis/{version}/{resource}"),
     };
+    let mut status = verdict.status(Timestamp::now());
+    if version != API_VERSION
+        && let Some(status) = status.as_object_mut()
+    {
+        // Its definition has conditions and nothing else.
+        status.remove("enforcement");
+    }
     let object = json!({
-        "apiVersion": API_VERSION,
+        "apiVersion": version,
         "kind": key.kind.kind(),
         "metadata": metadata,
-        "status": verdict.status(Timestamp::now()),
+        "status": status,
     });
     let params = PatchParams::apply(MANAGER).force();
     let request = Request::new(path);

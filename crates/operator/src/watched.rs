@@ -3,8 +3,8 @@
 use std::fmt;
 
 use brindle_api::{
-    API_VERSION, GlobalNetworkPolicy, GlobalNetworkSet, IpamBlock, NetworkPolicy, NetworkSet,
-    NodeEnforcement, Tier,
+    API_VERSION, ClusterNetworkPolicy, GlobalNetworkPolicy, GlobalNetworkSet, HostEndpoint,
+    IpamBlock, NetworkPolicy, NetworkSet, NodeEnforcement, POLICY_API_VERSION, Tier,
 };
 use brindle_sources::kubernetes::watch::Listing;
 use k8s_openapi::Resource;
@@ -22,17 +22,31 @@ pub enum Enforceable {
     NetworkSet,
     /// `GlobalNetworkSet`.
     GlobalNetworkSet,
+    /// `HostEndpoint`; the node that it names must enforce it, and no other.
+    HostEndpoint,
+    /// `ClusterNetworkPolicy`, whose definition is not ours: it has conditions and nothing else.
+    ClusterNetworkPolicy,
 }
 
 impl Enforceable {
     /// Every one.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Tier,
         Self::NetworkPolicy,
         Self::GlobalNetworkPolicy,
         Self::NetworkSet,
         Self::GlobalNetworkSet,
+        Self::HostEndpoint,
+        Self::ClusterNetworkPolicy,
     ];
+
+    /// Its `apiVersion`.
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Self::ClusterNetworkPolicy => POLICY_API_VERSION,
+            _ => API_VERSION,
+        }
+    }
 
     /// Its `kind`.
     pub fn kind(self) -> &'static str {
@@ -42,6 +56,8 @@ impl Enforceable {
             Self::GlobalNetworkPolicy => GlobalNetworkPolicy::KIND,
             Self::NetworkSet => NetworkSet::KIND,
             Self::GlobalNetworkSet => GlobalNetworkSet::KIND,
+            Self::HostEndpoint => HostEndpoint::KIND,
+            Self::ClusterNetworkPolicy => ClusterNetworkPolicy::KIND,
         }
     }
 
@@ -53,6 +69,8 @@ impl Enforceable {
             Self::GlobalNetworkPolicy => GlobalNetworkPolicy::URL_PATH_SEGMENT,
             Self::NetworkSet => NetworkSet::URL_PATH_SEGMENT,
             Self::GlobalNetworkSet => GlobalNetworkSet::URL_PATH_SEGMENT,
+            Self::HostEndpoint => HostEndpoint::URL_PATH_SEGMENT,
+            Self::ClusterNetworkPolicy => ClusterNetworkPolicy::URL_PATH_SEGMENT,
         }
     }
 }
@@ -93,7 +111,11 @@ impl Watched {
             },
             Self::NodeEnforcements => own(NodeEnforcement::URL_PATH_SEGMENT),
             Self::IpamBlocks => own(IpamBlock::URL_PATH_SEGMENT),
-            Self::Enforceable(kind) => own(kind.resource()),
+            Self::Enforceable(kind) => Listing {
+                path: format!("/apis/{}/{}", kind.api_version(), kind.resource()),
+                comes_soon: kind.api_version() == API_VERSION,
+                ..Listing::default()
+            },
         }
     }
 }

@@ -234,7 +234,7 @@ pub fn definitions() -> Vec<Value> {
         }),
         definition::<BgpFilter>(&with(&["bgpfilter"], &[], &[])),
         definition::<BgpPeer>(&with(&["peer"], peer, BGP_PEER_RULES)),
-        definition::<HostEndpoint>(&with(&["hep"], host, HOST_ENDPOINT_RULES)),
+        definition::<HostEndpoint>(&enforced(with(&["hep"], host, HOST_ENDPOINT_RULES))),
     ];
     let name = |definition: &Value| definition["metadata"]["name"].to_string();
     all.sort_by_key(name);

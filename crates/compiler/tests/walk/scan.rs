@@ -37,7 +37,23 @@ pub fn check(inputs: &Inputs, ruleset: &Ruleset) -> TestCaseResult {
         }
     }
     let hosts = hosts(inputs);
-    prop_assert!(ruleset.hosts.keys().eq(hosts.keys()), "{:?}", hosts.keys());
+    let options = inputs.node_options.as_deref().cloned().unwrap_or_default();
+    let mut policed: BTreeSet<&HostInterface> = hosts.keys().collect();
+    if options.drops_pods {
+        policed.insert(&HostInterface::Pods);
+        let closed = Program {
+            stage: Stage::Normal,
+            direction: Direction::Ingress,
+            steps: Vec::new().into(),
+            end: (Verdict::Deny, DecisionId::EndpointToHost),
+        };
+        let stages = &ruleset.hosts[&HostInterface::Pods];
+        let ran: Vec<_> = stages.programs.iter().map(|p| p.program).collect();
+        prop_assert_eq!(ran, [closed.id()]);
+        programs.insert(closed.id(), closed);
+    }
+    prop_assert!(ruleset.hosts.keys().eq(policed), "{:?}", hosts.keys());
+    prop_assert!(ruleset.hosts.values().all(|stages| *stages.failsafes == options.failsafes));
     for (interface, (name, endpoint)) in hosts {
         let stages = &ruleset.hosts[&interface];
         prop_assert_eq!(&stages.endpoint, name);

@@ -13,6 +13,7 @@ use brindle_model::cluster::{
 };
 use brindle_model::host::{HostEndpoint, HostLink};
 use brindle_model::policy::{Policy, Tier};
+use brindle_model::settings::NodeOptions;
 use brindle_model::verdict::PolicyId;
 use brindle_model::{Name, NamespacedName};
 use proptest::option::weighted;
@@ -36,6 +37,7 @@ pub struct Inputs {
     pub endpoints: BTreeMap<EndpointId, Arc<Attachment>>,
     pub host_endpoints: BTreeMap<Name, Arc<HostEndpoint>>,
     pub host_links: BTreeMap<Name, Arc<HostLink>>,
+    pub node_options: Option<Arc<NodeOptions>>,
     others: BTreeMap<String, Update>,
 }
 
@@ -68,6 +70,7 @@ impl Inputs {
             Update::Endpoint(key, value) => put(&mut self.endpoints, key, value),
             Update::HostEndpoint(key, value) => put(&mut self.host_endpoints, key, value),
             Update::HostLink(key, value) => put(&mut self.host_links, key, value),
+            Update::NodeOptions(value) => self.node_options = value,
             other => {
                 let gone = other.absence();
                 put(&mut self.others, format!("{gone:?}"), (other != gone).then_some(other));
@@ -89,6 +92,7 @@ impl Inputs {
             updates(&self.endpoints, Update::Endpoint),
             updates(&self.host_endpoints, Update::HostEndpoint),
             updates(&self.host_links, Update::HostLink),
+            self.node_options.iter().map(|o| Update::NodeOptions(Some(o.clone()))).collect(),
             self.others.values().cloned().collect(),
         ]
         .into_iter()
@@ -147,6 +151,7 @@ fn any_object() -> impl Strategy<Value = Update> {
             .prop_map(|(k, v)| Update::HostEndpoint(k, v)),
         2 => (name(&["eth0", "eth1", "lo", "brd1"]), some(objects::host_link()))
             .prop_map(|(k, v)| Update::HostLink(k, v)),
+        1 => some(objects::node_options()).prop_map(Update::NodeOptions),
         1 => (name(&["f", "g"]), some(objects::filter()))
             .prop_map(|(k, v)| Update::BgpFilter(k, v)),
         1 => select(&BLOCKS[..]).prop_map(|net| Update::Block(net.parse().unwrap(), Some(()))),

@@ -168,3 +168,47 @@ fn without_nodes_nothing_is_enforced() {
     world.policy(1, 10, accepted(1, "True"));
     assert_eq!(reasons(&world.news(PATIENCE)), [Reason::NoNodes]);
 }
+
+/// A host endpoint asks for nothing elsewhere.
+#[test]
+fn a_host_endpoint_is_one_node_s() {
+    let kind = Enforceable::HostEndpoint;
+    let mut world = World::new(&["n1", "n2"]);
+    let report = |world: &mut World, node: &str, version: &str| {
+        let versions = json!({ kind.resource(): version });
+        world.state.report(node, &json!({"spec": {"resourceVersions": versions}}));
+    };
+    report(&mut world, "n1", "9");
+    report(&mut world, "n2", "9");
+    let object = json!({
+        "metadata": {"name": "h", "generation": 1, "resourceVersion": "10"},
+        "spec": {"node": "n2"},
+        "status": accepted(1, "True"),
+    });
+    world.state.put(kind, &object, true, world.now);
+    assert_eq!(world.news(PATIENCE)[0].1, "on 0 of 1 nodes; not on n2");
+    report(&mut world, "n1", "10");
+    assert_eq!(world.news(PROGRESS), []);
+    report(&mut world, "n2", "10");
+    assert_eq!(reasons(&world.news(AT_ONCE)), [Reason::Enforced]);
+}
+
+/// The time it took is of the first time only.
+#[test]
+fn what_was_enforced_once_took_no_time_again() {
+    let mut world = World::new(&["n1"]);
+    world.report("n1", 10);
+    world.policy(1, 10, accepted(1, "True"));
+    let took = |world: &mut World| {
+        let (news, _) = world.state.news(world.now);
+        news.into_iter()
+            .map(|(_, verdict)| (verdict.reason, verdict.took.is_some()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(took(&mut world), [(Reason::Enforced, true)]);
+    world.report("n1", 9);
+    world.now += PROGRESS;
+    assert_eq!(took(&mut world)[0].0, Reason::Pending);
+    world.report("n1", 10);
+    assert_eq!(took(&mut world), [(Reason::Enforced, false)]);
+}

@@ -201,7 +201,6 @@ fn object(key: &ObjectKey, report: &ObjectReport, said: Option<&Told>) -> Value 
         "kind": key.kind.name(),
         "metadata": { "name": &*key.name },
         "status": {
-            "observedGeneration": generation(report),
             "conditions": [{
                 "type": ACCEPTED,
                 "status": status,
@@ -212,6 +211,10 @@ fn object(key: &ObjectKey, report: &ObjectReport, said: Option<&Told>) -> Value 
             }],
         },
     });
+    // Others' kinds have conditions and nothing else.
+    if key.kind.api_version() == brindle_api::API_VERSION {
+        object["status"]["observedGeneration"] = generation(report).into();
+    }
     if let Some(namespace) = &key.namespace {
         object["metadata"]["namespace"] = (&**namespace).into();
     }

@@ -151,12 +151,16 @@ fn decides(kind: Kind) -> bool {
             | Kind::GlobalNetworkPolicy
             | Kind::NetworkSet
             | Kind::GlobalNetworkSet
+            | Kind::ClusterNetworkPolicy
+            | Kind::HostEndpoint
     )
 }
 
-/// Whether Brindle writes the status of a kind's objects: of its own ones.
+/// Whether Brindle writes the status of a kind's objects: of its own ones, and of the one upstream
+/// kind that has a place for it.
 fn writes_status(kind: Kind) -> bool {
-    kind.has_status() && kind.api_version() == brindle_api::API_VERSION
+    let own = kind.api_version() == brindle_api::API_VERSION;
+    kind.has_status() && (own || kind == Kind::ClusterNetworkPolicy)
 }
 
 /// Which object this is, after it has been given what lists leave out.

@@ -6,13 +6,16 @@ use brindle_model::cluster::{
     Attachment, EndpointId, EndpointSlice, NamedPort, Namespace, NetworkSet, NetworkSetId, Node,
     Pod, Service, ServiceAccount,
 };
-use brindle_model::host::{DEFAULT_ALLOW_PROFILE, HostEndpoint, HostInterfaces, HostLink};
+use brindle_model::host::{
+    DEFAULT_ALLOW_PROFILE, Failsafe, Failsafes, HostEndpoint, HostInterfaces, HostLink,
+};
 use brindle_model::labels::{Labels, ORCHESTRATOR, ORCHESTRATOR_LABEL};
 use brindle_model::net::Protocol;
 use brindle_model::routing::advertisement::PrefixAdvertisement;
 use brindle_model::routing::filter::{BgpFilter, Community, FilterAction, FilterRule};
 use brindle_model::routing::{BgpConfiguration, BgpPeer, NodeScope, PeerAddress, PeerSettings};
 use brindle_model::selector::Selector;
+use brindle_model::settings::NodeOptions;
 use brindle_model::{Name, NamespacedName};
 use ipnet::IpNet;
 use proptest::option::weighted;
@@ -250,5 +253,13 @@ pub fn filter() -> impl Strategy<Value = BgpFilter> {
             action: FilterAction::Reject,
         };
         BgpFilter { import_v4: vec![rule], ..BgpFilter::default() }
+    })
+}
+
+pub fn node_options() -> impl Strategy<Value = NodeOptions> {
+    (prop::bool::ANY, prop::bool::ANY).prop_map(|(drops_pods, few)| {
+        let ssh = Failsafe::anywhere(Protocol::TCP, 22);
+        let few = few.then(|| Failsafes { inbound: vec![ssh], outbound: Vec::new() });
+        NodeOptions { failsafes: few.unwrap_or_default(), drops_pods }
     })
 }
