@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use brindle_dataplane_core::{Backend, Commit};
@@ -16,6 +15,7 @@ use nix::sched::{CloneFlags, unshare};
 
 use crate::fleet::{MEMBERS, RULES, address, by_hand, policy, policy_id, ruleset, set};
 use crate::row::Row;
+use crate::timing::{median, timed};
 
 const TURNS: u32 = 25;
 
@@ -80,18 +80,6 @@ fn measure(variant: Variant) -> Result<Vec<Row>> {
     row("resync of 10k rules and 20k members", timed(|| backend.resync())?.0);
     ensure!(backend.commit()? == Commit { writes: 0 }, "a resync without drift writes nothing");
     Ok(rows)
-}
-
-/// Milliseconds, and what came of it.
-fn timed<T, E>(run: impl FnOnce() -> Result<T, E>) -> Result<(f64, T), E> {
-    let start = Instant::now();
-    let result = run()?;
-    Ok((start.elapsed().as_secs_f64() * 1e3, result))
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_unstable_by(f64::total_cmp);
-    times[times.len() / 2]
 }
 
 /// The same policies as rules in one chain.

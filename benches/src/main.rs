@@ -19,6 +19,7 @@ mod nft_table;
 mod packet_path;
 mod pods;
 mod row;
+mod timing;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use brindle_dataplane_core::{Backend, Commit};
@@ -18,6 +17,7 @@ use nix::sched::{CloneFlags, unshare};
 use crate::fleet::{self, POLICIES, RULES, by_hand, newcomer, policy, policy_id};
 use crate::pods::nft;
 use crate::row::Row;
+use crate::timing::{median, timed};
 
 const TURNS: u32 = 25;
 /// Sets of the table that is read back without a change, and chains of policies.
@@ -177,18 +177,6 @@ fn resync() -> Result<Vec<Row>> {
     let (took, _) = timed(|| backend.resync())?;
     ensure!(backend.commit()? == Commit { writes: 0 }, "a resync without drift writes nothing");
     Ok(vec![Row::absolute("resync of 2,000 sets and chains", took, "ms")])
-}
-
-/// Milliseconds, and what came of it.
-fn timed<T, E>(run: impl FnOnce() -> Result<T, E>) -> Result<(f64, T), E> {
-    let start = Instant::now();
-    let result = run()?;
-    Ok((start.elapsed().as_secs_f64() * 1e3, result))
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_unstable_by(f64::total_cmp);
-    times[times.len() / 2]
 }
 
 /// Resident memory of this process, MiB.

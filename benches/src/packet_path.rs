@@ -15,6 +15,7 @@ use brindle_model::ruleset::{Ruleset, RulesetDelta};
 
 use crate::pods::{Pods, nft};
 use crate::row::Row;
+use crate::timing::median;
 use traffic::{Sample, TRAFFIC};
 
 const ROUNDS: usize = 15;
@@ -106,11 +107,6 @@ fn pairs() -> Vec<(Path, Path)> {
     }
     pairs.push((Path::Revoked, Path::Prefixes));
     pairs
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn measure() -> Result<Vec<Round>> {
