@@ -20,6 +20,14 @@ const REVOKED: Duration = Duration::from_secs(1);
 /// What somebody does: words of a command, and whether it opens the closed path.
 type Damage = (&'static [&'static str], bool);
 
+/// Whether a command deletes our sets with the rules that look into them. A packet that is on its way
+/// through the old rules at that moment finds the sets empty and is dropped, whoever made the table:
+/// `nft delete table` on one made by hand lost 12 of 188,000 datagrams in 30 turns (Linux 6.18).
+fn deletes_sets(dataplane: &str, command: &[&str]) -> bool {
+    dataplane == "nftables"
+        && matches!(command, ["nft", "flush", "ruleset"] | ["nft", "delete", ..])
+}
+
 const OF_NFTABLES: &[Damage] = &[
     (&["nft", "flush", "ruleset"], true),
     (&["nft", "delete", "table", "inet", "brindle"], true),
@@ -99,11 +107,17 @@ fn is_undone_at_once(name: &str, dataplane: &str, damages: &[Damage]) -> Result<
     ensure!(worst > Duration::ZERO, "no damage opened anything: the probe is blind");
     println!("{dataplane}: open for at most {worst:?}");
     denied.end()?;
-    for (what, flow) in [("udp", udp), ("tcp", tcp)] {
+    let deletions = damages.iter().filter(|(command, _)| deletes_sets(dataplane, command)).count();
+    // TCP sends again what was on its way.
+    for (what, flow, in_flight) in [("udp", udp, deletions as u64), ("tcp", tcp, 0)] {
         for way in &flow.ways {
             way.wait().with_context(|| format!("the admitted {what} flow"))?;
         }
-        ensure!(flow.end()? == [0, 0], "{dataplane}: the admitted {what} flow lost packets");
+        let lost = flow.end()?;
+        ensure!(
+            lost.iter().all(|lost| *lost <= in_flight),
+            "{dataplane}: the admitted {what} flow lost {lost:?} packets"
+        );
     }
     own_changes_cost_no_read_back(&node)?;
     node.end()

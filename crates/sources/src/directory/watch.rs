@@ -19,6 +19,9 @@ use crate::event::{Event, Flow};
 /// How long a vanished file's objects are held on to: longer than a program needs between removing
 /// the old file and creating the new one, on a machine with other things to do.
 const REMOVAL_DELAY: Duration = Duration::from_millis(20);
+/// The same for a folder. A rename is told in two events, between which whoever renames may have to give
+/// his processor to others; and a folder is made anew more slowly than a file.
+const FOLDER_DELAY: Duration = Duration::from_millis(200);
 /// The same for a file that was renamed beside itself to a name that does not count, as an editor
 /// does with its backup copy before it writes the new file.
 const BACKUP_DELAY: Duration = Duration::from_secs(1);
@@ -403,7 +406,7 @@ impl Pending {
             self.files.remove(&path);
             self.folders.remove(&path);
             let since = Instant::now();
-            let due = since + REMOVAL_DELAY;
+            let due = since + if is_folder { FOLDER_DELAY } else { REMOVAL_DELAY };
             self.vanished.insert(path, Vanished { since, due, cookie: event.cookie });
         } else if is_folder {
             self.folders.insert(path);
