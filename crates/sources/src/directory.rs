@@ -8,10 +8,10 @@
 //!
 //! inotify says when; there is no polling. A file is read when its writer closes it or when it is
 //! renamed into place, never while it is being written, so an editor's half-written file is not
-//! seen. A file that vanishes is held on to for 20 ms (a folder for 200), because many programs
-//! remove the old file before they write the new one, and a policy must not be gone in between; for
-//! a second if it was renamed beside itself to a name that does not count, as editors do with their
-//! backup copies. If the kernel's event queue overflows, everything is read again.
+//! seen. A file that vanishes is held on to for 20 ms, because many programs remove the old file
+//! before they write the new one, and a policy must not be gone in between; for a second if it was
+//! renamed beside itself to a name that does not count, as editors do with their backup copies. If
+//! the kernel's event queue overflows, everything is read again.
 //!
 //! # What counts
 //!

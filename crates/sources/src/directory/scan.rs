@@ -65,11 +65,19 @@ pub(super) fn walk(root: &Path, folder: &Path, visit: &mut dyn FnMut(&Path)) {
 
 /// Brings what `store` knows of a file up to date.
 pub(super) fn load(root: &Path, path: &Path, store: &mut Store) {
+    if !load_present(root, path, store) {
+        store.remove(path);
+    }
+}
+
+/// The same of a file that is there. Returns whether it is.
+pub(super) fn load_present(root: &Path, path: &Path, store: &mut Store) -> bool {
     match read(&root.join(path)) {
         Ok(bytes) => store.put(path, &bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => store.remove(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
         Err(error) => store.fail(path, &error),
     }
+    true
 }
 
 /// Reads a file, if it is one.

@@ -19,9 +19,6 @@ use crate::event::{Event, Flow};
 /// How long a vanished file's objects are held on to: longer than a program needs between removing
 /// the old file and creating the new one, on a machine with other things to do.
 const REMOVAL_DELAY: Duration = Duration::from_millis(20);
-/// The same for a folder. A rename is told in two events, between which whoever renames may have to give
-/// his processor to others; and a folder is made anew more slowly than a file.
-const FOLDER_DELAY: Duration = Duration::from_millis(200);
 /// The same for a file that was renamed beside itself to a name that does not count, as an editor
 /// does with its backup copy before it writes the new file.
 const BACKUP_DELAY: Duration = Duration::from_secs(1);
@@ -277,7 +274,12 @@ impl DirectorySource {
             self.scan(&folder)?;
         }
         for file in std::mem::take(&mut pending.files) {
-            scan::load(&self.root, &file, &mut self.store);
+            if !scan::load_present(&self.root, &file, &mut self.store) {
+                // Written, and since then removed, or renamed with a folder above it: of that there
+                // will be events of their own, and until then it is held like all that vanishes.
+                let vanished = Vanished { since: now, due: now + REMOVAL_DELAY, cookie: 0 };
+                pending.vanished.entry(file).or_insert(vanished);
+            }
         }
         let due: Vec<_> =
             pending.vanished.extract_if(.., |_, vanished| vanished.due <= now).collect();
@@ -406,7 +408,7 @@ impl Pending {
             self.files.remove(&path);
             self.folders.remove(&path);
             let since = Instant::now();
-            let due = since + if is_folder { FOLDER_DELAY } else { REMOVAL_DELAY };
+            let due = since + REMOVAL_DELAY;
             self.vanished.insert(path, Vanished { since, due, cookie: event.cookie });
         } else if is_folder {
             self.folders.insert(path);
