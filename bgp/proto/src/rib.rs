@@ -42,7 +42,7 @@ use adj_in::Received;
 use group::Groups;
 use import::Judged;
 use intern::Interner;
-use loc::{Entry, LocRib, Path};
+use loc::{Entry, LocRib};
 use peer::Peer;
 
 pub(crate) use explain::{Inward, Outward, Place};
@@ -292,7 +292,6 @@ impl Rib {
             refused && concerned(prefix, received)
         });
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        let Some(session) = peer.session.clone() else { return };
         for (prefix, received) in peer.received.iter_mut() {
             if !concerned(prefix, received) {
                 continue;
@@ -302,18 +301,8 @@ impl Rib {
             let attributes = Arc::new(attributes);
             let next_hop = received.route.next_hop;
             received.route = self.routes.intern(Route { attributes, next_hop });
-            let judge =
-                import::Judge::new(&received.route, &session, &self.local, &mut self.routes);
-            let Judged { rejection, used } = judge.judge(prefix, &mut self.routes);
-            received.rejection = rejection;
-            let changed = match used {
-                Some(route) => self.loc.set_path(*prefix, Path { peer: id, route }),
-                None => self.loc.remove_path(prefix, id),
-            };
-            if changed {
-                self.dirty.insert(*prefix);
-            }
         }
+        self.judge_again(id, concerned);
     }
 
     /// Takes in an UPDATE as decoded: withdrawals first, then routes, then what RFC 7606 made
@@ -337,11 +326,7 @@ impl Rib {
                 let Judged { rejection, used } = judge.judge(prefix, &mut self.routes);
                 let received = Received { route: route.clone(), stale: false, rejection };
                 peer.received.insert(*prefix, received);
-                let changed = match used {
-                    Some(route) => self.loc.set_path(*prefix, Path { peer: id, route }),
-                    None => self.loc.remove_path(prefix, id),
-                };
-                if changed {
+                if self.loc.set_route(prefix, id, used) {
                     self.dirty.insert(*prefix);
                 }
             }
@@ -363,19 +348,25 @@ impl Rib {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(session) = &mut peer.session else { return };
         let session = Arc::new(PeerSession { policy, ..(**session).clone() });
-        peer.session = Some(session.clone());
+        peer.session = Some(session);
         peer.fresh = peer.established().is_some();
         peer.alone_for_good = false;
+        self.judge_again(id, |_, _| true);
+    }
+
+    /// Judges routes of a peer again, which themselves or whose policy have changed.
+    fn judge_again(&mut self, id: PeerId, concerned: impl Fn(&IpNet, &Received) -> bool) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(session) = peer.session.clone() else { return };
         for (prefix, received) in peer.received.iter_mut() {
+            if !concerned(prefix, received) {
+                continue;
+            }
             let judge =
                 import::Judge::new(&received.route, &session, &self.local, &mut self.routes);
             let Judged { rejection, used } = judge.judge(prefix, &mut self.routes);
             received.rejection = rejection;
-            let changed = match used {
-                Some(route) => self.loc.set_path(*prefix, Path { peer: id, route }),
-                None => self.loc.remove_path(prefix, id),
-            };
-            if changed {
+            if self.loc.set_route(prefix, id, used) {
                 self.dirty.insert(*prefix);
             }
         }

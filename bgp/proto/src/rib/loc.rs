@@ -178,8 +178,21 @@ impl LocRib {
         self.entries.iter()
     }
 
+    /// Gives the prefix this route of a peer, or none of it; whether anything changed.
+    pub(super) fn set_route(
+        &mut self,
+        prefix: &IpNet,
+        peer: PeerId,
+        route: Option<Arc<Route>>,
+    ) -> bool {
+        match route {
+            Some(route) => self.set_path(*prefix, Path { peer, route }),
+            None => self.remove_path(prefix, peer),
+        }
+    }
+
     /// Adds or replaces the path of a peer; whether anything changed.
-    pub(super) fn set_path(&mut self, prefix: IpNet, path: Path) -> bool {
+    fn set_path(&mut self, prefix: IpNet, path: Path) -> bool {
         let paths = &mut self.entries.entry(prefix).or_default().paths;
         match paths.iter_mut().find(|known| known.peer == path.peer) {
             Some(known) if *known == path => return false,
