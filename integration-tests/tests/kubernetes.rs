@@ -2,7 +2,9 @@
 //!
 //! Run by `make conformance`, which has the Kubernetes programs; see `brindle_integration_tests::apiserver`.
 
+use std::io::{self, Write};
 use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -325,6 +327,15 @@ fn an_api_server_that_is_away_changes_nothing() -> Result<()> {
     let agent = cluster.fabric.nodes[1].agent.take().context("no agent")?;
     agent.end(Signal::SIGKILL)?;
     let waiting = cluster.spawn_agent(1)?;
+    wait_until(DEADLINE, "the agent to say what it waits for", || {
+        let status = waiting.ctl(&["status"]).err().map(|error| format!("{error:#}"));
+        Ok(status.is_some_and(|said| said.contains("waits for the API server")))
+    })?;
+    let healthz = UnixStream::connect(waiting.socket()).and_then(|mut socket| {
+        socket.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
+        io::read_to_string(socket)
+    })?;
+    ensure!(healthz.contains(" 200 OK"), "a kubelet would start it again: {healthz}");
     ensure!(path.open()? == ONLY_DB, "an agent without an API server changed something");
     cluster.server.resume()?;
     cluster.fabric.nodes[1].agent = Some(waiting.ready(&cluster.fabric.nodes[1])?);

@@ -5,6 +5,7 @@
 
 mod bgp_diff;
 mod debug;
+mod meanwhile;
 mod metrics;
 mod monitor;
 mod packets;
@@ -28,6 +29,8 @@ use brindle_ipam::Ipam;
 use brindle_model::Name;
 use brindle_model::admin::{Failure, Health, Synced};
 use tokio::net::{TcpListener, UnixListener};
+
+pub use meanwhile::meanwhile;
 
 use crate::backend::AnyBackend;
 use crate::bgp::Plans;

@@ -21,10 +21,10 @@
 //! Every box is a thread, every arrow a bounded channel. The speaker has a runtime of its own, so
 //! that no compile delays a KEEPALIVE.
 //!
-//! **Start**: lock, settings, tables read back, attachments restored, folder read; only when all of that is
-//! compiled is the first object written, and only then is the node told to forward, the restart noted
-//! and the CNI configuration written. **End**: CNI server, source, connections, then the compile thread and behind it drivers and
-//! speaker, each after what is queued; the kernel keeps everything.
+//! **Start**: lock, settings, tables read back, attachments restored, folder read; only when all of
+//! that is compiled is the first object written, and only then is the node told to forward, the restart
+//! noted and the CNI configuration written. **End**: CNI server, source, connections, then the compile
+//! thread and behind it drivers and speaker, each after what is queued; the kernel keeps everything.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -86,6 +86,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 const BLOCKS_AGAIN: Duration = Duration::from_secs(1);
 /// Inputs that may wait for the route table: a full table of the fabric comes one by one.
 const ROUTE_QUEUE: usize = 1024;
+/// What an agent says that has not read its settings.
+const WAITS: &str = "the agent waits for the API server: some of its settings count from the start";
 /// Stack of a thread that waits for an owner on behalf of an HTTP request, bytes.
 const BLOCKING_STACK: usize = 256 * 1024;
 
@@ -170,7 +172,10 @@ fn settings_at_start(
 ) -> Result<Effective> {
     let objects = match (&options.source, connection) {
         (Source::Directory(folder), _) => settings::of_folder(&options.node, folder)?,
-        (_, Some(connection)) => settings::of_server(&options.node, connection),
+        (_, Some(connection)) => {
+            let read = || settings::of_server(&options.node, connection);
+            admin::meanwhile(&options.admin_socket(), options.admin_listen, WAITS, read)?
+        }
         (_, None) => Objects::default(),
     };
     Ok(objects.effective(&options.node, start, emergency))
